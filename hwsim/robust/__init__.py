@@ -1,0 +1,1 @@
+"""Robustness: threat models, attacks, corruptions and the checks that unmask false robustness."""

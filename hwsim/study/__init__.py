@@ -1,0 +1,1 @@
+"""Studies: configuration, plug-ins, data, runs and their reports."""
