@@ -1,0 +1,162 @@
+"""Energies over the free layers of a network, the cost at its output, and the nudge that joins them.
+
+An energy here is already *given its input*: E(s) = E(x, s) with x held. Its blocks are the layers
+s_1..s_L, and in each block, the others held, it is a quadratic bowl
+
+    c |s_l|^2 - <s_l, v_l(s)>,    lower <= s_l <= upper,
+
+so that the drive v_l is all a solver has to ask for and the exact minimiser is clamp(v_l / 2c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hwsim.synapse import Synapse
+
+State = tuple[Tensor, ...]
+"""The free layers, input side first; each (B, ...)."""
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """One array's part in the energy: dE/dW = -sum_b post_b pre_b^T, pre (N, in) and post (N, out)."""
+
+    synapse: Synapse
+    pre: Tensor
+    post: Tensor
+
+
+class Energy(Protocol):
+    """An energy over a state. B is the batch; all methods work example by example."""
+
+    blocks: int
+    noisy: bool
+
+    def value(self, s: State) -> Tensor:
+        """(B,): the energy of each example."""
+        ...
+
+    def drive(self, s: State, layers: Sequence[int]) -> State:
+        """The linear coefficients v_l of the listed blocks, all read from the same state."""
+        ...
+
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+        """The minimiser of one block under a drive, with ``stiffness``/2 |s|^2 added to its bowl.
+
+        Raises ValueError where the bowl is no bowl any more (curvature <= 0).
+        """
+        ...
+
+    def force(self, s: State) -> State:
+        """-dE/ds of every block, bounds not considered."""
+        ...
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        """The exact minimisers of the listed blocks, each with all other blocks held at ``s``."""
+        ...
+
+    def couplings(self, s: State) -> tuple[Coupling, ...]:
+        """What each array sees at this state, in the order of the network's synapses."""
+        ...
+
+
+class Cost(Protocol):
+    """A cost on the output block. Targets are what ``encode`` makes of labels."""
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        """(B,) integer labels -> targets of the shape and type of ``like``, the output block."""
+        ...
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        """(B,): the cost of each example."""
+        ...
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        """(linear, stiffness) of the quadratic stiffness/2 |s|^2 - <s, linear> whose slope at ``output`` is the cost's.
+
+        Exact everywhere for a quadratic cost; for others the slope is, and the fixed point with it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """C = |s - y|^2 / 2 against one-hot targets; rows of ``output`` (B, classes)."""
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return functional.one_hot(labels, like.shape[1]).to(like.dtype)
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return 0.5 * (output - target).square().flatten(1).sum(1)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        del output
+        return target, 1.0
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """C = -sum_k y_k log softmax(s)_k on a linear output block; rows of ``output`` (B, classes)."""
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return functional.one_hot(labels, like.shape[1]).to(like.dtype)
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return -(target * functional.log_softmax(output, 1)).sum(1)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        # stiffness 1 bounds the curvature of log-sum-exp (<= 1/2) from above, which keeps steps short.
+        return target - functional.softmax(output, 1) + output, 1.0
+
+
+@dataclass(frozen=True)
+class Nudged:
+    """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block."""
+
+    energy: Energy
+    cost: Cost
+    target: Tensor
+    beta: float
+
+    @property
+    def blocks(self) -> int:
+        return self.energy.blocks
+
+    @property
+    def noisy(self) -> bool:
+        return self.energy.noisy
+
+    def value(self, s: State) -> Tensor:
+        return self.energy.value(s) + self.beta * self.cost.value(s[-1], self.target)
+
+    def drive(self, s: State, layers: Sequence[int]) -> State:
+        return self.energy.drive(s, layers)
+
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+        return self.energy.respond(layer, drive, stiffness)
+
+    def force(self, s: State) -> State:
+        free = self.energy.force(s)
+        linear, stiffness = self.cost.bowl(s[-1], self.target)
+        return (*free[:-1], free[-1] + self.beta * (linear - stiffness * s[-1]))
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        last = self.energy.blocks - 1
+        new = []
+        for layer, drive in zip(layers, self.energy.drive(s, layers), strict=True):
+            if layer != last:
+                new.append(self.energy.respond(layer, drive))
+                continue
+            linear, stiffness = self.cost.bowl(s[-1], self.target)
+            new.append(self.energy.respond(layer, torch.add(drive, linear, alpha=self.beta), self.beta * stiffness))
+        return tuple(new)
+
+    def couplings(self, s: State) -> tuple[Coupling, ...]:
+        return self.energy.couplings(s)

@@ -1,0 +1,158 @@
+"""Exact gradients of an equilibrium, by two independent ways: the references for EP and for attacks.
+
+Both give a *differentiable* equilibrium: a state whose autograd graph reaches the input and, on a
+float network, the weights. ``Unrolled`` keeps the graph of every step (backpropagation through time);
+``Implicit`` solves the adjoint fixed point u = g + J^T u at the settled state (Almeida 1987, Pineda
+1987; Bai et al. 2019) and needs memory for one step. They agree only where the state has settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hwsim.energy import Cost, Energy, State
+from hwsim.hopfield import LayeredHopfield
+from hwsim.learn import StepStats
+from hwsim.settle import Phase, Solver, Synchronous, settle
+from hwsim.synapse import FloatSynapse
+
+
+class Equilibrium(Protocol):
+    """A way to differentiate through a relaxation."""
+
+    def reach(self, energy: Energy, s: State) -> State:
+        """The equilibrium reached from ``s``, with a graph to whatever ``energy`` depends on."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """Backpropagation through ``steps`` solver steps from the given state.
+
+    ``checkpoint`` recomputes each step in the backward pass instead of keeping it, which makes
+    memory grow by one state a step instead of one graph a step.
+    """
+
+    steps: int
+    solver: Solver = field(default_factory=Synchronous)
+    checkpoint: bool = False
+
+    def reach(self, energy: Energy, s: State) -> State:
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                if self.checkpoint:
+                    s = torch.utils.checkpoint.checkpoint(
+                        lambda *now: self.solver.step(energy, now), *s, use_reentrant=False
+                    )
+                else:
+                    s = self.solver.step(energy, s)
+        return s
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """The implicit function theorem at the settled state.
+
+    Attributes:
+        phase: the relaxation, which should end settled: ``Phase(500, tolerance=1e-6, stop_early=True)``.
+        adjoint: length and tolerance (relative to the incoming gradient) of the adjoint's iteration.
+        damping: fraction of the way of each adjoint step; 0.5 also converges where the synchronous
+            map alternates.
+    """
+
+    phase: Phase = field(default_factory=lambda: Phase(500, tolerance=1e-6, stop_early=True))
+    adjoint: Phase = field(default_factory=lambda: Phase(500, tolerance=1e-6, stop_early=True))
+    solver: Solver = field(default_factory=Synchronous)
+    damping: float = 0.5
+
+    def reach(self, energy: Energy, s: State) -> State:
+        shapes = [layer.shape for layer in s]
+        settled = settle(energy, s, solver=self.solver, phase=self.phase).state
+        flat = _flat(settled).detach()
+
+        def block_map(z: Tensor) -> Tensor:
+            return _flat(energy.minimise(_unflat(z, shapes), range(energy.blocks)))
+
+        with torch.enable_grad():
+            out = block_map(flat)
+            if out.requires_grad:
+                at = flat.clone().requires_grad_(True)
+                once = block_map(at)
+                out.register_hook(lambda g: self._adjoint(once, at, g))
+        return _unflat(out, shapes)
+
+    def _adjoint(self, once: Tensor, at: Tensor, incoming: Tensor) -> Tensor:
+        u = incoming
+        bound = self.adjoint.tolerance * incoming.abs().amax().clamp_min(torch.finfo(incoming.dtype).tiny)
+        for _ in range(self.adjoint.steps):
+            (back,) = torch.autograd.grad(once, at, u, retain_graph=True)
+            new = torch.lerp(u, incoming + back, self.damping)
+            moved = (new - u).abs().amax()
+            u = new
+            if self.adjoint.stop_early and moved <= bound:
+                break
+        return u
+
+
+def _flat(s: State) -> Tensor:
+    return torch.cat([layer.flatten(1) for layer in s], 1)
+
+
+def _unflat(z: Tensor, shapes: Sequence[torch.Size]) -> State:
+    parts = z.split([shape[1:].numel() for shape in shapes], 1)
+    return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+
+
+def equilibrium_logits(net: LayeredHopfield, x: Tensor, through: Equilibrium) -> Tensor:
+    """(B, outputs): the pre-activation of the output layer at equilibrium, differentiable in ``x``."""
+    with torch.enable_grad():
+        given = net.given(x)
+        return net.logits(through.reach(given, net.initial(x)), given)
+
+
+def weight_gradient(net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium) -> list[Tensor]:
+    """dC/dW of the mean cost at the free equilibrium, one tensor for each of ``net.synapses``.
+
+    Taken on the float twin: exact for the weights that the arrays hold, whatever their reads do.
+    """
+    return _gradient(net, cost, x, labels, through)[0]
+
+
+def _gradient(
+    net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    twin = net.float_twin()
+    parameters = [s.tensor.requires_grad_(True) for s in twin.synapses if isinstance(s, FloatSynapse)]
+    with torch.enable_grad():
+        output = through.reach(twin.given(x), twin.initial(x))[-1]
+        value = cost.value(output, cost.encode(labels, output)).mean()
+        gradients = torch.autograd.grad(value, parameters)
+    return list(gradients), value.detach(), output.detach()
+
+
+@dataclass(frozen=True)
+class ExactGradient:
+    """Gradient descent on the cost at equilibrium: the twin that EP approximates, through the same arrays.
+
+    The gradient is taken on the float twin and written through ``update``, one row a column of the
+    array, so that it can be compared with EP on any device.
+    """
+
+    through: Equilibrium = field(default_factory=Implicit)
+
+    def step(
+        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+    ) -> StepStats:
+        del rng
+        gradients, value, output = _gradient(net, cost, x, labels, self.through)
+        expanded = [rate for link, rate in zip(net.links, rates, strict=True) for _ in link.synapses]
+        for synapse, gradient, rate in zip(net.synapses, gradients, expanded, strict=True):
+            synapse.update(torch.eye(gradient.shape[1], dtype=gradient.dtype), -gradient.T, rate)
+        net.tick()
+        correct = int((output.argmax(1) == labels).sum())
+        return StepStats(value.item(), correct, len(x), 0.0, 0.0)
