@@ -129,6 +129,11 @@ class LayeredHopfield:
         for synapse in self.synapses:
             synapse.tick()
 
+    def reseed_reads(self, streams: Streams) -> None:
+        """Start every array's read noise anew; array i takes the streams of the child ``("array", i)``."""
+        for index, synapse in enumerate(self.synapses):
+            synapse.reseed_reads(streams.child("array", index))
+
     def float_twin(self) -> LayeredHopfield:
         """The same network with exact copies of the weights that the arrays hold now."""
         links = [link.replaced([FloatSynapse(s.weight()) for s in link.synapses]) for link in self.links]

@@ -97,6 +97,10 @@ class Synapse(Protocol):
         """Share of cross-points within 1 % of their own bound; 0 where there is none."""
         ...
 
+    def reseed_reads(self, streams: Streams) -> None:
+        """Start the read-noise stream anew, so that a measurement does not depend on earlier ones."""
+        ...
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything needed to go on, generators' states included."""
         ...
@@ -213,6 +217,9 @@ class FloatSynapse:
 
     def clipped_share(self) -> float:
         return 0.0
+
+    def reseed_reads(self, streams: Streams) -> None:
+        del streams
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"weight": self.weight(), "velocity": self._velocity.clone()}

@@ -1,0 +1,214 @@
+"""What a model card and a run may say, and how mistakes in them are told.
+
+Layers of settings go over each other, later ones win: the model's ``learning``, its ``in_situ``, the
+device's ``learning`` and ``--set``. A mistake is told at the place it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hwsim.errors import InputError
+from hwsim.study.yamlfile import Document, Keys, dotted, shown
+
+Positive = Field(gt=0, allow_inf_nan=False)
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NetworkConfig(_Card):
+    """A network's shape. Sizes are units a layer, input first."""
+
+    type: Literal["layered-hopfield"] = "layered-hopfield"
+    layers: list[int] = Field(min_length=2)
+    c: float = Field(1.0, gt=0, allow_inf_nan=False)
+    output: Literal["linear", "clamped"] = "linear"
+    bias: Literal["digital", "column"] = "digital"
+    init_gain: float = Field(1.0, ge=0, allow_inf_nan=False)
+    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
+
+    @model_validator(mode="after")
+    def _sizes(self) -> NetworkConfig:
+        if min(self.layers) < 1:
+            raise ValueError(f"layers: expected sizes of at least 1, got {self.layers}")
+        return self
+
+
+class InferenceConfig(_Card):
+    """The relaxation behind a prediction."""
+
+    solver: Literal["synchronous", "odd-even"] = "synchronous"
+    damping: float = Field(1.0, gt=0, le=1)
+    steps: int = Field(60, ge=1)
+    average_last: int = Field(1, ge=1)
+    tolerance: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    hold_input: bool = True
+
+    @model_validator(mode="after")
+    def _window(self) -> InferenceConfig:
+        if self.average_last > self.steps:
+            raise ValueError(f"average_last: expected at most steps ({self.steps}), got {self.average_last}")
+        return self
+
+
+class LearningConfig(_Card):
+    """A training recipe; the names are those of ``hwsim.learn.EquilibriumProp``."""
+
+    rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
+    nudge: Literal["centred", "one-sided", "random-sign"] = "centred"
+    beta: float = Field(0.5, gt=0, allow_inf_nan=False)
+    update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
+    hold_input: bool = True
+    solver: Literal["synchronous", "odd-even"] = "synchronous"
+    damping: float = Field(1.0, gt=0, le=1)
+    free_steps: int = Field(20, ge=1)
+    nudged_steps: int = Field(10, ge=1)
+    average_last: int = Field(1, ge=1)
+    tolerance: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    epochs: int = Field(20, ge=0)
+    batch_size: int = Field(32, ge=1)
+    rates: list[float] = Field(min_length=1)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    rate_decay: float = Field(1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LearningConfig:
+        for rate in self.rates:
+            if not 0 <= rate < float("inf"):
+                raise ValueError(f"rates: expected finite numbers >= 0, got {rate}")
+        if self.average_last > min(self.free_steps, self.nudged_steps):
+            shortest = min(self.free_steps, self.nudged_steps)
+            raise ValueError(f"average_last: expected at most the shorter phase ({shortest}), got {self.average_last}")
+        if self.rate_decay != 1.0 and self.schedule != "exponential":
+            raise ValueError(f"rate_decay: acts under schedule 'exponential' only, and it is {self.schedule!r}")
+        return self
+
+
+class InputNoiseConfig(_Card):
+    sigma: list[float] = Field(default=[])
+
+
+class CorruptionsConfig(_Card):
+    types: list[str] = Field(default=[])
+    severities: list[int] = Field(default=[1, 2, 3, 4, 5])
+
+
+class PgdConfig(_Card):
+    norm: Literal["linf", "l2"] = "linf"
+    epsilon: list[float] = Field(default=[])
+    steps: int = Field(20, ge=1)
+
+
+class EvaluationConfig(_Card):
+    """What accuracy is measured under. Budgets and noise are in pixel units, images lie in [0, 1]."""
+
+    draws: int = Field(5, ge=1)
+    examples: int | None = Field(None, ge=1)
+    input_noise: InputNoiseConfig = InputNoiseConfig()
+    corruptions: CorruptionsConfig = CorruptionsConfig()
+    pgd: PgdConfig = PgdConfig()
+
+    @model_validator(mode="after")
+    def _levels(self) -> EvaluationConfig:
+        for name, levels in (("input_noise.sigma", self.input_noise.sigma), ("pgd.epsilon", self.pgd.epsilon)):
+            if any(not 0 < level < float("inf") for level in levels):
+                raise ValueError(f"{name}: expected finite numbers > 0, got {levels}")
+        if any(level not in range(1, 6) for level in self.corruptions.severities):
+            raise ValueError(f"corruptions.severities: expected numbers from 1 to 5, got {self.corruptions.severities}")
+        return self
+
+
+class ModelConfig(_Card):
+    """A model card."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    summary: str = ""
+    source: str = ""
+    data: str = "digits"
+    network: NetworkConfig
+    inference: InferenceConfig = InferenceConfig()
+    learning: LearningConfig
+    in_situ: dict[str, Any] = {}
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place that settings come from: the map at ``prefix`` of a document."""
+
+    document: Document
+    prefix: Keys = ()
+
+    @property
+    def mapping(self) -> dict[str, Any]:
+        value: Any = self.document.data
+        for key in self.prefix:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.document.error(self.prefix, f"expected a map of keys and values, got {shown(value)}")
+        return value
+
+    def has(self, keys: Keys) -> bool:
+        value: Any = self.mapping
+        for key in keys:
+            if isinstance(value, list) and isinstance(key, int) and key < len(value):
+                value = value[key]
+            elif isinstance(value, dict) and key in value:
+                value = value[key]
+            else:
+                return False
+        return True
+
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def build(kind: type[Config], layers: Sequence[Layer]) -> Config:
+    """Validate settings laid over each other, later layers over earlier ones, top-level key by key.
+
+    Raises InputError for the first mistake, at the place it was written.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(layer.mapping)
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        raise _told(error, kind, layers) from error
+
+
+def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]) -> InputError:
+    first = error.errors()[0]
+    keys: Keys = tuple(first["loc"])
+    if first["type"] == "value_error":
+        # "path: what" from one of the validators above
+        path, _, rest = str(first["ctx"]["error"]).partition(": ")
+        keys, message = (*keys, *path.split(".")), rest
+    elif first["type"] == "missing":
+        message = f"missing; expected {'a map' if keys[-1] in ('network', 'learning') else 'a value'}"
+    else:
+        message = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown(first['input'])}"
+    home = next((layer for layer in reversed(layers) if layer.has(keys)), layers[-1])
+    if first["type"] == "extra_forbidden":
+        return home.document.unknown((*home.prefix, *keys), _fields_at(kind, keys[:-1]))
+    return home.document.error((*home.prefix, *keys), message)
+
+
+def _fields_at(kind: type[BaseModel], keys: Keys) -> list[str]:
+    for key in keys:
+        annotation = kind.model_fields[str(key)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            raise TypeError(f"{dotted(keys)} holds no fields")
+        kind = annotation
+    return list(kind.model_fields)
