@@ -1,0 +1,266 @@
+"""Crossbars of python cells: conductances, pulsed updates and reads, every draw from a seeded stream.
+
+A ``CellDevice`` puts a cell (``hwsim.cells``, or a researcher's own) at every cross-point between two ``ReadPath``s.
+Updates are trains of stochastic pulses on rows and columns (Gokmen & Vlasov, Front. Neurosci. 2016): a cell
+gets a pulse where both its lines carry one in the same slot, so the number of pulses of a cross-point is binomial and
+the cells of one line share its train, as on the real array and in aihwkit's compiled tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hwsim.errors import InputError
+from hwsim.readpath import ReadPath, read
+from hwsim.rng import Streams
+from hwsim.synapse import Meter, check_keys, check_rate, check_weight
+
+__all__ = ["Cell", "CellDevice", "CellSynapse", "ReadPath", "coincidences", "read"]
+
+_MOST_SLOTS = 4096  # pulse slots simulated at once; bounds memory for large batches
+
+
+class Cell(Protocol):
+    """What an array needs to know of the cells at its cross-points; ``hwsim.cells.BaseCell`` implements it."""
+
+    dw_min: float  # mean change by one pulse, in the cell's unit; 0 for cells that take exact updates
+    reference: float  # the conductance that stands for weight 0
+    drifts: bool
+    read_noise: float  # standard deviation of a read conductance, in the cell's unit
+
+    def spread(self, shape: tuple[int, int], rng: torch.Generator) -> Cell:
+        """The same cell with its device-to-device parameters drawn for every cross-point."""
+        ...
+
+    def varied(self) -> dict[str, Tensor]:
+        """The parameters that ``spread`` drew, by name."""
+        ...
+
+    def with_varied(self, varied: dict[str, Tensor]) -> Cell:
+        """The same cell with these per-cross-point parameters."""
+        ...
+
+    def bounds(self) -> tuple[Tensor | float, Tensor | float]:
+        """Lowest and highest conductance."""
+        ...
+
+    def step(self, g: Tensor, n_up: Tensor, n_down: Tensor, rng: torch.Generator) -> Tensor:
+        """The conductances after ``n_up`` and ``n_down`` pulses."""
+        ...
+
+    def leak(self, g: Tensor, rng: torch.Generator) -> Tensor:
+        """The conductances one training step later."""
+        ...
+
+    def drift(self, g: Tensor, seconds: float) -> Tensor:
+        """The conductances ``seconds`` after they were programmed to ``g``."""
+        ...
+
+
+@dataclass(frozen=True)
+class CellDevice:
+    """A cell, the periphery of both read directions, and the map from weights to conductances.
+
+    Args:
+        cell: the cell at every cross-point.
+        forward: periphery of ``read``.
+        backward: periphery of ``read_transpose``; None: the same as ``forward``.
+        omega: programming maps the largest |weight| of an array to this conductance (above the cell's reference);
+            0: weights are conductances, scale 1.
+        desired_bl: most pulse slots for the update of one sample.
+        substeps: parts in which a batch's pulses are applied. Within a part every pulse sees the conductance at its
+            start, so more parts are closer to one pulse after another and cost more.
+    """
+
+    cell: Cell
+    forward: ReadPath = field(default_factory=ReadPath)
+    backward: ReadPath | None = None
+    omega: float = 0.0
+    desired_bl: int = 31
+    substeps: int = 4
+
+    seedable = True
+    trains = "in-situ"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.omega < math.inf:
+            raise InputError(f"CellDevice.omega: expected a finite number >= 0, got {self.omega}")
+        for name in ("desired_bl", "substeps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"CellDevice.{name}: expected an integer >= 1, got {getattr(self, name)}")
+        if self.cell.read_noise and (self.forward.w_noise or (self.backward or self.forward).w_noise):
+            raise InputError("CellDevice: read noise is given twice, by cell.read_noise and by w_noise; keep one")
+
+    @property
+    def drifts(self) -> bool:
+        return self.cell.drifts
+
+    @property
+    def ideal(self) -> bool:
+        exact = self.forward.ideal and (self.backward or self.forward).ideal and not self.cell.read_noise
+        return exact and self.cell.dw_min == 0 and all(math.isinf(float(b)) for b in self.cell.bounds())
+
+    def paths(self) -> tuple[ReadPath, ReadPath]:
+        """Periphery of the forward and of the transpose read, the cell's read noise included."""
+        both = self.forward, self.backward or self.forward
+        if not self.cell.read_noise:
+            return both
+        noise = {"w_noise": self.cell.read_noise, "w_noise_type": "ADDITIVE_CONSTANT"}
+        return replace(both[0], **noise), replace(both[1], **noise)
+
+    def synapse(self, post: int, pre: int, streams: Streams) -> CellSynapse:
+        """An array at weight 0: device variation from stream ``device``, then ``read`` and ``update``."""
+        return CellSynapse(self, (post, pre), streams)
+
+
+class CellSynapse:
+    """A (post, pre) array of cells; conductances ``g`` in the cell's unit, weights ``scale * (g - reference)``."""
+
+    def __init__(self, device: CellDevice, shape: tuple[int, int], streams: Streams) -> None:
+        self.shape = shape
+        self.device = device
+        self.cell = device.cell.spread(shape, streams.generator("device"))
+        self.scale = 1.0
+        self.meter = Meter(k_limit=float(device.desired_bl) if device.cell.dw_min else None)
+        self._forward, self._backward = device.paths()
+        self.noisy = self._forward.noisy or self._backward.noisy
+        self._rng_read = streams.generator("read")
+        self._rng_update = streams.generator("update")
+        self._set(torch.full(shape, float(device.cell.reference)))
+        self._programmed = self.g
+
+    def _set(self, g: Tensor) -> None:
+        lower, upper = self.cell.bounds()
+        self.g = torch.clamp(g, torch.as_tensor(lower), torch.as_tensor(upper))
+        self._raw = self.g - self.cell.reference if self.cell.reference else self.g
+
+    def read(self, pre: Tensor) -> Tensor:
+        self.meter.vectors_read += len(pre)
+        return read(self._raw, pre, self._forward, self._rng_read, self.meter, self.scale)
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        self.meter.vectors_read_transpose += len(post)
+        return read(self._raw.T, post, self._backward, self._rng_read, self.meter, self.scale)
+
+    @torch.no_grad()
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        check_rate(rate)
+        self.meter.vectors_updated += len(pre)
+        rate = rate / self.scale
+        if rate == 0:
+            return
+        dw_min = self.device.cell.dw_min
+        if dw_min == 0:
+            self._set(torch.addmm(self.g, post.T, pre, alpha=rate))
+            return
+        k = pulses_expected(pre, post, rate, dw_min)
+        self.meter.k_count += 1
+        k_most = float(k.max())
+        self.meter.k_sum += k_most
+        self.meter.k_max = max(self.meter.k_max, k_most)
+        g = self.g
+        trains = coincidences(pre, post, k, self.device.desired_bl, self.device.substeps, self._rng_update)
+        for n_up, n_down in trains:
+            g = self.cell.step(g, n_up, n_down, self._rng_update)
+        self._set(g)
+
+    @torch.no_grad()
+    def tick(self) -> None:
+        g = self.cell.leak(self.g, self._rng_update)
+        if g is not self.g:
+            self._set(g)
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        """Set the conductances exactly, up to the bounds of each cell."""
+        check_weight(weight, self.shape)
+        largest = float(weight.abs().max())
+        self.scale = largest / self.device.omega if self.device.omega and largest else 1.0
+        self._set(weight.detach().to(self.g.dtype) / self.scale + self.cell.reference)
+        self._programmed = self.g
+
+    @torch.no_grad()
+    def age(self, seconds: float) -> None:
+        """The state ``seconds`` after the last programming, whatever was aged before. ValueError if negative."""
+        if seconds < 0:
+            raise InputError(f"time since programming: expected seconds >= 0, got {seconds}")
+        self._set(self.cell.drift(self._programmed, seconds))
+
+    def weight(self) -> Tensor:
+        return self._raw * self.scale
+
+    def conductances(self) -> dict[str, Tensor]:
+        return {"g": self.g.clone()}
+
+    def clipped_share(self) -> float:
+        lower, upper = (torch.as_tensor(b).expand(self.shape) for b in self.cell.bounds())
+        margin = (upper - lower) * 0.01
+        near = ((upper - self.g <= margin) | (self.g - lower <= margin)) & torch.isfinite(margin)
+        return float(near.float().mean())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = {
+            "g": self.g.clone(),
+            "programmed": self._programmed.clone(),
+            "scale": torch.tensor(self.scale).double(),
+        }
+        state |= {f"cell.{name}": value.clone() for name, value in self.cell.varied().items()}
+        return state | {"rng.read": self._rng_read.get_state(), "rng.update": self._rng_update.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        check_keys(state, set(self.state_dict()), "cell synapse")
+        check_weight(state["g"], self.shape)
+        prefix = "cell."
+        varied = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        self.cell = self.cell.with_varied(varied)
+        self.scale = float(state["scale"])
+        self._set(state["g"].clone())
+        self._programmed = state["programmed"].clone()
+        self._rng_read.set_state(state["rng.read"])
+        self._rng_update.set_state(state["rng.update"])
+
+
+def pulses_expected(pre: Tensor, post: Tensor, rate: float, dw_min: float) -> Tensor:
+    """(B,): pulses that the strongest cross-point of each sample should get, rate |pre|max |post|max / dw_min."""
+    return pre.abs().amax(1) * post.abs().amax(1) * (rate / dw_min)
+
+
+def coincidences(
+    pre: Tensor, post: Tensor, k: Tensor, desired_bl: int, substeps: int, rng: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
+    """Counts of up and down pulses, each (post, pre), in the order in which the batch sends them.
+
+    A sample gets ceil(k) slots, at most ``desired_bl``; in each a line carries a pulse with probability
+    sqrt(k / slots) |x| / |x|max, cut at 1. So a cross-point's expected count is proportional to |pre post| as long as
+    k <= desired_bl, and saturates above: aihwkit's ``update_bl_management`` and ``update_management``.
+
+    Args:
+        pre, post: (B, n) and (B, m) factors of the update.
+        k: (B,) expected counts, from ``pulses_expected``.
+        substeps: number of parts that the slots are split into.
+    """
+    slots = k.clamp(0, desired_bl).ceil().long()
+    sample = torch.repeat_interleave(torch.arange(len(k)), slots)
+    if not len(sample):
+        return []
+    strength = (k / slots.clamp_min(1)).sqrt()[:, None]
+    p_pre = pre / pre.abs().amax(1, keepdim=True).clamp_min(1e-30) * strength
+    p_post = post / post.abs().amax(1, keepdim=True).clamp_min(1e-30) * strength
+    size = min(math.ceil(len(sample) / substeps), _MOST_SLOTS)
+    counts = []
+    for chunk in sample.split(size):
+        x, d = _pulses(p_pre[chunk], rng), _pulses(p_post[chunk], rng)
+        net, total = d.T @ x, d.abs().T @ x.abs()
+        counts.append(((total + net).mul_(0.5), (total - net).mul_(0.5)))
+    return counts
+
+
+def _pulses(probability: Tensor, rng: torch.Generator) -> Tensor:
+    """Signed pulses, -1, 0 or 1, with the given signed probabilities."""
+    fires = torch.rand(probability.shape, generator=rng, dtype=probability.dtype) < probability.abs()
+    return probability.sign().mul_(fires)
