@@ -108,10 +108,10 @@ def _unflat(z: Tensor, shapes: Sequence[torch.Size]) -> State:
     return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
-def equilibrium_logits(net: LayeredHopfield, x: Tensor, through: Equilibrium) -> Tensor:
+def equilibrium_logits(net: LayeredHopfield, x: Tensor, through: Equilibrium, *, hold_input: bool = True) -> Tensor:
     """(B, outputs): the pre-activation of the output layer at equilibrium, differentiable in ``x``."""
     with torch.enable_grad():
-        given = net.given(x)
+        given = net.given(x, hold=hold_input)
         return net.logits(through.reach(given, net.initial(x)), given)
 
 

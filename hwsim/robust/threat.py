@@ -1,0 +1,134 @@
+"""Threat models: which perturbations an attacker may add, in units of pixels in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from hwsim.errors import InputError
+
+NORMS = ("linf", "l2", "l1")
+
+
+@dataclass(frozen=True)
+class Threat:
+    """All images within ``epsilon`` of the clean one in ``norm`` and inside the box [0, 1].
+
+    Args:
+        norm: "linf", "l2" or "l1", over all pixels and channels of an image.
+        epsilon: the budget, >= 0; for linf at most 1.
+    """
+
+    norm: str
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise InputError(f"threat norm: expected one of {', '.join(NORMS)}, got {self.norm!r}")
+        if not 0 <= self.epsilon < math.inf:
+            raise InputError(f"threat epsilon: expected a finite number >= 0, got {self.epsilon}")
+        if self.norm == "linf" and self.epsilon > 1:
+            raise InputError(
+                f"threat epsilon: linf budgets are in pixels of range [0, 1], got {self.epsilon:g}; "
+                f"for a budget in grey levels write linf:{self.epsilon:g}/255"
+            )
+
+    def __str__(self) -> str:
+        levels = self.epsilon * 255
+        if self.norm == "linf" and self.epsilon and abs(levels - round(levels)) < 1e-9:
+            return f"linf:{round(levels)}/255"
+        return f"{self.norm}:{self.epsilon:g}"
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """(B,): how far each image was moved."""
+        delta = (x_adv - x).flatten(1)
+        return delta.abs().amax(1) if self.norm == "linf" else delta.norm(p=int(self.norm[1]), dim=1)
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest image within the budget, then clipped to the box (which only brings it closer to ``x``)."""
+        delta = (x_adv - x).flatten(1)
+        if self.norm == "linf":
+            delta = delta.clamp(-self.epsilon, self.epsilon)
+        elif self.norm == "l2":
+            length = delta.norm(dim=1, keepdim=True).clamp_min(torch.finfo(delta.dtype).tiny)
+            delta = delta * (self.epsilon / length).clamp_max(1.0)
+        else:
+            delta = _onto_l1_ball(delta, self.epsilon)
+        return (x + delta.reshape(x.shape)).clamp(0.0, 1.0)
+
+    def allowed(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> Tensor:
+        """(B,) bool: finite, inside the box and within the budget, up to float32 rounding."""
+        inside = torch.isfinite(x_adv).flatten(1).all(1)
+        inside &= ((x_adv >= -tolerance) & (x_adv <= 1 + tolerance)).flatten(1).all(1)
+        return inside & (self.distance(x_adv, x) <= self.epsilon * (1 + tolerance) + tolerance)
+
+    def random_start(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """A point drawn uniformly from the ball around each image, then clipped to the box."""
+        flat = x.flatten(1)
+        size = flat.shape[1]
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=rng, device=rng.device, dtype=x.dtype).to(x.device)
+
+        if self.norm == "linf":
+            delta = (2 * uniform(*flat.shape) - 1) * self.epsilon
+        else:
+            if self.norm == "l2":
+                direction = torch.randn(flat.shape, generator=rng, device=rng.device, dtype=x.dtype).to(x.device)
+                direction = direction / direction.norm(dim=1, keepdim=True)
+            else:  # exponential magnitudes, normalised, are uniform on the simplex
+                direction = -torch.log1p(-uniform(*flat.shape)) * (2 * (uniform(*flat.shape) < 0.5) - 1)
+                direction = direction / direction.abs().sum(1, keepdim=True)
+            delta = direction * self.epsilon * uniform(len(flat), 1) ** (1 / size)
+        return self.project(x + delta.reshape(x.shape), x)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """The direction of unit norm in which a loss of this gradient climbs fastest; zero where the gradient is.
+
+        For l1 the exact answer is one pixel; the strongest twentieth shares the step, which climbs far better
+        over many steps (Tramer and Boneh 2019).
+        """
+        flat = gradient.flatten(1)
+        tiny = torch.finfo(flat.dtype).tiny
+        if self.norm == "linf":
+            direction = flat.sign()
+        elif self.norm == "l2":
+            direction = flat / flat.norm(dim=1, keepdim=True).clamp_min(tiny)
+        else:
+            kept = max(1, flat.shape[1] // 20)
+            floor = flat.abs().topk(kept, dim=1).values[:, -1:]
+            signs = torch.where(flat.abs() >= floor, flat.sign(), 0.0)
+            direction = signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)
+        return direction.reshape(gradient.shape)
+
+
+def _onto_l1_ball(delta: Tensor, radius: float) -> Tensor:
+    """Euclidean projection of rows onto the l1 ball by soft thresholding (Duchi et al. 2008)."""
+    sizes = delta.abs()
+    if radius == 0:
+        return torch.zeros_like(delta)
+    ranked = sizes.sort(dim=1, descending=True).values
+    excess = (ranked.cumsum(1) - radius) / torch.arange(1, delta.shape[1] + 1, dtype=delta.dtype, device=delta.device)
+    last = (ranked > excess).sum(1, keepdim=True).clamp_min(1) - 1
+    threshold = excess.gather(1, last).clamp_min(0.0)
+    return delta.sign() * (sizes - threshold).clamp_min(0.0)
+
+
+def parse(text: str) -> Threat:
+    """``"linf:8/255"``, ``"l2:0.5"`` or ``"l1:12"`` as a threat. Raises InputError that says what is wrong."""
+    match = re.fullmatch(r"\s*([A-Za-z0-9]+)\s*:\s*(.+?)\s*", text) if isinstance(text, str) else None
+    if match is None:
+        raise InputError(f"threat: expected NORM:EPSILON such as linf:8/255 or l2:0.5, got {text!r}")
+    norm, budget = match.group(1).lower(), match.group(2)
+    if norm not in NORMS:
+        raise InputError(f"threat {text!r}: expected a norm among {', '.join(NORMS)}, got {match.group(1)!r}")
+    try:
+        epsilon = float(Fraction(budget.replace(" ", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise InputError(f"threat {text!r}: expected a number or a fraction after the colon, got {budget!r}") from None
+    return Threat(norm, epsilon)
