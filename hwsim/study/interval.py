@@ -1,0 +1,115 @@
+"""95 % intervals of an accuracy, and of the difference of two, over repeats and images at once.
+
+Every repeat (its own training, device instance and read noise) is judged on the same images, so the share of
+hits x_ri of repeat r on image i follows the two-way crossed random-effects model x_ri = mu + a_r + b_i + e_ri
+(Searle, Casella and McCulloch 1992, Variance Components, ch. 4), and with R repeats and n images
+
+    Var(mean) = var(a) / R + var(b) / n + var(e) / (R n).
+
+The variance of the R repeats' means, over R, holds the first and the third term; the variance of the n images'
+means, over n, the second and the third. Adding the two counts the third twice (the overlap that two-way
+clustering subtracts: Cameron, Gelbach and Miller 2011, J Bus Econ Stat 29:238), so it stays with the repeats:
+
+    V_repeats = MS_repeats / (R n)          on R - 1 degrees of freedom
+    V_images  = max(MS_images - MS_residual, 0) / (R n)        on n - 1
+
+A few repeats estimate their variance badly while hundreds of images do not. One pooled degree of freedom is
+too hopeful whenever the few repeats agree by luck; Banerjee's (1960, Sankhya 22:357) half-width
+
+    H^2 = t(R - 1)^2 V_repeats + t(n - 1)^2 V_images
+
+gives each part its own quantile and never covers less than it says, for normal data. One repeat alone has no
+V_repeats: the interval then covers the choice of images only, and says so in ``over``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, t
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval.
+
+    Attributes:
+        mean, low, high: shares in [0, 1], or differences of shares in [-1, 1].
+        over: what the interval covers, "repeats and images" or "images only".
+    """
+
+    mean: float
+    low: float
+    high: float
+    over: str
+
+
+def accuracy(shares: ArrayLike) -> Interval:
+    """Mean accuracy and its interval from shares (repeats, images) of correct draws, in [0, 1].
+
+    Score (Wilson) interval at the effective number of images m that gives the half-width H, t^2 / m =
+    H^2 / (p (1 - p)), as Franco et al. (2019, J Surv Stat Methodol 7:334) recommend for clustered
+    proportions: never outside [0, 1], never of width zero. A few wrong images cannot show that the draws
+    and repeats of one image differ, so an m above the number of images n is drawn back towards n, with the
+    weight of z^2 images that err; unanimous hits give Wilson's interval of n. Raises ValueError for another
+    shape or range.
+    """
+    x = _matrix(shares)
+    p, images, z2 = float(x.mean()), x.shape[1], _quantile(np.inf) ** 2
+    spread, squared = p * (1 - p), _half_width_squared(x)
+    k = (images * squared + z2 * z2 / images) / (images * spread + z2)
+    if spread > 0:
+        k = max(k, squared / spread)
+    centre, half = (p + k / 2) / (1 + k), np.sqrt(k * spread + k * k / 4) / (1 + k)
+    low, high = max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+    return Interval(p, min(low, p), max(high, p), _over(x))
+
+
+def difference(shares: ArrayLike, reference: ArrayLike) -> Interval:
+    """Mean paired difference ``shares - reference`` and its interval; both (repeats, images), rows and columns paired.
+
+    One disagreement up and one down, half a count each, are added to the images' variance (Agresti and Min 2005,
+    Stat Med 24:729), so that two cases that never disagreed do not differ by exactly nothing. Raises ValueError.
+    """
+    a, b = _matrix(shares), _matrix(reference)
+    if a.shape != b.shape:
+        raise ValueError(f"paired shares: expected the same repeats and images, got {a.shape} and {b.shape}")
+    x = a - b
+    images = x.shape[1]
+    half = np.sqrt(_half_width_squared(x) + _quantile(np.inf) ** 2 / (images + 2) ** 2)
+    mean = float(x.mean())
+    return Interval(mean, max(mean - float(half), -1.0), min(mean + float(half), 1.0), _over(x))
+
+
+def _half_width_squared(x: NDArray[np.float64]) -> float:
+    repeats, images = x.shape
+    by_repeat, by_image = x.mean(1, keepdims=True), x.mean(0, keepdims=True)
+    of_images = repeats * by_image.var(ddof=1) if images > 1 else 0.0
+    if repeats == 1:
+        return float(_quantile(images - 1) ** 2 * of_images / images)
+    of_repeats = images * by_repeat.var(ddof=1)
+    freedom = (repeats - 1) * (images - 1)
+    residual = ((x - by_repeat - by_image + x.mean()) ** 2).sum() / freedom if freedom else 0.0
+    v_repeats, v_images = of_repeats / x.size, max(of_images - residual, 0.0) / x.size
+    return float(_quantile(repeats - 1) ** 2 * v_repeats + _quantile(images - 1) ** 2 * v_images)
+
+
+def _quantile(freedom: float) -> float:
+    """Two-sided quantile of Student's t; of the normal at infinity, and at 0 where nothing multiplies it."""
+    tail = 0.5 + CONFIDENCE / 2
+    return float(norm.ppf(tail) if not 0 < freedom < np.inf else t.ppf(tail, freedom))
+
+
+def _over(x: NDArray[np.float64]) -> str:
+    return "repeats and images" if len(x) > 1 else "images only"
+
+
+def _matrix(shares: ArrayLike) -> NDArray[np.float64]:
+    x = np.asarray(shares, dtype=float)
+    if x.ndim != 2 or not x.size or not ((x >= 0) & (x <= 1)).all():
+        raise ValueError(f"shares: expected a (repeats, images) matrix of values in [0, 1], got shape {x.shape}")
+    return x
