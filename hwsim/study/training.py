@@ -37,7 +37,8 @@ COSTS: dict[str, Cost] = {"squared-error": SquaredError(), "cross-entropy": Cros
 class Epoch:
     """One epoch's record; accuracies are shares of examples, seconds wall time.
 
-    ``accuracy_train`` is measured on the way, each batch before its update.
+    ``accuracy_train`` is measured on the way, each batch before its update. ``k_mean``, ``k_max`` and
+    ``k_limit`` have one entry an array: expected pulses a cross-point and sample, see ``Meter``.
     """
 
     epoch: int
@@ -46,6 +47,9 @@ class Epoch:
     unsettled_share: float
     residual: float
     rates: list[float]
+    k_mean: list[float]
+    k_max: list[float]
+    k_limit: list[float | None]
     seconds: float
 
 
@@ -98,6 +102,7 @@ def train(
         x, labels: (N, ...) and (N,) training examples.
         checkpoint: a safetensors file, replaced as a whole after every epoch.
         on_epoch: told of each finished epoch; epochs that the checkpoint holds are not told again.
+            The last one may be told twice where a run died between telling and keeping it.
 
     Raises WorkError when the training diverges, naming the epoch and what to try.
     """
@@ -113,6 +118,8 @@ def train(
         own = streams.child("epoch", epoch)
         order = torch.randperm(len(x), generator=own.generator("data"))
         signs = own.generator("update")
+        for synapse in net.synapses:
+            synapse.meter.reset()
         started, totals, correct = time.perf_counter(), [0.0, 0.0, 0.0], 0
         for batch in range(batches):
             index = order[batch * size : (batch + 1) * size]
@@ -127,10 +134,22 @@ def train(
             correct += stats.correct
             for i, value in enumerate((stats.cost, stats.unsettled_share, stats.residual)):
                 totals[i] += value / batches
+        # Told before it is kept: after a crash in between, the epoch is run and told again, never lost.
+        on_epoch(
+            Epoch(
+                epoch=epoch + 1,
+                cost=totals[0],
+                accuracy_train=correct / (batches * size),
+                unsettled_share=totals[1],
+                residual=totals[2],
+                rates=[rate * rate_factor(config, epoch) for rate in config.rates],
+                k_mean=[synapse.meter.k_mean for synapse in net.synapses],
+                k_max=[synapse.meter.k_max for synapse in net.synapses],
+                k_limit=[synapse.meter.k_limit for synapse in net.synapses],
+                seconds=time.perf_counter() - started,
+            )
+        )
         save_state(net, checkpoint, epoch + 1)
-        rates = [rate * rate_factor(config, epoch) for rate in config.rates]
-        seconds = time.perf_counter() - started
-        on_epoch(Epoch(epoch + 1, totals[0], correct / (batches * size), totals[1], totals[2], rates, seconds))
 
 
 def save_state(net: LayeredHopfield, path: Path, epoch: int) -> None:
@@ -161,7 +180,7 @@ def load_state(net: LayeredHopfield, path: Path) -> int:
 
 def as_record(epoch: Epoch) -> dict[str, Any]:
     """An epoch as a record of ``metrics.jsonl``."""
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(epoch).items()}
+    return asdict(epoch)
 
 
 def layer_names(net: LayeredHopfield) -> Sequence[str]:

@@ -1,0 +1,136 @@
+"""What a network is measured under, and the measurement: hits per test image over read-noise draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hwsim.hopfield import LayeredHopfield
+from hwsim.learn import infer
+from hwsim.oracle import Implicit
+from hwsim.rng import Streams
+from hwsim.robust.attacks import pgd
+from hwsim.robust.classifier import EquilibriumClassifier
+from hwsim.robust.corruptions import corrupt, input_noise
+from hwsim.robust.threat import Threat
+from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, settle
+from hwsim.study.config import EvaluationConfig, InferenceConfig
+
+ATTACK_TOLERANCE = 1e-4
+"""Largest move of a unit in a step at which the attacker's copy counts as settled."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One column of the matrix. ``level`` is a severity, a noise's sigma or a budget in pixel units."""
+
+    name: str
+    level: float = 0.0
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Hits of each image in ``draws`` draws, and how the relaxations ended."""
+
+    draws: int
+    hits: list[int]
+    unsettled_share: float
+    noise_floor_share: float
+
+
+def conditions(config: EvaluationConfig) -> list[Condition]:
+    """The columns that an evaluation asks for, clean first."""
+    found = [Condition("clean")]
+    found += [Condition("input-noise", sigma, "sigma") for sigma in config.input_noise.sigma]
+    for name in config.corruptions.types:
+        found += [Condition(name, severity, "severity") for severity in config.corruptions.severities]
+    found += [Condition(f"pgd-{config.pgd.norm}", epsilon, "epsilon") for epsilon in config.pgd.epsilon]
+    return found
+
+
+def perturbed(
+    net: LayeredHopfield,
+    condition: Condition,
+    x: Tensor,
+    labels: Tensor,
+    config: EvaluationConfig,
+    streams: Streams,
+) -> Tensor:
+    """The test images under a condition, x (N, C, H, W) in [0, 1].
+
+    Attacks know the weights that the arrays hold: the gradient is the implicit one at the settled
+    state of the network's noise-free twin. The images are then judged on the arrays themselves.
+    """
+    if condition.name == "clean":
+        return x
+    if condition.name == "input-noise":
+        return input_noise(x, condition.level, streams.generator("corruption"))
+    if not condition.name.startswith("pgd-"):
+        return corrupt(condition.name, x, int(condition.level), streams.generator("corruption"))
+    steps = Phase(200, tolerance=ATTACK_TOLERANCE, stop_early=True)
+    through = Implicit(phase=steps, adjoint=steps, solver=OddEven())
+    attacked = EquilibriumClassifier(net.float_twin(), OddEven(), steps, through)
+    threat = Threat(config.pgd.norm, condition.level)
+    return pgd(attacked, x, labels, threat, steps=config.pgd.steps, rng=streams.generator("attack"))
+
+
+def measure(
+    net: LayeredHopfield, x: Tensor, labels: Tensor, inference: InferenceConfig, draws: int, streams: Streams
+) -> Measured:
+    """Classify ``x`` with fresh read noise in every draw; one draw where nothing is noisy."""
+    net.reseed_reads(streams)
+    draws = draws if net.noisy else 1
+    hits = torch.zeros(len(x), dtype=torch.long)
+    unsettled = floor = 0.0
+    for _ in range(draws):
+        logits, settled = infer(net, x, **relaxation(inference))
+        hits += logits.argmax(1) == labels
+        unsettled += settled.unsettled_share / draws
+        floor += settled.share(Outcome.NOISE_FLOOR) / draws
+    return Measured(draws, hits.tolist(), unsettled, floor)
+
+
+def relaxation(inference: InferenceConfig) -> dict:
+    """The keyword arguments of ``infer`` that a model card's inference section stands for."""
+    return {
+        "solver": SOLVERS[inference.solver](inference.damping),
+        "phase": Phase(inference.steps, inference.average_last, inference.tolerance),
+        "hold_input": inference.hold_input,
+    }
+
+
+def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> dict[str, list[float]]:
+    """Mean energy and residual after every step of a relaxation from zero.
+
+    The energy is the noise-free twin's at the states that the arrays went through.
+    """
+    net.reseed_reads(streams)
+    judge = net.float_twin().given(x)
+    given = net.given(x, hold=inference.hold_input)
+    energy, residual, last = [], [], [net.initial(x)]
+
+    def watch(_: int, s: tuple[Tensor, ...]) -> None:
+        change = torch.stack([(a - b).abs().amax(1) for a, b in zip(s, last[0], strict=True)]).amax(0)
+        energy.append(judge.value(s).mean().item())
+        residual.append(change.mean().item())
+        last[0] = s
+
+    kind = relaxation(inference)
+    settle(given, last[0], solver=kind["solver"], phase=kind["phase"], watch=watch)
+    return {"energy": energy, "residual": residual}
+
+
+def saturation(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> Iterator[float]:
+    """The share of conversions at their converter's bound while ``x`` is classified, array by array."""
+    net.reseed_reads(streams)
+    for synapse in net.synapses:
+        synapse.meter.reset()
+        synapse.meter.count_saturation = True
+    infer(net, x, **relaxation(inference))
+    for synapse in net.synapses:
+        synapse.meter.count_saturation = False
+        yield synapse.meter.saturated_share

@@ -1,0 +1,290 @@
+"""The main job: train in float and on the device, then measure both, cell by cell, in a folder that can go on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from hwsim.errors import InputError
+from hwsim.hopfield import LayeredHopfield
+from hwsim.rng import Streams
+from hwsim.study import receipt
+from hwsim.study.config import InferenceConfig, LearningConfig, ModelConfig
+from hwsim.study.data import Dataset
+from hwsim.study.devicecard import DeviceCard
+from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
+from hwsim.study.store import append_line, read_lines, write_json, write_text, written_aside
+from hwsim.study.training import Epoch, as_record, layer_names, load_state, network, save_state, train
+from hwsim.synapse import Device, FloatDevice
+
+DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
+"""Ages after programming at which a drifting device is measured."""
+
+RELAXED_IMAGES = 64
+"""Test images behind the picture of a relaxation."""
+
+
+class Progress(Protocol):
+    """Where a job tells how far it is."""
+
+    def total(self, units: int) -> None:
+        """How many units of work the job has in all."""
+        ...
+
+    def done(self, what: str, units: int = 1) -> None:
+        """So many more units are done; ``what`` says which."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A resolved and validated run. ``in_situ`` is the recipe that the device trains by."""
+
+    model: ModelConfig
+    device: DeviceCard
+    in_situ: LearningConfig
+    data: Dataset
+    seed: int
+    repeats: int
+    folder: Path
+    command: str
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The whole configuration as plain values; its hash decides whether a folder is this job's."""
+        model = self.model.model_dump()
+        model["in_situ"] = self.in_situ.model_dump()
+        device = {"name": self.device.name, "summary": self.device.summary, "kind": self.device.kind}
+        return {
+            "device": {**device, "resolved": self.device.resolved},
+            "model": model,
+            "data": {"name": self.data.name, "train": len(self.data.x_train), "test": len(self.data.x_test)},
+            "seed": self.seed,
+            "repeats": self.repeats,
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the resolved configuration, first 16 digits."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
+
+    def cases(self) -> list[str]:
+        """The rows of the matrix."""
+        aged = [f"programmed, {age}" for age in DRIFT_TIMES_S] if self.device.device.drifts else []
+        return ["float", "programmed", *aged, "in-situ"]
+
+
+class Log:
+    """The records of a run, each with the key of what it is about; a later record replaces an earlier one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._records = {_key(record): record for record in read_lines(path)}
+
+    def __contains__(self, record: dict[str, Any]) -> bool:
+        return _key(record) in self._records
+
+    def add(self, record: dict[str, Any]) -> None:
+        append_line(self.path, record)
+        self._records[_key(record)] = record
+
+    def last_epoch(self, case: str, repeat: int) -> dict[str, Any] | None:
+        epochs = [r for k, r in self._records.items() if k[:3] == ("training", case, repeat)]
+        return max(epochs, key=lambda record: record["epoch"], default=None)
+
+
+def _key(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record.get(name) for name in ("kind", "case", "repeat", "epoch", "condition", "level"))
+
+
+def run(job: Job, progress: Progress) -> None:
+    """Do what of the job is not done yet and leave a complete run folder.
+
+    Raises InputError where the folder holds another job's results or another process is at it, and
+    WorkError where work fails; whatever was finished stays and is not done again.
+    """
+    with _claimed(job):
+        log = Log(job.folder / "metrics.jsonl")
+        started = time.time()
+        asked = conditions(job.model.evaluation)
+        epochs = job.model.learning.epochs + job.in_situ.epochs
+        progress.total(job.repeats * (epochs + len(job.cases()) * (len(asked) + 1)))
+        for repeat in range(job.repeats):
+            for case, net in _networks(job, repeat, log, progress):
+                _measure_case(job, case, repeat, net, asked, log, progress)
+        _write_receipt(job, started)
+
+
+def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[tuple[str, LayeredHopfield]]:
+    """Each case of the matrix with its network, trained or programmed, in the order of ``Job.cases``."""
+    streams = Streams(job.seed).child("repeat", repeat)
+    states = job.folder / "states"
+
+    def trained(case: str, device: Device, recipe: LearningConfig) -> LayeredHopfield:
+        own = streams.child(case)
+        # The same initial weights and the same order of examples for all cases: the difference is the device's.
+        net = network(job.model.network, device, own, momentum=recipe.momentum)
+
+        def tell(epoch: Epoch) -> None:
+            log.add({"kind": "training", "case": case, "repeat": repeat, **as_record(epoch)})
+            progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
+
+        x, labels = job.data.x_train, job.data.y_train
+        train(net, job.model.network, recipe, x, labels, streams, states / f"{case}-{repeat}.safetensors", tell)
+        return net
+
+    learning = job.model.learning
+    in_float = trained("float", FloatDevice(learning.momentum, learning.weight_decay), learning)
+    yield "float", in_float
+
+    device = job.device.device
+    programmed = network(job.model.network, device, streams.child("programmed"))
+    _programmed(programmed, in_float, states / f"programmed-{repeat}.safetensors")
+    yield "programmed", programmed
+    if device.drifts:
+        for name, seconds in DRIFT_TIMES_S.items():
+            for synapse in programmed.synapses:
+                if hasattr(synapse, "age"):
+                    synapse.age(seconds)
+            yield f"programmed, {name}", programmed
+
+    in_situ = trained("in-situ", device, job.in_situ)
+    if device.trains == "hardware-aware":
+        # Its updates were exact and digital; what is deployed are devices programmed with the result.
+        deployed = network(job.model.network, device, streams.child("in-situ", "deployed"))
+        _programmed(deployed, in_situ, states / f"in-situ-deployed-{repeat}.safetensors")
+        in_situ = deployed
+    yield "in-situ", in_situ
+
+
+def _programmed(net: LayeredHopfield, source: LayeredHopfield, path: Path) -> None:
+    """Program ``net`` with the source's weights, or take over what was programmed before."""
+    if path.exists():
+        load_state(net, path)
+    else:
+        net.program(source.weights())
+        save_state(net, path, 0)
+
+
+def _measure_case(
+    job: Job, case: str, repeat: int, net: LayeredHopfield, asked: list[Condition], log: Log, progress: Progress
+) -> None:
+    streams = Streams(job.seed).child("repeat", repeat, case)
+    evaluation, inference = job.model.evaluation, job.model.inference
+    x, labels = job.data.x_test[: evaluation.examples], job.data.y_test[: evaluation.examples]
+    for condition in asked:
+        record: dict[str, Any] = {"kind": "evaluation", "case": case, "repeat": repeat}
+        record |= {"condition": condition.name, "level": condition.level, "level_unit": condition.unit}
+        if record not in log:
+            started = time.perf_counter()
+            # Noise and corruptions are the same for every case and repeat, so cases can be compared in pairs.
+            cell = Streams(job.seed).child(condition.name, condition.level)
+            images = perturbed(net, condition, x, labels, evaluation, cell)
+            read = streams.child(condition.name, condition.level)
+            measured = measure(net, images, labels, inference, evaluation.draws, read)
+            record |= {"draws": measured.draws, "hits": measured.hits}
+            record |= {"unsettled_share": measured.unsettled_share, "noise_floor_share": measured.noise_floor_share}
+            log.add({**record, "seconds": time.perf_counter() - started})
+        progress.done(f"{case}, repeat {repeat + 1}: {condition.name} {condition.level:g}".rstrip(" 0"))
+    _examine(job, case, repeat, net, log, inference, streams)
+    progress.done(f"{case}, repeat {repeat + 1}: diagnostics")
+
+
+def _examine(
+    job: Job, case: str, repeat: int, net: LayeredHopfield, log: Log, inference: InferenceConfig, streams: Streams
+) -> None:
+    """Health of every array, a relaxation, and the weights and conductances as files."""
+    head: dict[str, Any] = {"case": case, "repeat": repeat}
+    x = job.data.x_test[:RELAXED_IMAGES]
+    if {"kind": "diagnostics", **head} not in log:
+        pulses = log.last_epoch(case, repeat) or {}
+        shares = list(saturation(net, x, inference, streams.child("saturation")))
+        layers = []
+        for i, (name, synapse) in enumerate(zip(layer_names(net), net.synapses, strict=True)):
+            layer: dict[str, Any] = {"layer": name, "shape": list(synapse.shape)}
+            layer |= {k: pulses[k][i] if k in pulses else None for k in ("k_mean", "k_max", "k_limit")}
+            layers.append({**layer, "clipped_share": synapse.clipped_share(), "saturated_share": shares[i]})
+        log.add({"kind": "diagnostics", **head, "layers": layers})
+    if {"kind": "relaxation", **head} not in log:
+        curves = relaxed(net, x, inference, streams.child("relaxation"))
+        log.add({"kind": "relaxation", **head, **curves})
+    path = job.folder / "weights" / f"{case.replace(', ', '-').replace(' ', '')}-{repeat}.safetensors"
+    if not path.exists():
+        tensors = {}
+        for name, synapse in zip(layer_names(net), net.synapses, strict=True):
+            tensors[name] = synapse.weight().contiguous()
+            layer = name.partition(".")[0]
+            if name.endswith(".weight"):
+                parts = synapse.conductances().items()
+                tensors |= {f"{layer}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
+        with written_aside(path) as aside:
+            save_file(tensors, aside)
+
+
+@contextmanager
+def _claimed(job: Job) -> Iterator[None]:
+    """The run folder, made or found, for this process alone."""
+    folder = job.folder
+    config = folder / "config.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror}); give another folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"--out {folder}: another process is running in it; wait, or give another --out") from error
+        text = yaml.safe_dump({"config_hash": job.config_hash, **job.resolved}, sort_keys=False)
+        if config.exists():
+            found = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("config_hash")
+            if found != job.config_hash:
+                raise InputError(
+                    f"--out {folder}: holds a run of another configuration ({found}, this one is {job.config_hash}); "
+                    "give another --out, or remove the folder to start anew"
+                )
+        else:
+            write_text(config, text)
+        yield
+
+
+def _write_receipt(job: Job, started: float) -> None:
+    path = job.folder / "receipt.json"
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(
+        path,
+        {
+            "command": job.command,
+            "config_hash": job.config_hash,
+            "versions": receipt.versions(),
+            "git": receipt.git_revision(),
+            "machine": receipt.machine(),
+            "seeds": {"root": job.seed, "repeats": list(range(job.repeats)), "data_split": 0},
+            "streams": receipt.streams(job.device.device),
+            "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(earlier.get("seconds", 0.0) + time.time() - started, 1),
+        },
+    )
+
+
+def command_line(arguments: list[str]) -> str:
+    """The command that makes this run again."""
+    return shlex.join(["hwsim", *arguments])
+
+
+def threads(count: int) -> None:
+    """Small networks run fastest on one thread; more only cost (DESIGN, section 6)."""
+    torch.set_num_threads(count)
