@@ -179,7 +179,8 @@ class GivenInput:
         curvature = 2 * self.net.c + stiffness
         if curvature <= 0:
             raise InputError(
-                f"nudge: beta {stiffness:g} turns the output's bowl upside down; expected beta > {-2 * self.net.c:g}"
+                f"nudge: beta times the cost's stiffness, {stiffness:g}, turns the output's bowl upside down; "
+                f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
             )
         state = drive / curvature
         bounded = layer < self.blocks - 1 or self.net.output == "clamped"

@@ -99,7 +99,7 @@ class EquilibriumProp:
         target = cost.encode(labels, free.state[-1])
         plus, minus, span = self._contrast(given, cost, target, free, rng)
         scale = 1.0 / (len(x) * span)
-        pairs = zip(given.couplings(plus.state), given.couplings(minus.state), _per_synapse(net, rates), strict=True)
+        pairs = zip(given.couplings(plus.state), given.couplings(minus.state), per_synapse(net, rates), strict=True)
         for positive, negative, rate in pairs:
             for pre, post in written(positive, negative, self.update_form):
                 positive.synapse.update(pre, post * scale, rate)
@@ -110,7 +110,7 @@ class EquilibriumProp:
             correct=int((free.state[-1].argmax(1) == labels).sum()),
             examples=len(x),
             unsettled_share=max(phase.unsettled_share for phase in phases),
-            residual=max(phase.residual.mean().item() for phase in phases),
+            residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
         )
 
     def _contrast(
@@ -145,7 +145,7 @@ def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Ten
     return [(torch.cat([b + d, b - d]), torch.cat([a - c, a + c]).mul_(0.5))]
 
 
-def _per_synapse(net: LayeredHopfield, rates: Sequence[float]) -> list[float]:
+def per_synapse(net: LayeredHopfield, rates: Sequence[float]) -> list[float]:
     """A link's rate for each of its arrays, biases included."""
     if len(rates) != len(net.links):
         raise ValueError(f"learning rates: expected one for each of {len(net.links)} links, got {len(rates)}")
@@ -165,4 +165,14 @@ def infer(
         return net.logits(settled.state, given), settled
 
 
-__all__ = ["NUDGES", "UPDATE_FORMS", "EquilibriumProp", "LearningRule", "State", "StepStats", "infer", "written"]
+__all__ = [
+    "NUDGES",
+    "UPDATE_FORMS",
+    "EquilibriumProp",
+    "LearningRule",
+    "State",
+    "StepStats",
+    "infer",
+    "per_synapse",
+    "written",
+]

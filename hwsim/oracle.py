@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hwsim.energy import Cost, Energy, State
 from hwsim.hopfield import LayeredHopfield
-from hwsim.learn import StepStats
+from hwsim.learn import StepStats, per_synapse
 from hwsim.settle import Phase, Solver, Synchronous, settle
 from hwsim.synapse import FloatSynapse
 
@@ -150,8 +150,7 @@ class ExactGradient:
     ) -> StepStats:
         del rng
         gradients, value, output = _gradient(net, cost, x, labels, self.through)
-        expanded = [rate for link, rate in zip(net.links, rates, strict=True) for _ in link.synapses]
-        for synapse, gradient, rate in zip(net.synapses, gradients, expanded, strict=True):
+        for synapse, gradient, rate in zip(net.synapses, gradients, per_synapse(net, rates), strict=True):
             synapse.update(torch.eye(gradient.shape[1], dtype=gradient.dtype), -gradient.T, rate)
         net.tick()
         correct = int((output.argmax(1) == labels).sum())

@@ -39,7 +39,7 @@ class Streams:
     def seed_of(self, name: str) -> int:
         """The 63-bit seed of one stream."""
         root = dict(self.roots).get(_known(name), self.seed)
-        digest = hashlib.sha256(repr((root, self.path, name)).encode()).digest()
+        digest = hashlib.sha256(repr((int(root), self.path, name)).encode()).digest()
         return int.from_bytes(digest[:8], "little") >> 1
 
     def generator(self, name: str, device: str | torch.device = "cpu") -> torch.Generator:

@@ -17,7 +17,7 @@ class Outcome(IntEnum):
     """How one example's relaxation ended."""
 
     SETTLED = 0
-    NOISE_FLOOR = 1  # moves by what the read noise moves it, and no more
+    NOISE_FLOOR = 1  # moves by no more than the read noise would move it
     MAX_STEPS = 2  # still on its way, or in a cycle
     NONFINITE = 3
 
@@ -140,22 +140,22 @@ class Phase:
 Watcher = Callable[[int, State], None]
 
 _WINDOW = 5
-"""Steps at the end over which the residual is watched, to tell a floor from a descent."""
+"""Steps at the end whose residual is watched in a phase that does not stop early; watching costs time."""
 
 
 @torch.no_grad()
 def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Watcher | None = None) -> Settled:
     """Relax ``energy`` from ``s``.
 
-    ``watch(step, state)`` is called after every step, for pictures of a relaxation.
+    ``watch(step, state)`` is called after every step, for pictures of a relaxation. A noisy energy is
+    stepped once more at the end than ``phase`` says, to see what the noise alone does.
     """
     batch, device = len(s[0]), s[0].device
     moved_at = torch.zeros(batch, dtype=torch.long, device=device)
-    before: State = s
     total: list[Tensor] | None = None
     averaged = 0
-    first = residual = two_step = torch.full((batch,), torch.inf, device=device)
-    done = 0
+    last = s
+    residual = torch.full((batch,), torch.inf, device=device)
     for done in range(1, phase.steps + 1):
         last, s = s, solver.step(energy, s)
         if watch is not None:
@@ -164,23 +164,20 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
         if phase.stop_early or left < _WINDOW:
             residual = _change(last, s)
             moved_at = torch.where(residual > phase.tolerance, done, moved_at)
-            two_step = _change(before, s)
-            if left == min(_WINDOW, phase.steps) - 1 or done == 1:
-                first = residual
-        before = last
         settled = phase.stop_early and bool((residual <= phase.tolerance).all())
         if left < phase.average_last or settled:
             averaged += 1
             total = [a.clone() for a in s] if total is None else [t.add_(a) for t, a in zip(total, s, strict=True)]
         if settled:
             break
-    if averaged > 1 and total is not None:
-        s = tuple(t / averaged for t in total)
     outcome = torch.full((batch,), int(Outcome.MAX_STEPS), dtype=torch.int8, device=device)
     if energy.noisy:
-        # On the floor the residual no longer falls, and nothing comes back to where it was two steps ago.
-        floor = (residual >= 0.5 * first) & (two_step >= 0.5 * residual)
-        outcome[floor] = int(Outcome.NOISE_FLOOR)
+        # The same step taken again differs by read noise alone. The median over the batch steadies the
+        # figure, and an example that diverged does not spoil it for the others.
+        noise = _change(solver.step(energy, last), s).nanmedian()
+        outcome[residual <= 2 * noise] = int(Outcome.NOISE_FLOOR)
+    if averaged > 1 and total is not None:
+        s = tuple(t / averaged for t in total)
     outcome[residual <= phase.tolerance] = int(Outcome.SETTLED)
     outcome[~torch.isfinite(residual)] = int(Outcome.NONFINITE)
     return Settled(s, outcome, moved_at, residual)
