@@ -136,7 +136,8 @@ class FloatDevice:
 
     Args:
         momentum: heavy-ball coefficient in [0, 1); applied once a ``tick``.
-        weight_decay: L2 coefficient, >= 0; the weights shrink by ``rate * weight_decay`` a step.
+        weight_decay: L2 coefficient, >= 0; the weights shrink by ``rate * weight_decay`` with the first
+            update of a step, however many calls the step is written in.
         dtype: of the weights; float64 for theory.
     """
 
@@ -174,6 +175,7 @@ class FloatSynapse:
         self._weight_decay = weight_decay
         self._velocity = torch.zeros_like(weight, requires_grad=False)
         self._step = torch.zeros_like(weight, requires_grad=False)
+        self._decayed = False
 
     def read(self, pre: Tensor) -> Tensor:
         self.meter.vectors_read += len(pre)
@@ -188,8 +190,9 @@ class FloatSynapse:
         check_rate(rate)
         self.meter.vectors_updated += len(pre)
         step = torch.mm(post.T, pre).mul_(rate)
-        if self._weight_decay:
+        if self._weight_decay and not self._decayed:
             step.add_(self.tensor, alpha=-rate * self._weight_decay)
+            self._decayed = True
         self.tensor.add_(step)
         if self._momentum:
             self._step.add_(step)
@@ -197,6 +200,7 @@ class FloatSynapse:
     @torch.no_grad()
     def tick(self) -> None:
         # The step itself is in the weights already; what is left of v <- mu v + step is mu v.
+        self._decayed = False
         if self._momentum:
             self._velocity.mul_(self._momentum)
             self.tensor.add_(self._velocity)
@@ -207,7 +211,7 @@ class FloatSynapse:
     def program(self, weight: Tensor) -> None:
         check_weight(weight, self.shape)
         self.tensor.copy_(weight)
-        self._velocity.zero_()
+        self._restart(torch.zeros_like(self._velocity))
 
     def weight(self) -> Tensor:
         return self.tensor.detach().clone()
@@ -228,8 +232,15 @@ class FloatSynapse:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         check_keys(state, {"weight", "velocity"}, "float synapse")
         check_weight(state["weight"], self.shape)
+        check_weight(state["velocity"], self.shape)
         self.tensor.copy_(state["weight"])
-        self._velocity.copy_(state["velocity"])
+        self._restart(state["velocity"])
+
+    def _restart(self, velocity: Tensor) -> None:
+        """Between two training steps, with this momentum; an unfinished step is forgotten."""
+        self._velocity.copy_(velocity)
+        self._step.zero_()
+        self._decayed = False
 
 
 def check_rate(rate: float) -> None:
