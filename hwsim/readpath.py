@@ -157,7 +157,7 @@ def read(
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, path, rng, meter, scale):  # noqa: ANN001, ANN205
+    def forward(ctx, x, weight, path, rng, meter, scale):
         y, z, alpha = _read(weight, x, path, rng, meter, scale)
         passed = z.abs() <= (_limit(path.out_bound, path.out_step) or math.inf)
         magnitude = x.abs() if alpha is None else x.abs() / alpha
@@ -166,7 +166,7 @@ class _StraightThrough(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx, *grad_outputs):  # noqa: ANN001, ANN205
+    def backward(ctx, *grad_outputs):
         weight, passed, inside = ctx.saved_tensors
         grad = (grad_outputs[0] * passed) @ weight * inside
         return grad if ctx.factor == 1.0 else grad * ctx.factor, None, None, None, None, None
@@ -257,10 +257,9 @@ def _noise_std(weight: Tensor, u: Tensor, step: float, path: ReadPath) -> Tensor
     """Standard deviation at the output lines: output noise and referred weight noise, which add in variance."""
     if path.w_noise_type == "NONE" or not path.w_noise:
         return path.out_noise or None
-    if path.w_noise_type == "PCM_READ":
-        power = torch.mm(u.square(), weight.abs().T)
-    else:
-        power = u.square().sum(1, keepdim=True)
+    squares = u.square()
+    pcm = path.w_noise_type == "PCM_READ"
+    power = torch.mm(squares, weight.abs().T) if pcm else squares.sum(1, keepdim=True)
     return power.mul_((path.w_noise * step) ** 2).add_(path.out_noise**2).sqrt_()
 
 

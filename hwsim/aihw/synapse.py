@@ -1,0 +1,310 @@
+"""aihwkit's pulsed devices: the compiled tile owns the devices and their pulses, torch reads its weights.
+
+What is seeded: the variation from device to device (``construction_seed``, another one for every array) and the reads
+(our generator). What is not: pulses and write noise, which the compiled part draws from clocks. Two runs agree
+statistically, not bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig, InferenceRPUConfig
+from aihwkit.simulator.parameters.enums import PulseType
+from torch import Tensor
+
+from hwsim.aihw.pair import check_pair
+from hwsim.aihw.readpath import not_covered, read_path
+from hwsim.errors import InputError
+from hwsim.readpath import ReadPath, read
+from hwsim.rng import Streams
+from hwsim.synapse import Meter, check_keys, check_rate, check_weight
+
+PROGRAMMING = ("ideal", "pulsed")
+
+
+@dataclass(frozen=True, eq=False)
+class AihwDevice:
+    """Any aihwkit configuration whose tile is trained in place (``SingleRPUConfig``, ``UnitCellRPUConfig``, ...).
+
+    Args:
+        config: the aihwkit configuration; copied for every array and never changed.
+            ``device.construction_seed`` is mixed into the seed of every array's device variation.
+        programming: how ``program`` writes: ``ideal`` sets every device exactly, up to its bounds;
+            ``pulsed`` reads and pulses until the mean error of a read is below 1 % (aihwkit's write-verify).
+        compiled_reads: read by the compiled tile even where the torch path covers the settings; slower, unseeded.
+    """
+
+    config: Any
+    programming: str = "ideal"
+    compiled_reads: bool = False
+
+    trains = "in-situ"
+    drifts = False
+
+    def __post_init__(self) -> None:
+        check_pair()
+        if self.programming not in PROGRAMMING:
+            raise InputError(
+                f"AihwDevice.programming: expected one of {', '.join(PROGRAMMING)}, got {self.programming!r}"
+            )
+        if isinstance(self.config, InferenceRPUConfig):
+            name = type(self.config).__name__
+            raise InputError(f"{name} has no devices that pulses could train; use AihwInferenceDevice for it")
+        ranges = getattr(getattr(self.config, "pre_post", None), "input_range", None)
+        if ranges is not None and ranges.enable:
+            raise InputError("pre_post.input_range.enable: expected false; learned input ranges are not simulated here")
+        if getattr(self.config.mapping, "learn_out_scaling", False):
+            raise InputError("mapping.learn_out_scaling: expected false; learned output scales are not simulated here")
+
+    @cached_property
+    def unseeded_reads(self) -> tuple[str, ...]:
+        """The directions that the compiled tile has to read, each with the setting that makes it so."""
+        if self.compiled_reads:
+            return ("forward: compiled_reads is set", "backward: compiled_reads is set")
+        found = []
+        for name in ("forward", "backward"):
+            io = getattr(self.config, name, None)
+            reason = None if io is None else not_covered(io, transpose=name == "backward")
+            if reason:
+                found.append(f"{name}: {reason}")
+        return tuple(found)
+
+    def path(self, name: str) -> ReadPath | None:
+        """The torch read path of direction ``forward`` or ``backward``; None where the compiled tile reads."""
+        if any(reason.startswith(name) for reason in self.unseeded_reads):
+            return None
+        io = getattr(self.config, name, None)
+        return ReadPath() if io is None else read_path(io, transpose=name == "backward")
+
+    @cached_property
+    def pulsed(self) -> bool:
+        """Does the compiled part draw random pulses or write noise?"""
+        update = getattr(self.config, "update", None)
+        exact = update is None or update.pulse_type in (PulseType.NONE, PulseType.NONE_WITH_DEVICE)
+        return not exact and type(self.config.device).__name__ not in ("IdealDevice", "FloatingPointDevice")
+
+    @property
+    def seedable(self) -> bool:
+        return not (self.pulsed or self.unseeded_reads)
+
+    @property
+    def ideal(self) -> bool:
+        path = self.path("forward"), self.path("backward")
+        return not self.pulsed and all(p is not None and p.ideal for p in path)
+
+    @cached_property
+    def not_exact(self) -> tuple[str, ...]:
+        """What a resumed array does not get back exactly, in words; the pulses that follow are never the same."""
+        reasons = []
+        if any(getattr(d, "write_noise_std", 0.0) > 0 for d in nested(self.config.device)):
+            reasons.append("write noise is drawn again")
+        if isinstance(self.config, DigitalRankUpdateRPUConfig):
+            reasons.append("the digital accumulator of a mixed-precision device restarts at zero")
+        return tuple(reasons)
+
+    @property
+    def resume_exact(self) -> bool:
+        """Does ``load_state_dict`` restore the whole state of an array?"""
+        return not self.not_exact
+
+    def synapse(self, post: int, pre: int, streams: Streams) -> AihwSynapse:
+        """An array of its own devices (stream ``device``), read with stream ``read``."""
+        return AihwSynapse(self, (post, pre), streams)
+
+
+def nested(device: Any) -> Iterator[Any]:
+    """A device and every device inside it."""
+    yield device
+    for field in fields(device) if is_dataclass(device) else ():
+        value = getattr(device, field.name)
+        for part in value if isinstance(value, list) else [value]:
+            if is_dataclass(part) and (hasattr(part, "dw_min") or "unit_cell" in field.name or field.name == "device"):
+                yield from nested(part)
+
+
+class AihwSynapse:
+    """A compiled tile of shape (post, pre).
+
+    Weights are ``scale`` times the tile's own; ``scale`` is fixed when weights are programmed
+    (``mapping.weight_scaling_omega``). It is one digital factor after the read in either direction, so that
+    the converters see the same inputs forward and backward. (aihwkit scales the inputs of the transpose read instead.)
+    A scale per column can only be applied to the inputs there.
+    """
+
+    def __init__(self, device: AihwDevice, shape: tuple[int, int], streams: Streams) -> None:
+        self.shape = shape
+        self.device = device
+        config = copy.deepcopy(device.config)
+        if hasattr(config.device, "construction_seed"):
+            # 31 bits, and not 0, which means "from the clock".
+            config.device.construction_seed = 1 + (
+                (streams.seed_of("device") + config.device.construction_seed) % (2**31 - 1)
+            )
+        self.tile = config.tile_class(*shape, config)
+        self.tile.tile.set_weights(torch.zeros(shape))  # aihwkit starts at unseeded random weights
+        self._forward = device.path("forward")
+        self._backward = device.path("backward")
+        paths = self._forward, self._backward
+        self.noisy = any(path is None or path.noisy for path in paths)
+        self._rng = streams.generator("read")
+        self._dw_min = self._granularity() if device.pulsed else None
+        pulses = device.pulsed and not isinstance(device.config, DigitalRankUpdateRPUConfig)
+        self.meter = Meter(k_limit=float(config.update.desired_bl) if pulses else None)
+        self._refresh()
+
+    def _granularity(self) -> float | None:
+        """The mean weight change of one pulse, as the compiled part itself uses it."""
+        extra = self.tile.tile.dump_extra() or {}
+        keys = [key for key in extra if key.endswith(("device.weight_granularity", "device.granularity"))]
+        return extra[min(keys, key=len)][0] if keys else None
+
+    def _refresh(self) -> None:
+        self._raw = self.tile.tile.get_weights().detach()
+        scales = self.tile.get_mapping_scales()
+        scales = torch.ones(1) if scales is None else scales.detach().flatten()
+        self._scale = float(scales[0]) if bool((scales == scales[0]).all()) else 1.0
+        self._columns = None if self._scale == scales[0] else scales
+
+    def read(self, pre: Tensor) -> Tensor:
+        self.meter.vectors_read += len(pre)
+        if self._forward is None:
+            y = _CompiledRead.apply(pre, self.tile.tile, False) * self._scale
+        else:
+            y = read(self._raw, pre, self._forward, self._rng, self.meter, self._scale)
+        return y if self._columns is None else y * self._columns
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        self.meter.vectors_read_transpose += len(post)
+        post = post if self._columns is None else post * self._columns
+        if self._backward is None:
+            return _CompiledRead.apply(post, self.tile.tile, True) * self._scale
+        return read(self._raw.T, post, self._backward, self._rng, self.meter, self._scale)
+
+    @torch.no_grad()
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        check_rate(rate)
+        self.meter.vectors_updated += len(pre)
+        if rate == 0:
+            return  # aihwkit accepts only rates > 0
+        self._count_pulses(pre, post, rate)
+        self.tile.set_learning_rate(rate)
+        self.tile.update(pre.detach().contiguous(), -post.detach())  # the tile does W -= rate d^T x
+        self._refresh()
+
+    def _count_pulses(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        if not self._dw_min:
+            return
+        rate = getattr(self.device.config.device, "fast_lr", 0.0) or rate
+        smallest = self._scale if self._columns is None else float(self._columns.min())
+        k = float((pre.abs().amax(1) * post.abs().amax(1)).max()) * rate / (self._dw_min * smallest)
+        self.meter.k_count += 1
+        self.meter.k_sum += k
+        self.meter.k_max = max(self.meter.k_max, k)
+
+    @torch.no_grad()
+    def tick(self) -> None:
+        self.tile.post_update_step()
+        self._refresh()
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        check_weight(weight, self.shape)
+        self.tile.set_weights(weight.detach().float().contiguous())
+        if self.device.programming == "pulsed" and float(weight.abs().max()):
+            # A reference left from an earlier call makes aihwkit 1.1 and 1.2 fail with UnboundLocalError.
+            self.tile.reference_combined_weights = None
+            self.tile.program_weights()
+        self._refresh()
+
+    def weight(self) -> Tensor:
+        return self._raw * (self._scale if self._columns is None else self._columns[:, None])
+
+    def _hidden(self) -> dict[str, Tensor]:
+        names = self.tile.tile.get_hidden_parameter_names()
+        return dict(zip(names, self.tile.tile.get_hidden_parameters().detach(), strict=True)) if names else {}
+
+    def conductances(self) -> dict[str, Tensor]:
+        """The normalised weights of the tile, and of every device in a compound cell."""
+        inner = {name: value for name, value in self._hidden().items() if name.startswith("hidden_weights")}
+        return {"weight": self._raw.clone(), **inner}
+
+    def clipped_share(self) -> float:
+        """Share of devices within 1 % of a bound of their own; a device that only grows from 0 has no lower one."""
+        hidden = self._hidden()
+        near = []
+        for name, upper in hidden.items():
+            if not name.startswith("max_bound"):
+                continue
+            which = name.removeprefix("max_bound")
+            lower, w = hidden["min_bound" + which], hidden.get("hidden_weights" + which, self._raw)
+            margin = (upper - lower) * 0.01
+            near.append((upper - w <= margin) | ((w - lower <= margin) & (lower < 0)))
+        return float(torch.stack(near).float().mean()) if near else 0.0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        tile = self.tile.tile
+        scales = self.tile.get_mapping_scales()
+        return {
+            "raw": self._raw.clone(),
+            "scales": torch.zeros(0) if scales is None else scales.detach().clone(),
+            "hidden": tile.get_hidden_parameters().detach().clone(),
+            "extra": torch.tensor(list(json.dumps(tile.dump_extra()).encode()), dtype=torch.uint8),
+            "rng.read": self._rng.get_state(),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore weights, hidden parameters and counters; ``AihwDevice.not_exact`` says what cannot be."""
+        check_keys(state, set(self.state_dict()), "aihwkit synapse")
+        check_weight(state["raw"], self.shape)
+        tile = self.tile.tile
+        names, hidden = tile.get_hidden_parameter_names(), state["hidden"].clone()
+        if hidden.shape != tile.get_hidden_parameters().shape:
+            raise ValueError(
+                f"saved state of an aihwkit synapse: expected {len(names)} hidden parameters of {self.shape}"
+            )
+        raw = state["raw"]
+        for i, name in enumerate(names):
+            # Setting a weight makes it the persistent one and draws new write noise around it. So set the persistent.
+            if name.startswith("persistent_weights"):
+                which = name.removeprefix("persistent_weights")
+                if "hidden_weights" + which in names:
+                    hidden[names.index("hidden_weights" + which)] = hidden[i]
+                else:
+                    raw = hidden[i]
+        if state["scales"].numel():
+            self.tile.set_mapping_scales(state["scales"].clone())
+        tile.set_weights(raw.contiguous())
+        if names:
+            tile.set_hidden_parameters(hidden)
+        if names and raw is not state["raw"]:
+            tile.set_weights(raw.contiguous())
+        extra = json.loads(bytes(state["extra"].tolist()))
+        if extra:
+            tile.load_extra(extra, True)
+        self._refresh()
+        self._raw = state["raw"].clone()
+        self._rng.set_state(state["rng.read"])
+
+
+class _CompiledRead(torch.autograd.Function):
+    """A read by the compiled tile; its gradient is the read in the other direction, on the same devices."""
+
+    @staticmethod
+    def forward(ctx, x, tile, transpose):
+        ctx.tile, ctx.transpose = tile, transpose
+        x = x.detach().contiguous()
+        if transpose:
+            return tile.backward(x, False, False, False, False)
+        return tile.forward(x, False, False, False, True, False)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        return _CompiledRead.apply(grad_outputs[0], ctx.tile, not ctx.transpose), None, None
