@@ -14,6 +14,7 @@ import inspect
 import re
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -112,13 +113,13 @@ def parameter_types(cls: type) -> Mapping[str, Any]:
     else:
         hints = typing.get_type_hints(cls.__init__)
         names = [name for name in inspect.signature(cls).parameters if name in hints]
-    return {
-        name: hints[name] for name in names if not name.startswith("_") and type not in _members(hints[name], plain=True)
-    }
+    return {name: hints[name] for name in names if not name.startswith("_") and not _chooses_code(hints[name])}
 
 
 def fixed_fields(cls: type) -> frozenset[str]:
-    """Fields of a config class that exist but cannot be set, because aihwkit fixes them or they choose code."""
+    """Fields of a class that exist but cannot be set, because aihwkit fixes them or they choose code."""
+    if not dataclasses.is_dataclass(cls):
+        return frozenset()
     return frozenset(field.name for field in dataclasses.fields(cls)) - frozenset(parameter_types(cls))
 
 
@@ -150,18 +151,20 @@ def probe(config: Any) -> None:
 
     Whatever it raises is passed on.
     """
-    tile = config.tile_class(2, 3, copy.deepcopy(config))
-    pre, post = torch.full((1, 3), 0.5), torch.full((1, 2), 0.1)
-    tile.joint_forward(pre)
-    if isinstance(config, config_classes.InferenceRPUConfig):
-        # These arrays are programmed and read; only the noise model acts on their weights.
-        programmed, drift = config.noise_model.apply_programming_noise(torch.eye(2, 3))
-        config.noise_model.apply_drift_noise(programmed, drift, 60.0)
-        return
-    tile.set_learning_rate(0.1)
-    tile.backward(post)
-    tile.update(pre, post)
-    tile.post_update_step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # aihwkit's own deprecated calls are not the user's concern
+        tile = config.tile_class(2, 3, copy.deepcopy(config))
+        pre, post = torch.full((1, 3), 0.5), torch.full((1, 2), 0.1)
+        tile.joint_forward(pre)
+        if isinstance(config, config_classes.InferenceRPUConfig):
+            # These arrays are programmed and read; only the noise model acts on their weights.
+            programmed, drift = config.noise_model.apply_programming_noise(torch.eye(2, 3))
+            config.noise_model.apply_drift_noise(programmed, drift, 1.0)
+            return
+        tile.set_learning_rate(0.1)
+        tile.backward(post)
+        tile.update(pre, post)
+        tile.post_update_step()
 
 
 def _by_constructor() -> tuple[type, ...]:
@@ -172,11 +175,13 @@ def _is_preset(cls: type) -> bool:
     return cls.__module__.startswith(presets.__name__)
 
 
-def _members(hint: Any, plain: bool = False) -> tuple[type, ...]:
-    """The classes inside `X`, `Optional[X]`, `Union[X, Y]`; with ``plain``, `Type` counts as `type`."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return tuple(member for part in typing.get_args(hint) for member in _members(part, plain))
-    if plain and (origin is type or hint is typing.Type):
-        return (type,)
-    return (hint,) if inspect.isclass(hint) and origin is None else ()
+def _chooses_code(hint: Any) -> bool:
+    """Is it `Type` or `Optional[Type]`, so that the field holds a class?"""
+    return typing.get_origin(hint) is type or any(_chooses_code(part) for part in typing.get_args(hint))
+
+
+def _members(hint: Any) -> tuple[type, ...]:
+    """The classes inside `X`, `Optional[X]`, `Union[X, Y]`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(hint) for member in _members(part))
+    return (hint,) if inspect.isclass(hint) and typing.get_origin(hint) is None else ()

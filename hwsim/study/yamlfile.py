@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -26,7 +26,7 @@ MAX_DEPTH = 50
 class _CoreLoader(yaml.SafeLoader):
     """Scalars as in YAML 1.2's core schema: `1e-3` is a number, `off` and `2018-01-01` are text, `010` is ten."""
 
-    yaml_implicit_resolvers: dict[str, list[Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
 
 
 for _tag, _pattern, _first in (
@@ -68,11 +68,12 @@ class Document:
                 return InputError(f"{self.name}:{self.lines[known]}: {dotted(keys)}: {message}")
         return InputError(f"{self.name}: {dotted(keys)}: {message}" if keys else f"{self.name}: {message}")
 
-    def unknown(self, keys: Keys, word: str, known: Iterable[str], what: str = "key") -> InputError:
-        """The error for a ``word`` at ``keys`` that is none of the ``known``; suggests the nearest."""
-        names = ", ".join(sorted(known)) or "none"
-        subject = "unknown key" if what == "key" else f"unknown {what} {word!r}"
-        return self.error(keys, f"{subject}{did_you_mean(word, known)} Known {what}s: {names}")
+    def unknown(self, keys: Keys, known: Iterable[str], what: str = "key", word: str | None = None) -> InputError:
+        """The error for a key that is none of ``known``, or for a ``word`` that names no ``what``; with the nearest."""
+        known = sorted(known)
+        subject = "unknown key" if word is None else f"unknown {what} {word!r}"
+        near = did_you_mean(str(keys[-1]) if word is None else word, known)
+        return self.error(keys, f"{subject}{near} Known {what}s: {', '.join(known) or 'none'}")
 
     def override(self, path: str, value: Any, origin: str = "--set ") -> Document:
         """The document with one value replaced; mistakes in it will be told as `--set key.path`."""
