@@ -18,17 +18,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwsim.synapse import Synapse
-
 State = tuple[Tensor, ...]
 """The free layers, input side first; each (B, ...)."""
 
 
+class Writable(Protocol):
+    """What takes a learning rule's update: a synapse, or one seen as the kernels of a convolution."""
+
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        """W += rate * sum_b post_b pre_b^T."""
+        ...
+
+
 @dataclass(frozen=True)
 class Coupling:
-    """One array's part in the energy: dE/dW = -sum_b post_b pre_b^T, pre (N, in) and post (N, out)."""
+    """One array's part in the energy: dE/dW = -sum_b post_b pre_b^T, pre (N, in) and post (N, out).
 
-    synapse: Synapse
+    The kernels of a convolution take images instead: pre (B, in, H, W), post (B, out, *positions), and
+    the sum runs over positions as well. The update is bilinear in either form.
+    """
+
+    synapse: Writable
     pre: Tensor
     post: Tensor
 
@@ -36,8 +46,15 @@ class Coupling:
 class Energy(Protocol):
     """An energy over a state. B is the batch; all methods work example by example."""
 
-    blocks: int
-    noisy: bool
+    @property
+    def blocks(self) -> int:
+        """Number of free layers."""
+        ...
+
+    @property
+    def noisy(self) -> bool:
+        """Do two reads of one state differ?"""
+        ...
 
     def value(self, s: State) -> Tensor:
         """(B,): the energy of each example."""
@@ -89,6 +106,10 @@ class Cost(Protocol):
         """
         ...
 
+    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+        """What the arrays that the cost itself reads through see: d(beta C)/dW = -post^T pre. Mostly none."""
+        ...
+
 
 @dataclass(frozen=True)
 class SquaredError:
@@ -103,6 +124,10 @@ class SquaredError:
     def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
         del output
         return target, 1.0
+
+    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+        del output, target, beta
+        return ()
 
 
 @dataclass(frozen=True)
@@ -120,10 +145,59 @@ class CrossEntropy:
         # exact fixed point for every beta > -4c; a larger stiffness overshoots, and diverges, where beta < 0.
         return target - functional.softmax(output, 1) + 0.25 * output, 0.25
 
+    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+        del output, target, beta
+        return ()
+
+
+class ReadoutLink(Protocol):
+    """A link as far as a readout uses it; see ``hopfield.Link``."""
+
+    @property
+    def post_shape(self) -> tuple[int, ...]: ...
+
+    def forward(self, pre: Tensor) -> Tensor: ...
+
+    def backward(self, post: Tensor) -> Tensor: ...
+
+    def couplings(self, pre: Tensor, post: Tensor) -> tuple[Coupling, ...]: ...
+
+
+@dataclass(frozen=True)
+class ThroughReadout:
+    """A cost on what a link reads from the last free layer: C(W s + b), the link outside the dynamics.
+
+    Its force on the layer is W^T f with f = -dC/d(W s + b), and its own weights learn from it:
+    d(beta C)/dW = -beta f s^T.
+    """
+
+    link: ReadoutLink
+    cost: Cost
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return self.cost.encode(labels, like.new_empty(1, *self.link.post_shape))
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.cost.value(self.link.forward(output), target)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        return self.link.backward(self._force(output, target)), 0.0
+
+    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+        return self.link.couplings(output, beta * self._force(output, target))
+
+    def _force(self, output: Tensor, target: Tensor) -> Tensor:
+        read = self.link.forward(output)
+        linear, stiffness = self.cost.bowl(read, target)
+        return linear - stiffness * read
+
 
 @dataclass(frozen=True)
 class Nudged:
-    """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block."""
+    """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block.
+
+    For a network with a readout, C is ``net.judged(cost)``.
+    """
 
     energy: Energy
     cost: Cost
@@ -164,4 +238,4 @@ class Nudged:
         return tuple(new)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
-        return self.energy.couplings(s)
+        return (*self.energy.couplings(s), *self.cost.couplings(s[-1], self.target, self.beta))

@@ -1,4 +1,4 @@
-"""Layered Hopfield networks: the energy of fully connected layers on crossbars.
+"""Layered Hopfield networks: the energy of a chain of layers on crossbars. Convolutional links: convolution.py.
 
     E(x, s) = sum_l c |s_l|^2 - sum_l <s_{l+1}, W_l s_l + b_l>,    s_0 = x held        (DESIGN, section 4)
     fixed point:  s_l = clamp((W_{l-1} s_{l-1} + b_{l-1} + W_l^T s_{l+1}) / 2c, 0, 1)
@@ -9,16 +9,74 @@ the plain hard sigmoid of Scellier and Bengio 2017.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from hwsim.energy import Coupling, State
+from hwsim.energy import Cost, Coupling, State, ThroughReadout
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.synapse import Device, FloatDevice, FloatSynapse, Synapse
+
+OUTPUTS = ("linear", "clamped", "readout")
+STARTS = ("zero", "feed-forward")
+
+
+class Reading(NamedTuple):
+    """What a link makes of the layer below it.
+
+    ``switches`` are the places of the maxima where the link pools by maximum: its feedback goes back
+    through them.
+    """
+
+    drive: Tensor
+    switches: Tensor | None = None
+
+
+class Link(Protocol):
+    """What joins two layers: arrays, read towards the output by ``forward`` and back by ``backward``.
+
+    ``backward`` is the transpose of ``forward`` without the biases; where a link is ``switched``
+    (max-pooling), at the switches that ``read`` reports for the layer below. Shapes are without the batch.
+    """
+
+    pre_shape: tuple[int, ...]
+    post_shape: tuple[int, ...]
+    switched: bool
+
+    @property
+    def synapse(self) -> Synapse:
+        """The array of the weights."""
+        ...
+
+    @property
+    def bias(self) -> Synapse | None:
+        """The digital biases, shape (post, 1); None where the array's own last column is the bias."""
+        ...
+
+    @property
+    def synapses(self) -> tuple[Synapse, ...]:
+        """The array, and the digital biases where there are any."""
+        ...
+
+    @property
+    def fan_in(self) -> int:
+        """Weights that feed one unit, the bias not counted."""
+        ...
+
+    def read(self, pre: Tensor) -> Reading: ...
+
+    def forward(self, pre: Tensor) -> Tensor: ...
+
+    def backward(self, post: Tensor, switches: Tensor | None = None) -> Tensor: ...
+
+    def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]: ...
+
+    def replaced(self, synapses: Sequence[Synapse]) -> Link: ...
 
 
 class Dense:
@@ -26,38 +84,56 @@ class Dense:
 
     Digital biases are a second synapse of shape (post, 1) read with a constant 1. Without one, the
     array's own last column is the bias and is driven by a constant 1 (shape (post, pre + 1)); the
-    transpose read of that column feeds nobody and is dropped.
+    transpose read of that column feeds nobody and is dropped. ``pre_shape`` is the shape of the layer
+    below where that is not a vector; it is flattened for the array.
     """
 
-    def __init__(self, synapse: Synapse, bias: Synapse | None) -> None:
+    switched = False
+
+    def __init__(self, synapse: Synapse, bias: Synapse | None, pre_shape: tuple[int, ...] | None = None) -> None:
         self.synapse = synapse
         self.bias = bias
         self.post = synapse.shape[0]
         self.pre = synapse.shape[1] - (bias is None)
+        self.pre_shape = (self.pre,) if pre_shape is None else tuple(pre_shape)
+        self.post_shape = (self.post,)
+        if torch.Size(self.pre_shape).numel() != self.pre:
+            raise InputError(f"network: a layer of shape {self.pre_shape} feeds an array of {self.pre} inputs")
 
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         return (self.synapse,) if self.bias is None else (self.synapse, self.bias)
 
+    @property
+    def fan_in(self) -> int:
+        return self.pre
+
+    def read(self, pre: Tensor) -> Reading:
+        return Reading(self.forward(pre))
+
     def forward(self, pre: Tensor) -> Tensor:
-        """(B, pre) -> (B, post): W pre + b."""
+        """(B, *pre_shape) -> (B, post): W pre + b."""
+        pre = pre.flatten(1)
         if self.bias is None:
             return self.synapse.read(_with_one(pre))
         return self.synapse.read(pre) + self.bias.read(pre.new_ones(1, 1))
 
-    def backward(self, post: Tensor) -> Tensor:
-        """(B, post) -> (B, pre): W^T post."""
+    def backward(self, post: Tensor, switches: Tensor | None = None) -> Tensor:
+        """(B, post) -> (B, *pre_shape): W^T post."""
+        del switches
         read = self.synapse.read_transpose(post)
-        return read[:, :-1] if self.bias is None else read
+        return (read[:, :-1] if self.bias is None else read).unflatten(1, self.pre_shape)
 
-    def couplings(self, pre: Tensor, post: Tensor) -> tuple[Coupling, ...]:
+    def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
+        del switches
+        pre = pre.flatten(1)
         if self.bias is None:
             return (Coupling(self.synapse, _with_one(pre), post),)
         return Coupling(self.synapse, pre, post), Coupling(self.bias, pre.new_ones(len(pre), 1), post)
 
     def replaced(self, synapses: Sequence[Synapse]) -> Dense:
         """The same link on other arrays."""
-        return Dense(synapses[0], synapses[1] if len(synapses) > 1 else None)
+        return Dense(synapses[0], synapses[1] if len(synapses) > 1 else None, self.pre_shape)
 
 
 def _with_one(pre: Tensor) -> Tensor:
@@ -65,26 +141,35 @@ def _with_one(pre: Tensor) -> Tensor:
 
 
 class LayeredHopfield:
-    """A chain of links from a held input to an output layer, symmetric by construction.
+    """A chain of links from a held input to an output, symmetric by construction.
 
     Args:
         links: input side first; link l joins layer l to layer l + 1.
         c: coefficient of the quadratic term, > 0.
-        output: "linear", an output layer without bounds, or "clamped", in [0, 1] like the hidden
-            ones. A clamped output saturates, learns less and its zero gradients fake robustness.
+        output: "linear", an output layer without bounds; "clamped", one in [0, 1] like the hidden
+            ones (it saturates, learns less and its zero gradients fake robustness); or "readout", no
+            output layer: the last link reads the last hidden layer out, outside the dynamics, and a
+            cost on what it reads nudges that layer (Laborieux et al. 2021; arXiv 2401.11543).
+        start: where relaxations begin: all layers at "zero", or one "feed-forward" pass.
     """
 
-    def __init__(self, links: Sequence[Dense], *, c: float = 1.0, output: str = "linear") -> None:
+    def __init__(self, links: Sequence[Link], *, c: float = 1.0, output: str = "linear", start: str = "zero") -> None:
         if c <= 0:
             raise InputError(f"network: c must be > 0, got {c}")
-        if output not in ("linear", "clamped"):
-            raise InputError(f"network: output must be 'linear' or 'clamped', got {output!r}")
-        for below, above in zip(links, links[1:], strict=False):
-            if below.post != above.pre:
-                raise InputError(f"network: a link of {below.post} units feeds one that expects {above.pre}")
+        if output not in OUTPUTS:
+            raise InputError(f"network: output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+        if start not in STARTS:
+            raise InputError(f"network: start must be one of {', '.join(STARTS)}, got {start!r}")
+        for below, above in pairwise(links):
+            if below.post_shape != above.pre_shape:
+                raise InputError(f"network: a link of {below.post_shape} units feeds one of {above.pre_shape}")
+        if len(links) <= (output == "readout"):
+            raise InputError(f"network: a readout needs a hidden layer to read, got {len(links)} links")
         self.links = tuple(links)
         self.c = c
         self.output = output
+        self.start = start
+        self.blocks = len(self.links) - (output == "readout")
 
     @property
     def synapses(self) -> tuple[Synapse, ...]:
@@ -96,8 +181,8 @@ class LayeredHopfield:
         return any(synapse.noisy for synapse in self.synapses)
 
     def initial(self, x: Tensor) -> State:
-        """All layers at zero."""
-        return tuple(x.new_zeros(len(x), link.post) for link in self.links)
+        """All layers at zero. Relaxations begin at ``given(x).start()``."""
+        return tuple(x.new_zeros(len(x), *link.post_shape) for link in self.links[: self.blocks])
 
     def given(self, x: Tensor, *, hold: bool = True) -> GivenInput:
         """The energy over the free layers with the input clamped at ``x`` (B, inputs) or (B, ...).
@@ -106,14 +191,24 @@ class LayeredHopfield:
         sample-and-hold circuit would; the noise of the one read is then common to all phases and
         cancels in their difference. Otherwise it is read at every step.
         """
-        x = x.flatten(1)
-        if x.shape[1] != self.links[0].pre:
-            raise InputError(f"network input: expected {self.links[0].pre} values an example, got {x.shape[1]}")
-        return GivenInput(self, x, self.links[0].forward(x) if hold else None)
+        shape = self.links[0].pre_shape
+        expected, found = torch.Size(shape).numel(), x.shape[1:].numel()
+        if found != expected:
+            raise InputError(f"network input: expected {expected} values an example, got {found}")
+        x = x.reshape(len(x), *shape)
+        return GivenInput(self, x, self.links[0].read(x) if hold else None)
 
     def logits(self, s: State, given: GivenInput) -> Tensor:
-        """(B, outputs): the drive from below into the output layer, the pre-activation."""
-        return self.links[-1].forward(s[-2]) if len(s) > 1 else given.input_drive()
+        """(B, outputs): the drive from below into the output, the pre-activation."""
+        return self.links[-1].forward(s[len(self.links) - 2]) if len(self.links) > 1 else given.input_drive()
+
+    def outputs(self, s: State) -> Tensor:
+        """(B, outputs): what a cost judges, the output layer or what the readout reads."""
+        return self.links[-1].forward(s[-1]) if self.output == "readout" else s[-1]
+
+    def judged(self, cost: Cost) -> Cost:
+        """``cost`` as a function of the last free layer: through the readout where there is one."""
+        return ThroughReadout(self.links[-1], cost) if self.output == "readout" else cost
 
     def weights(self) -> list[Tensor]:
         """Noiseless copies of what every array holds, in the order of ``synapses``."""
@@ -137,43 +232,91 @@ class LayeredHopfield:
     def float_twin(self) -> LayeredHopfield:
         """The same network with exact copies of the weights that the arrays hold now."""
         links = [link.replaced([FloatSynapse(s.weight()) for s in link.synapses]) for link in self.links]
-        return LayeredHopfield(links, c=self.c, output=self.output)
+        return LayeredHopfield(links, c=self.c, output=self.output, start=self.start)
 
 
 @dataclass(frozen=True)
 class GivenInput:
-    """The energy of a layered Hopfield network with its input held."""
+    """The energy of a layered Hopfield network with its input held.
+
+    A layer that has not moved is not read again: its drive on the next one stays until it moves, as in
+    a sample-and-hold circuit. This is what makes sweeps and max-pooling cost no read twice. Where a
+    graph is recorded, everything is read anew.
+    """
 
     net: LayeredHopfield
     x: Tensor
-    held_drive: Tensor | None
+    held: Reading | None
+    _last: dict[tuple[str, int], tuple[Tensor, Tensor | None, Reading]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def blocks(self) -> int:
-        return len(self.net.links)
+        return self.net.blocks
 
     @property
     def noisy(self) -> bool:
         return self.net.noisy
 
+    def start(self) -> State:
+        """Where relaxations begin: at zero, or with every layer's answer to the drive from below alone."""
+        if self.net.start == "zero":
+            return self.net.initial(self.x)
+        s = [self.respond(0, self.input_drive())]
+        for layer in range(1, self.blocks):
+            s.append(self.respond(layer, self._reading(layer, s[-1]).drive))
+        return tuple(s)
+
     def input_drive(self) -> Tensor:
         """(B, units of layer 1): W_0 x + b_0, held or read anew."""
-        return self.held_drive if self.held_drive is not None else self.net.links[0].forward(self.x)
+        return self._input().drive
 
     def value(self, s: State) -> Tensor:
-        energy = self.net.c * sum(layer.square().sum(1) for layer in s)
-        energy = energy - (s[0] * self.input_drive()).sum(1)
+        energy = self.net.c * sum(layer.flatten(1).square().sum(1) for layer in s)
+        energy = energy - (s[0] * self.input_drive()).flatten(1).sum(1)
         for link, below, above in zip(self.net.links[1:], s, s[1:], strict=False):
-            energy = energy - (above * link.forward(below)).sum(1)
+            energy = energy - (above * link.forward(below)).flatten(1).sum(1)
         return energy
 
     def drive(self, s: State, layers: Sequence[int]) -> State:
-        links, last = self.net.links, len(s) - 1
+        # One reading a layer and call even where a graph is recorded: max-pooling needs it twice.
+        last, readings = len(s) - 1, dict[int, Reading]()
+
+        def reading(layer: int) -> Reading:
+            if layer not in readings:
+                readings[layer] = self._reading(layer, s[layer - 1]) if layer else self._input()
+            return readings[layer]
+
         drives = []
         for layer in layers:
-            drive = links[layer].forward(s[layer - 1]) if layer else self.input_drive()
-            drives.append(drive if layer == last else drive + links[layer + 1].backward(s[layer + 1]))
+            drive = reading(layer).drive
+            if layer < last:
+                switches = reading(layer + 1).switches if self.net.links[layer + 1].switched else None
+                drive = drive + self._feedback(layer + 1, s[layer + 1], switches)
+            drives.append(drive)
         return tuple(drives)
+
+    def _input(self) -> Reading:
+        return self.held if self.held is not None else self.net.links[0].read(self.x)
+
+    def _reading(self, layer: int, below: Tensor) -> Reading:
+        """What link ``layer`` makes of the layer below it, read once while that layer stays."""
+        return self._held(("read", layer), below, None, lambda: self.net.links[layer].read(below))
+
+    def _feedback(self, layer: int, above: Tensor, switches: Tensor | None) -> Tensor:
+        link = self.net.links[layer]
+        return self._held(("back", layer), above, switches, lambda: Reading(link.backward(above, switches))).drive
+
+    def _held(
+        self, place: tuple[str, int], at: Tensor, switches: Tensor | None, read: Callable[[], Reading]
+    ) -> Reading:
+        if torch.is_grad_enabled():
+            return read()
+        last = self._last.get(place)
+        if last is None or last[0] is not at or last[1] is not switches:
+            last = self._last[place] = (at, switches, read())
+        return last[2]
 
     def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
         curvature = 2 * self.net.c + stiffness
@@ -183,7 +326,7 @@ class GivenInput:
                 f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
             )
         state = drive / curvature
-        bounded = layer < self.blocks - 1 or self.net.output == "clamped"
+        bounded = layer < self.blocks - 1 or self.net.output != "linear"
         return state.clamp(0.0, 1.0) if bounded else state
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
@@ -194,14 +337,17 @@ class GivenInput:
         return tuple(v - 2 * self.net.c * layer for v, layer in zip(drives, s, strict=True))
 
     def input_force(self, s: State) -> Tensor:
-        """(B, inputs): -dE/dx = W_0^T s_1, what the first array sends back to the pixels."""
-        return self.net.links[0].backward(s[0])
+        """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to the pixels."""
+        return self.net.links[0].backward(s[0], self._input().switches)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
-        below = (self.x, *s[:-1])
-        return tuple(
-            c for link, pre, post in zip(self.net.links, below, s, strict=True) for c in link.couplings(pre, post)
-        )
+        couplings: list[Coupling] = []
+        for layer, (link, pre, post) in enumerate(zip(self.net.links, (self.x, *s[:-1]), s, strict=False)):
+            switches = None
+            if link.switched:
+                switches = (self._reading(layer, pre) if layer else self._input()).switches
+            couplings += link.couplings(pre, post, switches)
+        return tuple(couplings)
 
 
 def layered_hopfield(
@@ -211,12 +357,14 @@ def layered_hopfield(
     *,
     c: float = 1.0,
     output: str = "linear",
+    start: str = "zero",
     bias: str = "digital",
     bias_device: Device | None = None,
 ) -> LayeredHopfield:
     """A network of ``layers`` units, input first, with one array of ``device`` a link.
 
     Args:
+        output, start: see ``LayeredHopfield``.
         bias: "digital", exact biases beside the array on ``bias_device`` (float by default), or
             "column", one more column of the same array.
         streams: layer l's array gets the streams of the child ``("layer", l)``.
@@ -225,17 +373,22 @@ def layered_hopfield(
     """
     if len(layers) < 2 or min(layers) < 1:
         raise InputError(f"network.layers: expected at least two positive sizes, input first, got {list(layers)}")
-    if bias not in ("digital", "column"):
+    links = [
+        Dense(*with_biases(post, pre, device, streams.child("layer", index), bias, bias_device))
+        for index, (pre, post) in enumerate(pairwise(layers))
+    ]
+    return LayeredHopfield(links, c=c, output=output, start=start)
+
+
+def with_biases(
+    post: int, pre: int, device: Device, streams: Streams, bias: str, bias_device: Device | None
+) -> tuple[Synapse, Synapse | None]:
+    """A new array and its digital biases, or one array with a column more and None; see ``layered_hopfield``."""
+    if bias == "column":
+        return device.synapse(post, pre + 1, streams), None
+    if bias != "digital":
         raise InputError(f"network.bias: expected 'digital' or 'column', got {bias!r}")
-    links = []
-    for index, (pre, post) in enumerate(zip(layers, layers[1:], strict=False)):
-        own = streams.child("layer", index)
-        if bias == "column":
-            links.append(Dense(device.synapse(post, pre + 1, own), None))
-        else:
-            digital = (bias_device or FloatDevice()).synapse(post, 1, own.child("bias"))
-            links.append(Dense(device.synapse(post, pre, own), digital))
-    return LayeredHopfield(links, c=c, output=output)
+    return device.synapse(post, pre, streams), (bias_device or FloatDevice()).synapse(post, 1, streams.child("bias"))
 
 
 def initial_weights(net: LayeredHopfield, gain: float, streams: Streams) -> list[Tensor]:
@@ -246,8 +399,8 @@ def initial_weights(net: LayeredHopfield, gain: float, streams: Streams) -> list
     weights = []
     for index, link in enumerate(net.links):
         rng = streams.child("layer", index).generator("init")
-        bound = gain / link.pre**0.5
-        drawn = (torch.rand(link.post, link.pre, generator=rng) * 2 - 1) * bound
-        bias = torch.zeros(link.post, 1)
+        bound = gain / link.fan_in**0.5
+        drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
+        bias = torch.zeros(len(drawn), 1)
         weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
     return weights

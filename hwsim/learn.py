@@ -94,20 +94,20 @@ class EquilibriumProp:
     def step(
         self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
-        given = net.given(x, hold=self.hold_input)
-        free = settle(given, net.initial(x), solver=self.solver, phase=self.free)
+        given, cost = net.given(x, hold=self.hold_input), net.judged(cost)
+        free = settle(given, given.start(), solver=self.solver, phase=self.free)
         target = cost.encode(labels, free.state[-1])
-        plus, minus, span = self._contrast(given, cost, target, free, rng)
-        scale = 1.0 / (len(x) * span)
-        pairs = zip(given.couplings(plus.state), given.couplings(minus.state), per_synapse(net, rates), strict=True)
-        for positive, negative, rate in pairs:
+        (energy_plus, plus), (energy_minus, minus) = self._contrast(given, cost, target, free, rng)
+        scale = 1.0 / (len(x) * (energy_plus.beta - energy_minus.beta))
+        couplings = energy_plus.couplings(plus.state), energy_minus.couplings(minus.state)
+        for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
             for pre, post in written(positive, negative, self.update_form):
                 positive.synapse.update(pre, post * scale, rate)
         net.tick()
         phases = (free, plus, minus)
         return StepStats(
             cost=cost.value(free.state[-1], target).mean().item(),
-            correct=int((free.state[-1].argmax(1) == labels).sum()),
+            correct=int((net.outputs(free.state).argmax(1) == labels).sum()),
             examples=len(x),
             unsettled_share=max(phase.unsettled_share for phase in phases),
             residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
@@ -115,18 +115,19 @@ class EquilibriumProp:
 
     def _contrast(
         self, given: Energy, cost: Cost, target: Tensor, free: Settled, rng: torch.Generator
-    ) -> tuple[Settled, Settled, float]:
-        """The two states to compare and the signed distance in beta between them."""
+    ) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
+        """The two nudged energies to compare, each with the state reached in it."""
 
-        def nudged(beta: float) -> Settled:
-            return settle(Nudged(given, cost, target, beta), free.state, solver=self.solver, phase=self.nudged)
+        def nudged(beta: float) -> tuple[Nudged, Settled]:
+            energy = Nudged(given, cost, target, beta)
+            return energy, settle(energy, free.state, solver=self.solver, phase=self.nudged)
 
         if self.nudge == "centred":
-            return nudged(self.beta), nudged(-self.beta), 2 * self.beta
+            return nudged(self.beta), nudged(-self.beta)
         beta = self.beta
         if self.nudge == "random-sign" and torch.rand((), generator=rng) < 0.5:
             beta = -beta
-        return nudged(beta), free, beta
+        return nudged(beta), (Nudged(given, cost, target, 0.0), free)
 
 
 def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Tensor, Tensor]]:
@@ -161,7 +162,7 @@ def infer(
     """
     with torch.no_grad():
         given = net.given(x, hold=hold_input)
-        settled = settle(given, net.initial(x), solver=solver, phase=phase)
+        settled = settle(given, given.start(), solver=solver, phase=phase)
         return net.logits(settled.state, given), settled
 
 

@@ -112,7 +112,7 @@ def equilibrium_logits(net: LayeredHopfield, x: Tensor, through: Equilibrium, *,
     """(B, outputs): the pre-activation of the output layer at equilibrium, differentiable in ``x``."""
     with torch.enable_grad():
         given = net.given(x, hold=hold_input)
-        return net.logits(through.reach(given, net.initial(x)), given)
+        return net.logits(through.reach(given, given.start()), given)
 
 
 def weight_gradient(net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium) -> list[Tensor]:
@@ -129,10 +129,11 @@ def _gradient(
     twin = net.float_twin()
     parameters = [s.tensor.requires_grad_(True) for s in twin.synapses if isinstance(s, FloatSynapse)]
     with torch.enable_grad():
-        output = through.reach(twin.given(x), twin.initial(x))[-1]
-        value = cost.value(output, cost.encode(labels, output)).mean()
+        given, cost = twin.given(x), twin.judged(cost)
+        state = through.reach(given, given.start())
+        value = cost.value(state[-1], cost.encode(labels, state[-1])).mean()
         gradients = torch.autograd.grad(value, parameters)
-    return list(gradients), value.detach(), output.detach()
+        return list(gradients), value.detach(), twin.outputs(state).detach()
 
 
 @dataclass(frozen=True)

@@ -172,9 +172,9 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
             break
     outcome = torch.full((batch,), int(Outcome.MAX_STEPS), dtype=torch.int8, device=device)
     if energy.noisy:
-        # The same step taken again differs by read noise alone. The median over the batch steadies the
-        # figure, and an example that diverged does not spoil it for the others.
-        noise = _change(solver.step(energy, last), s).nanmedian()
+        # The same step taken again, from copies so that nothing held is reused, differs by read noise alone. The
+        # median over the batch steadies the figure, and an example that diverged does not spoil it for the others.
+        noise = _change(solver.step(energy, tuple(layer.clone() for layer in last)), s).nanmedian()
         outcome[residual <= 2 * noise] = int(Outcome.NOISE_FLOOR)
     if averaged > 1 and total is not None:
         s = tuple(t / averaged for t in total)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hwsim.rng import Streams
+from hwsim.window import Window
 
 
 @dataclass
@@ -163,7 +164,10 @@ class FloatDevice:
 
 
 class FloatSynapse:
-    """A plain weight matrix. Its reads carry a gradient to ``tensor`` when that requires one."""
+    """A plain weight matrix. Its reads carry a gradient to ``tensor`` when that requires one.
+
+    It offers the operations of ``ImageSynapse`` as well: exact arithmetic needs no patches.
+    """
 
     noisy = False
 
@@ -187,9 +191,26 @@ class FloatSynapse:
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
-        check_rate(rate)
         self.meter.vectors_updated += len(pre)
-        step = torch.mm(post.T, pre).mul_(rate)
+        self._add(torch.mm(post.T, pre), rate)
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        read = window.correlate(images, self.tensor)
+        self.meter.vectors_read += len(read) * read.shape[2:].numel()
+        return read
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        self.meter.vectors_read_transpose += len(images) * images.shape[2:].numel()
+        return window.spread(images, self.tensor, size)
+
+    @torch.no_grad()
+    def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
+        self.meter.vectors_updated += len(post) * post.shape[2:].numel()
+        self._add(window.product(pre, post), rate)
+
+    def _add(self, product: Tensor, rate: float) -> None:
+        check_rate(rate)
+        step = product.mul_(rate)
         if self._weight_decay and not self._decayed:
             step.add_(self.tensor, alpha=-rate * self._weight_decay)
             self._decayed = True
