@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robust import blur, digital, noise
+from hwsim.robust import blur, digital, noise, weather
 from hwsim.robust.draws import Array, Draws
 
 Corruption = Callable[[Array, int, Draws], Array]
@@ -22,10 +22,26 @@ Corruption = Callable[[Array, int, Draws], Array]
 
 COMMON: dict[str, Corruption] = {
     "gaussian-noise": noise.gaussian,
+    "shot-noise": noise.shot,
+    "impulse-noise": noise.impulse,
+    "defocus-blur": blur.defocus,
+    "glass-blur": blur.glass,
+    "motion-blur": blur.motion,
+    "zoom-blur": blur.zoom,
+    "snow": weather.snow,
+    "frost": weather.frost,
+    "fog": weather.fog,
+    "brightness": digital.brightness,
     "contrast": digital.contrast,
+    "elastic": digital.elastic,
+    "pixelate": digital.pixelate,
+    "jpeg": digital.jpeg,
 }
 EXTRA: dict[str, Corruption] = {
+    "speckle-noise": noise.speckle,
     "gaussian-blur": blur.gaussian,
+    "spatter": weather.spatter,
+    "saturate": digital.saturate,
 }
 CORRUPTIONS: dict[str, Corruption] = {**COMMON, **EXTRA}
 SEVERITIES = (1, 2, 3, 4, 5)

@@ -20,6 +20,9 @@ class Draws:
         seeds = torch.randint(2**62, (count,), generator=rng, device=rng.device)
         self._generators = [np.random.default_rng(seed) for seed in seeds.tolist()]
 
+    def __len__(self) -> int:
+        return len(self._generators)
+
     def normal(self, *shape: int) -> Array:
         """(B, *shape) standard normal."""
         return self._stack(lambda g: g.standard_normal(shape, dtype=np.float32))
