@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from hwsim.energy import Coupling
 from hwsim.errors import InputError
-from hwsim.hopfield import Dense, LayeredHopfield, Link, Reading, with_biases
+from hwsim.hopfield import LayeredHopfield
+from hwsim.links import Dense, Link, Reading, with_biases
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Synapse
 from hwsim.window import ImageSynapse, Window, as_images, as_rows

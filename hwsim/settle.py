@@ -90,14 +90,37 @@ class OddEven:
     def step(self, energy: Energy, s: State) -> State:
         new = list(s)
         for parity in (0, 1):
-            layers = range(parity, energy.blocks, 2)
-            moved = energy.minimise(tuple(new), layers)
-            for layer, value in zip(layers, moved, strict=True):
-                new[layer] = value if self.damping == 1.0 else torch.lerp(new[layer], value, self.damping)
+            new[parity::2] = _move(
+                tuple(new[parity::2]), energy.minimise(tuple(new), range(parity, energy.blocks, 2)), self.damping
+            )
         return tuple(new)
 
 
-SOLVERS: dict[str, type[Synchronous] | type[OddEven]] = {"synchronous": Synchronous, "odd-even": OddEven}
+@dataclass(frozen=True)
+class UpDown:
+    """From the output down to the input side and up again, each block in turn to its minimiser.
+
+    One step carries news through the whole chain, both ways. Going down needs new feedback only, going
+    up new drives only, so a step costs as many reads as a synchronous one; links that pool by maximum
+    cost twice as many, because their switches move in between. The energy never rises.
+    """
+
+    damping: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_damping(self.damping)
+
+    def step(self, energy: Energy, s: State) -> State:
+        for layer in (*reversed(range(energy.blocks)), *range(1, energy.blocks)):
+            s = (*s[:layer], *_move(s[layer : layer + 1], energy.minimise(s, [layer]), self.damping), *s[layer + 1 :])
+        return s
+
+
+SOLVERS: dict[str, type[Synchronous] | type[OddEven] | type[UpDown]] = {
+    "synchronous": Synchronous,
+    "odd-even": OddEven,
+    "up-down": UpDown,
+}
 
 
 def _check_damping(damping: float) -> None:
