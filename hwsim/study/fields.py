@@ -50,7 +50,8 @@ class Plain:
 
     def parameter_types(self, cls: type) -> Mapping[str, Any]:
         hints = typing.get_type_hints(cls)
-        return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+        names = [field.name for field in dataclasses.fields(cls) if field.init]
+        return {name: hints[name] for name in names if _is_plain(hints[name])}
 
     def fixed_fields(self, cls: type) -> Collection[str]:
         return frozenset()
@@ -204,7 +205,7 @@ class Filler:
             return members[given]
         if not isinstance(given, str):
             raise self.document.error(keys, f"expected one of {', '.join(members)}, got {shown(given)}")
-        raise self.document.unknown(keys, members, "name", given)
+        raise self.document.unknown(keys, members, f"unknown name {given!r}", given)
 
     def _nested(self, bases: tuple[type, ...], current: Any, given: Any, keys: Keys) -> Any:
         choices = self.vocabulary.choices(bases)
@@ -217,7 +218,7 @@ class Filler:
             if not isinstance(name, str):
                 raise self.document.error((*keys, "class"), f"expected the name of a class, got {shown(name)}")
             if name not in choices:
-                raise self.document.unknown((*keys, "class"), choices, "name", name)
+                raise self.document.unknown((*keys, "class"), choices, f"unknown class {name!r}", name)
             target = choices[name]
         elif target is None or type(target).__name__ not in choices:
             raise self.document.error(keys, f"needs class:, one of {', '.join(choices)}")
@@ -284,6 +285,12 @@ def _number(name: str, given: Any) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None
     return None
+
+
+def _is_plain(hint: Any) -> bool:
+    """Made of text, numbers and truth values, alone or in lists?"""
+    parts = [part for part in get_args(hint) if part not in (type(None), Ellipsis)]
+    return hint in (bool, int, float, str) or bool(parts and all(map(_is_plain, parts)))
 
 
 def _is_list(hint: Any) -> bool:

@@ -87,7 +87,7 @@ def _chosen(document: Document, key: str, catalog: ModuleType) -> type:
         raise document.error((key,), f"{name!r} is not a whole configuration; write {hint} instead")
     if name in catalog.presets_by_name():
         raise document.error((key,), f"{name!r} is a preset; write preset: {name} instead")
-    raise document.unknown((key,), known, key, name)
+    raise document.unknown((key,), known, f"unknown {key} {name!r}", name)
 
 
 def _filled(preset: type, mapping: dict[str, Any], document: Document, besides: frozenset[str] = frozenset()) -> Any:

@@ -42,6 +42,16 @@ for _tag, _pattern, _first in (
     _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
+class _CoreDumper(yaml.SafeDumper):
+    """Writes every value out, shared or not, and quotes what the core schema would read as something else."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = _CoreLoader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
+
+
 @dataclass(frozen=True)
 class Document:
     """A map read from a file, with the line of every key and the settings that were laid over it.
@@ -68,12 +78,14 @@ class Document:
                 return InputError(f"{self.name}:{self.lines[known]}: {dotted(keys)}: {message}")
         return InputError(f"{self.name}: {dotted(keys)}: {message}" if keys else f"{self.name}: {message}")
 
-    def unknown(self, keys: Keys, known: Iterable[str], what: str = "key", word: str | None = None) -> InputError:
-        """The error for a key that is none of ``known``, or for a ``word`` that names no ``what``; with the nearest."""
+    def unknown(
+        self, keys: Keys, known: Iterable[str], subject: str = "unknown key", word: str | None = None
+    ) -> InputError:
+        """The error for a name that is none of ``known``, by default the last of ``keys``; suggests the nearest."""
         known = sorted(known)
-        subject = "unknown key" if word is None else f"unknown {what} {word!r}"
         near = did_you_mean(str(keys[-1]) if word is None else word, known)
-        return self.error(keys, f"{subject}{near} Known {what}s: {', '.join(known) or 'none'}")
+        label = "Known keys" if subject == "unknown key" else "Known"
+        return self.error(keys, f"{subject}{near} {label}: {', '.join(known) or 'none'}")
 
     def override(self, path: str, value: Any, origin: str = "--set ") -> Document:
         """The document with one value replaced; mistakes in it will be told as `--set key.path`."""
@@ -134,6 +146,11 @@ def parse_setting(text: str, origin: str = "--set ") -> tuple[str, Any]:
         raise InputError(f"{origin}{text}: expected key.path=value, for example device.forward.out_bound=8")
     key_path(path.strip(), origin)
     return path.strip(), parse_value(value, f"{origin}{path.strip()}")
+
+
+def to_yaml(mapping: Mapping[str, Any]) -> str:
+    """Plain values as YAML text that ``parse_yaml`` reads back to the same values; the order of keys stays."""
+    return yaml.dump(dict(mapping), Dumper=_CoreDumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def override(mapping: Mapping[str, Any], path: str, value: Any, origin: str = "--set ") -> dict[str, Any]:
