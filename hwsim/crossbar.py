@@ -203,6 +203,9 @@ class CellSynapse:
         near = ((upper - self.g <= margin) | (self.g - lower <= margin)) & torch.isfinite(margin)
         return float(near.float().mean())
 
+    def reseed_reads(self, streams: Streams) -> None:
+        self._rng_read = streams.generator("read")
+
     def state_dict(self) -> dict[str, Tensor]:
         state = {
             "g": self.g.clone(),
@@ -236,8 +239,9 @@ def coincidences(
     """Counts of up and down pulses, each (post, pre), in the order in which the batch sends them.
 
     A sample gets ceil(k) slots, at most ``desired_bl``; in each a line carries a pulse with probability
-    sqrt(k / slots) |x| / |x|max, cut at 1. So a cross-point's expected count is proportional to |pre post| as long as
-    k <= desired_bl, and saturates above: aihwkit's ``update_bl_management`` and ``update_management``.
+    sqrt(k / slots) |x| / |x|max. So a cross-point's expected count is proportional to |pre post| as long as
+    k <= desired_bl. Above, rows (``post``) carry k / slots |x| / |x|max, cut at 1, so that their large factors saturate
+    and small ones stay exact: measured on aihwkit with ``update_bl_management`` and ``update_management``.
 
     Args:
         pre, post: (B, n) and (B, m) factors of the update.
@@ -248,9 +252,10 @@ def coincidences(
     sample = torch.repeat_interleave(torch.arange(len(k)), slots)
     if not len(sample):
         return []
-    strength = (k / slots.clamp_min(1)).sqrt()[:, None]
+    density = (k / slots.clamp_min(1))[:, None]  # pulses a slot of the strongest cross-point; above 1 if saturated
+    strength = density.clamp_max(1).sqrt()
     p_pre = pre / pre.abs().amax(1, keepdim=True).clamp_min(1e-30) * strength
-    p_post = post / post.abs().amax(1, keepdim=True).clamp_min(1e-30) * strength
+    p_post = post / post.abs().amax(1, keepdim=True).clamp_min(1e-30) * (density / strength.clamp_min(1e-30))
     size = min(math.ceil(len(sample) / substeps), _MOST_SLOTS)
     counts = []
     for chunk in sample.split(size):

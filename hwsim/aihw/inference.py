@@ -55,8 +55,8 @@ class AihwInferenceDevice:
         compensation = self.config.drift_compensation
         if compensation is not None and not isinstance(compensation, GlobalDriftCompensation):
             raise InputError(
-                f"{name}.drift_compensation: expected GlobalDriftCompensation or none, got {type(compensation).__name__}; "
-                "another scale for every output would make the feedback differ from the transpose"
+                f"{name}.drift_compensation: expected GlobalDriftCompensation or none, because one scale per output "
+                f"would make the feedback differ from the transpose; got {type(compensation).__name__}"
             )
 
     @cached_property
@@ -189,6 +189,9 @@ class AihwInferenceSynapse:
 
     def clipped_share(self) -> float:
         return 0.0  # the map to conductances follows the largest weight, so nothing is cut
+
+    def reseed_reads(self, streams: Streams) -> None:
+        self._rng_read = streams.generator("read")
 
     def state_dict(self) -> dict[str, Tensor]:
         written = torch.zeros(0) if self._written is None else self._written

@@ -226,18 +226,19 @@ class AihwSynapse:
     def weight(self) -> Tensor:
         return self._raw * (self._scale if self._columns is None else self._columns[:, None])
 
-    def _hidden(self) -> dict[str, Tensor]:
+    def hidden(self) -> dict[str, Tensor]:
+        """The tile's device parameters and inner weights by aihwkit's names, each (post, pre)."""
         names = self.tile.tile.get_hidden_parameter_names()
         return dict(zip(names, self.tile.tile.get_hidden_parameters().detach(), strict=True)) if names else {}
 
     def conductances(self) -> dict[str, Tensor]:
         """The normalised weights of the tile, and of every device in a compound cell."""
-        inner = {name: value for name, value in self._hidden().items() if name.startswith("hidden_weights")}
+        inner = {name: value for name, value in self.hidden().items() if name.startswith("hidden_weights")}
         return {"weight": self._raw.clone(), **inner}
 
     def clipped_share(self) -> float:
         """Share of devices within 1 % of a bound of their own; a device that only grows from 0 has no lower one."""
-        hidden = self._hidden()
+        hidden = self.hidden()
         near = []
         for name, upper in hidden.items():
             if not name.startswith("max_bound"):
@@ -247,6 +248,9 @@ class AihwSynapse:
             margin = (upper - lower) * 0.01
             near.append((upper - w <= margin) | ((w - lower <= margin) & (lower < 0)))
         return float(torch.stack(near).float().mean()) if near else 0.0
+
+    def reseed_reads(self, streams: Streams) -> None:
+        self._rng = streams.generator("read")
 
     def state_dict(self) -> dict[str, Tensor]:
         tile = self.tile.tile
