@@ -232,7 +232,9 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+        problem = str(error.problem or error.context)
+        hint = " (text that contains ': ' needs quotes)" if "mapping values" in problem else ""
+        raise InputError(f"{name}{line}: not valid YAML: {problem}{hint}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
