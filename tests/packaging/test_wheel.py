@@ -98,8 +98,10 @@ def test_the_wheel_asks_for_a_pair_of_aihwkit_and_torch(built: tuple[Path, Path]
 
 
 def test_the_installed_package_is_the_wheel_and_not_the_checkout(installed: Path) -> None:
-    place = succeeded(installed / "python", "-c", "import hwsim; print(hwsim.__file__)", cwd=installed.parent).strip()
-    assert Path(place).is_relative_to(installed.parent)
+    code = "import hwsim; from hwsim.study.shelf import shelf; print(hwsim.__file__, shelf('devices'), shelf('models'))"
+    places = succeeded(installed / "python", "-c", code, cwd=installed.parent).split()
+    assert len(places) == 3
+    assert all(Path(place).is_relative_to(installed.parent) for place in places)
 
 
 def test_the_installed_command_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
