@@ -90,7 +90,8 @@ class Implicit:
         u = incoming
         bound = self.adjoint.tolerance * incoming.abs().amax().clamp_min(torch.finfo(incoming.dtype).tiny)
         for _ in range(self.adjoint.steps):
-            (back,) = torch.autograd.grad(once, at, u, retain_graph=True)
+            # A single block depends on no other: nothing comes back.
+            (back,) = torch.autograd.grad(once, at, u, retain_graph=True, allow_unused=True, materialize_grads=True)
             new = torch.lerp(u, incoming + back, self.damping)
             moved = (new - u).abs().amax()
             u = new
@@ -132,7 +133,8 @@ def _gradient(
         given, cost = twin.given(x), twin.judged(cost)
         state = through.reach(given, given.start())
         value = cost.value(state[-1], cost.encode(labels, state[-1])).mean()
-        gradients = torch.autograd.grad(value, parameters)
+        # Fewer steps than layers leave some weights without influence: their gradient is zero.
+        gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
         return list(gradients), value.detach(), twin.outputs(state).detach()
 
 

@@ -168,9 +168,7 @@ MINIMISER_BUGS = [
 @pytest.mark.parametrize(("cost", "beta"), NUDGES)
 @pytest.mark.parametrize("output", ["linear", "clamped"])
 @pytest.mark.parametrize(("c", "bias"), [(1.0, "digital"), (0.5, "column")])
-def test_force_is_minus_the_slope_of_the_energy(
-    cost: str | None, beta: float, c: float, output: str, bias: str
-) -> None:
+def test_force_is_minus_the_energys_slope(cost: str | None, beta: float, c: float, output: str, bias: str) -> None:
     check_force(cost, beta, c, output, bias)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -130,7 +131,7 @@ def random_plain(
 ) -> tuple[Plain, Tensor, torch.Generator]:
     """Any weights within ``scale``, an input batch of three, and the generator to draw on from."""
     rng = torch.Generator().manual_seed(seed)
-    weights = tuple(draw((out, n), rng, -scale, scale) for n, out in zip(layers, layers[1:], strict=False))
+    weights = tuple(draw((out, n), rng, -scale, scale) for n, out in pairwise(layers))
     biases = tuple(draw((out,), rng, -scale, scale) for out in layers[1:])
     return Plain(weights, biases, c, clamped), draw((3, layers[0]), rng), rng
 
@@ -140,13 +141,13 @@ def smooth_plain(
 ) -> tuple[Plain, Tensor, Tensor]:
     """A net whose units rest strictly within their bounds, so that all is smooth in beta; its input and labels."""
     rng = torch.Generator().manual_seed(seed)
-    weights = tuple(draw((o, n), rng, -gain, gain) / n**0.5 for n, o in zip(layers, layers[1:], strict=False))
+    weights = tuple(draw((o, n), rng, -gain, gain) / n**0.5 for n, o in pairwise(layers))
     biases = tuple(torch.full((out,), c, dtype=DOUBLE) for out in layers[1:])
     plain = Plain(weights, biases, c, clamped)
     x = draw((batch, layers[0]), rng)
     labels = torch.arange(batch) % layers[-1]
-    hidden = torch.cat(plain.relax(x)[: None if clamped else -1], 1)
-    if not bool(((hidden > 0.05) & (hidden < 0.95)).all()):
+    bounded = [layer for index, layer in enumerate(plain.relax(x)) if plain.bounded(index)]
+    if not all(bool(((layer > 0.05) & (layer < 0.95)).all()) for layer in bounded):
         raise RuntimeError("the reference net is not smooth: choose another seed or gain")
     return plain, x, labels
 
