@@ -1,0 +1,168 @@
+"""What a reader of a run's results has to know before believing them: one caveat for each figure out of bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+MIN_PULSES = 0.01
+"""Expected pulses a cross-point and sample: one update's relative noise is 18 there and grows as 1/sqrt(k)."""
+MAX_CLIPPED_SHARE = 0.10
+"""Share of cross-points at their bound; their weights cannot follow an update in that direction."""
+MAX_SATURATED_SHARE = 0.01
+"""Share of conversions at the converter's bound. A saturated read breaks W and W^T being transposes of each other."""
+MAX_UNSETTLED_SHARE = 0.05
+"""Share of examples still moving when read. Above it an accuracy is that of a truncated network."""
+LEARNT_SHARE = 0.10
+"""A case has learnt something when it is at least this share of the way from chance to perfect."""
+DECIDING_LINF = 0.5
+"""L-infinity budget at which every image in [0, 1] can be made one grey: no classifier is above chance."""
+MAX_ATTACKED_ACCURACY = 0.10
+"""Accuracy under the largest budget above which a run does not show that its attack succeeds at all."""
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """``code`` names the kind, ``level`` is "warning" or "note", ``section`` the part of a report it belongs to."""
+
+    code: str
+    level: str
+    section: str
+    case: str | None
+    text: str
+
+
+MIN_RISE = 0.02
+"""Accuracy that a larger budget must win back to be told; read noise alone moves a few images up and down."""
+
+
+def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
+    """Every caveat of a run, warnings first; ``summary`` as by ``summary_of``, without its warnings."""
+    parts = (_unfinished, _learning, _settling, _arrays, _masking)
+    found = [caveat for part in parts for caveat in part(summary)]
+    return sorted([*found, *_exactness(summary, receipt)], key=lambda caveat: caveat.level != "warning")
+
+
+def _unfinished(summary: dict[str, Any]) -> Iterator[Caveat]:
+    if not summary["finished"]:
+        done, expected = summary["cells"]["done"], summary["cells"]["expected"]
+        text = f"Not finished: {done} of {'at least ' if done < expected else ''}{expected} cells are measured. "
+        text += "The same command goes on from here."
+        yield Caveat("unfinished", "warning", "accuracy", None, text)
+
+
+def _learning(summary: dict[str, Any]) -> Iterator[Caveat]:
+    chance = summary["chance"]
+    for row in summary["accuracy"]:
+        if row["condition"] != "clean" or chance is None:
+            continue
+        if row["low"] <= chance or row["mean"] < chance + LEARNT_SHARE * (1 - chance):
+            text = (
+                f"{row['case']} did not learn: {row['mean']:.1%} on clean images, where guessing gives {chance:.1%}. "
+            )
+            text += "Its robustness figures say nothing."
+            yield Caveat("did-not-learn", "warning", "accuracy", row["case"], text)
+
+
+def _settling(summary: dict[str, Any]) -> Iterator[Caveat]:
+    worst: dict[str, dict[str, Any]] = {}
+    for row in summary["accuracy"]:
+        share = row["unsettled_share"] or 0.0
+        if share > MAX_UNSETTLED_SHARE and share > (worst.get(row["case"], {}).get("unsettled_share") or 0.0):
+            worst[row["case"]] = row
+    for case, row in worst.items():
+        text = f"{case}: up to {row['unsettled_share']:.0%} of the images had not settled when they were read "
+        text += f"({described(row['condition'], row['level'], row['level_unit'])}). "
+        text += "Allow more steps (inference.steps) before trusting its accuracy."
+        yield Caveat("unsettled", "warning", "accuracy", case, text)
+    for row in summary["learning"]:
+        share = row["unsettled_share"] or 0.0
+        if share > MAX_UNSETTLED_SHARE:
+            text = f"{row['case']}: {share:.0%} of the training examples had not settled in the last epoch, "
+            text += "so its updates compare states that are no equilibria. Allow more steps (learning.free_steps)."
+            yield Caveat("unsettled-training", "warning", "learning", row["case"], text)
+
+
+def _arrays(summary: dict[str, Any]) -> Iterator[Caveat]:
+    for row in summary["diagnostics"]:
+        where, mean, limit = f"{row['case']}, {row['layer']}", row["k_mean"], row["k_limit"]
+        if mean is not None and limit is not None and mean > limit:
+            text = f"{where}: updates ask for {mean:.3g} pulses a cross-point where {limit:.3g} fit. Trains saturate, "
+            text += "and large updates are cut: lower the learning rate or allow longer trains."
+            yield Caveat("pulses-saturate", "warning", "diagnostics", row["case"], text)
+        if mean is not None and limit is not None and mean < MIN_PULSES:
+            text = (
+                f"{where}: updates ask for {mean:.2g} pulses a cross-point, so a single update is nearly all chance, "
+            )
+            text += "and deterministic trains write nothing. Raise the learning rate or take finer steps."
+            yield Caveat("pulses-too-few", "warning", "diagnostics", row["case"], text)
+        if (row["clipped_share"] or 0.0) > MAX_CLIPPED_SHARE:
+            text = f"{where}: {row['clipped_share']:.0%} of the cross-points are at a bound of their conductance. "
+            text += "Scale the weights down, or give the device a wider range."
+            yield Caveat("clipped", "warning", "diagnostics", row["case"], text)
+        if (row["saturated_share"] or 0.0) > MAX_SATURATED_SHARE:
+            text = f"{where}: {row['saturated_share']:.1%} of the reads end at the converter's bound. "
+            text += "Widen out_bound, or scale the weights down."
+            yield Caveat("saturated", "warning", "diagnostics", row["case"], text)
+
+
+def _masking(summary: dict[str, Any]) -> Iterator[Caveat]:
+    """Signs that an attack fails rather than that a network resists (Carlini et al. 2019, arXiv 1902.06705)."""
+    chance = summary["chance"] or 0.0
+    for condition in summary["conditions"]:
+        if condition["level_unit"] != "epsilon":
+            continue
+        for case in summary["cases"]:
+            rows = [r for r in summary["accuracy"] if (r["case"], r["condition"]) == (case, condition["name"])]
+            clean = [r for r in summary["accuracy"] if (r["case"], r["condition"]) == (case, "clean")]
+            curve = clean + sorted(rows, key=lambda r: r["level"])
+            if not rows:
+                continue
+            strongest, name = curve[-1], condition["name"]
+            budget = f"epsilon {strongest['level']:g}"
+            rises = [pair for pair in pairwise(curve) if _rises(pair[1].get("change"))]
+            if rises:
+                before, after = max(rises, key=lambda pair: pair[1]["change"]["mean"])
+                text = f"{case}: accuracy rises with the budget of {name}, from {before['mean']:.1%} at epsilon "
+                text += f"{before['level']:g} to {after['mean']:.1%} at {after['level']:g}. Masking suspected: the "
+                text += "attack fails, this is no robustness."
+                yield Caveat("masking", "warning", "attacks", case, text)
+            elif "linf" in name and strongest["level"] >= DECIDING_LINF and strongest["low"] > chance:
+                text = (
+                    f"{case}: {strongest['mean']:.1%} are left under {name} at {budget}, where every image can be made "
+                )
+                text += f"plain grey and guessing gives {chance:.1%}. Masking suspected: the attack fails."
+                yield Caveat("masking", "warning", "attacks", case, text)
+            elif strongest["low"] > max(MAX_ATTACKED_ACCURACY, chance):
+                text = (
+                    f"{case}: {strongest['mean']:.1%} are left under {name} at the largest budget, {budget}. The run "
+                )
+                text += (
+                    "does not show that the attack succeeds at all; measure a larger budget, where nothing may be left."
+                )
+                yield Caveat("attack-undecided", "note", "attacks", case, text)
+
+
+def _rises(change: dict[str, Any] | None) -> bool:
+    return change is not None and change["low"] > 0 and change["mean"] >= MIN_RISE
+
+
+def _exactness(summary: dict[str, Any], receipt: dict[str, Any]) -> Iterator[Caveat]:
+    if any(row["over"] == "images only" for row in summary["accuracy"]):
+        text = (
+            "At least one accuracy comes from one repeat: its interval covers the choice of test images only. Another "
+        )
+        text += "training or another device may differ by more."
+        yield Caveat("images-only", "note", "accuracy", None, text)
+    streams = receipt.get("streams")
+    statistical = streams.get("statistical") if isinstance(streams, dict) else None
+    if statistical:
+        text = f"The same seed repeats this run statistically, not bit for bit: {', '.join(map(str, statistical))}."
+        yield Caveat("statistical", "note", "reproduce", None, text)
+
+
+def described(condition: str, level: float, unit: str) -> str:
+    """A condition and its level in words: `gaussian-blur, severity 3`; a condition without levels by its name."""
+    return f"{condition}, {unit} {level:g}" if unit else condition
