@@ -142,11 +142,13 @@ class Conv:
         return self.kernels.read_transpose(self._unpool(post, switches), self.size)
 
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
-        array = Coupling(self.kernels, pre, self._unpool(post, switches))
+        slope = self._unpool(post, switches)
         if self.bias is None:
-            return (array,)
+            # Learning rules add and subtract what couplings hold, and the constant 1 is part of a patch only.
+            return (Coupling(self.synapse, self.window.patches(pre), as_rows(slope)),)
         rows = as_rows(post)
-        return array, Coupling(self.bias, rows.new_ones(1, 1).expand(len(rows), 1), rows)
+        one = rows.new_ones(1, 1).expand(len(rows), 1)
+        return Coupling(self.kernels, pre, slope), Coupling(self.bias, one, rows)
 
     def replaced(self, synapses: Sequence[Synapse]) -> Conv:
         """The same link on other arrays."""
