@@ -209,7 +209,7 @@ class AihwInferenceSynapse:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        check_keys(state, set(self.state_dict()), "aihwkit inference synapse")
+        check_keys(state, set(self.state_dict()), "programmed array")
         check_weight(state["target"], self.shape)
         self._target = state["target"].clone()
         self._thaw()
