@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import enum
 import inspect
+import math
 import re
 import types
 import typing
@@ -140,6 +141,8 @@ def enum_of(hint: Any) -> type[enum.Enum] | None:
 
 def outside(name: str, number: float) -> str | None:
     """What is expected of a field of this name, where ``number`` is not that; None where it is."""
+    if not math.isfinite(number):
+        return "a finite number"
     for pattern, holds, expectation in _RANGES:
         if re.fullmatch(pattern, name):
             return None if holds(number) else expectation

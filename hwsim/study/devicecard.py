@@ -34,7 +34,7 @@ from hwsim.rng import Streams
 from hwsim.study import rpuconfig
 from hwsim.study.fields import PLAIN, Filler
 from hwsim.study.shelf import CARDS, Item, find, items, load_entry_point, plugin, shelf
-from hwsim.study.yamlfile import Document, Keys, read_yaml, shown
+from hwsim.study.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
 from hwsim.synapse import Device, FloatDevice
 
 GROUP = "hwsim.devices"
@@ -175,6 +175,9 @@ def _read(item: Item, document: Document) -> tuple[str, Device, dict[str, Any]]:
             return "package", loaded, {"entry_point": item.entry_point.value}
         document = dataclasses.replace(document, data={"cell": item.name, **document.data})
     chosen = [key for key in KINDS if key in document.data]
+    misspelt = [key for key in document.data if key not in OWN_KEYS and did_you_mean(str(key), KINDS) != "."]
+    if not chosen and misspelt:
+        raise document.unknown((misspelt[0],), (*KINDS, *OWN_KEYS))
     if len(chosen) != 1:
         found = f"got {' and '.join(chosen)}" if chosen else "got none of them"
         raise document.error((), f"expected exactly one of the keys {', '.join(KINDS)} at the top, {found}")

@@ -96,7 +96,7 @@ def _filled(preset: type, mapping: dict[str, Any], document: Document, besides: 
     if type(config.device).__name__ not in catalog.classes():
         kinds = catalog.choices(catalog.bases_of("device", catalog.parameter_types(type(config))["device"]))
         raise document.error(
-            ("device",), f"{type(config).__name__} needs device: with class:, one of {', '.join(kinds)}"
+            ("device",), f"{type(config).__name__} needs a device; give it class:, one of {', '.join(kinds)}"
         )
     return config
 
