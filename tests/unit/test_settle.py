@@ -1,0 +1,277 @@
+"""Relaxation: how it ends example by example, what it returns and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, random_plain, smooth_plain
+from torch import Tensor
+from torch.testing import assert_close
+
+import hwsim.settle
+from hwsim.energy import Energy, State
+from hwsim.hopfield import Dense, LayeredHopfield
+from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, settle
+from hwsim.synapse import FloatSynapse
+
+
+class NoisySynapse(FloatSynapse):
+    """Float weights whose every read has fresh Gaussian noise of standard deviation ``noise``."""
+
+    noisy = True
+
+    def __init__(self, weight: Tensor, noise: float, rng: torch.Generator) -> None:
+        super().__init__(weight)
+        self.noise, self.rng = noise, rng
+
+    def read(self, pre: Tensor) -> Tensor:
+        return self._disturbed(super().read(pre))
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        return self._disturbed(super().read_transpose(post))
+
+    def _disturbed(self, read: Tensor) -> Tensor:
+        return read + self.noise * torch.randn(read.shape, generator=self.rng, dtype=read.dtype)
+
+
+def noisy(plain: Plain, noise: float, seed: int = 0) -> LayeredHopfield:
+    rng = torch.Generator().manual_seed(seed)
+    links = [
+        Dense(NoisySynapse(w.clone(), noise, rng), FloatSynapse(b[:, None].clone()))
+        for w, b in zip(plain.weights, plain.biases, strict=True)
+    ]
+    return LayeredHopfield(links, c=plain.c, output="clamped" if plain.clamped else "linear")
+
+
+def relax(
+    net: LayeredHopfield,
+    x: Tensor,
+    solver: Solver,
+    phase: Phase,
+    *,
+    hold: bool = True,
+    by: Callable[..., Settled] = settle,
+) -> Settled:
+    return by(net.given(x, hold=hold), net.initial(x), solver=solver, phase=phase)
+
+
+def exchange(batch: int) -> tuple[Plain, Tensor, State]:
+    """Two units that hand a 1 to each other for ever under synchronous steps."""
+    weights = (torch.zeros(1, 1, dtype=DOUBLE), torch.full((1, 1), 2.0, dtype=DOUBLE))
+    biases = (torch.zeros(1, dtype=DOUBLE), torch.zeros(1, dtype=DOUBLE))
+    start = (torch.ones(batch, 1, dtype=DOUBLE), torch.zeros(batch, 1, dtype=DOUBLE))
+    return Plain(weights, biases, clamped=True), torch.zeros(batch, 1, dtype=DOUBLE), start
+
+
+@pytest.mark.parametrize("solver", [kind(damping) for kind in SOLVERS.values() for damping in (1.0, 0.5)])
+def test_a_contracting_network_settles_at_its_fixed_point(solver: Solver) -> None:
+    plain, x, _ = smooth_plain((4, 6, 5, 3))
+    end = relax(plain.network(), x, solver, Phase(200, tolerance=1e-12))
+    assert end.share(Outcome.SETTLED) == 1.0
+    assert end.unsettled_share == 0.0
+    for found, expected in zip(end.state, plain.relax(x), strict=True):
+        assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_too_few_steps_and_a_cycle_are_max_steps() -> None:
+    plain, x, _ = smooth_plain((4, 6, 5, 3))
+    short = relax(plain.network(), x, Synchronous(), Phase(2, tolerance=1e-6))
+    assert short.share(Outcome.MAX_STEPS) == short.unsettled_share == 1.0
+    cycle, nothing, start = exchange(3)
+    end = settle(cycle.network().given(nothing), start, solver=Synchronous(), phase=Phase(50))
+    assert end.share(Outcome.MAX_STEPS) == 1.0
+    assert end.residual.tolist() == [1.0] * 3
+    assert end.steps.tolist() == [50] * 3
+
+
+def test_outcomes_are_told_example_by_example() -> None:
+    """One example settles, one exchanges for ever, one is not a number, one overflows; none disturbs another."""
+    plain, x, start = exchange(4)
+    first, second = (t.clone() for t in start)
+    first[0] = second[0] = 0.0
+    first[2] = torch.nan
+    end = settle(plain.network().given(x), (first, second), solver=Synchronous(), phase=Phase(30))
+    expected = [Outcome.SETTLED, Outcome.MAX_STEPS, Outcome.NONFINITE, Outcome.MAX_STEPS]
+    assert [Outcome(int(o)) for o in end.outcome] == expected
+    assert end.share(Outcome.NONFINITE) == 0.25
+    assert end.unsettled_share == 0.75
+
+
+def test_a_network_that_grows_without_bound_is_nonfinite() -> None:
+    grower = LayeredHopfield([Dense(FloatSynapse(torch.eye(2, dtype=DOUBLE)), None)])
+    x = torch.tensor([[0.5], [torch.inf], [torch.nan]], dtype=DOUBLE)
+    end = relax(grower, x, Synchronous(), Phase(5))
+    assert [Outcome(int(o)) for o in end.outcome] == [Outcome.SETTLED, Outcome.NONFINITE, Outcome.NONFINITE]
+
+
+def check_noise_floor(by: Callable[..., Settled] = settle) -> None:
+    """Told from a descent, however slow, and from a cycle. Seeded: nothing here fails by chance."""
+    plain, _, _ = smooth_plain((4, 6, 5, 3))
+    x = draw((200, 4), torch.Generator().manual_seed(1))
+    floor = [
+        relax(noisy(plain, noise), x, solver, Phase(40, tolerance=1e-9), by=by).share(Outcome.NOISE_FLOOR)
+        for noise in (1e-4, 0.05)
+        for solver in (Synchronous(), Synchronous(0.2), OddEven())
+    ]
+    # At damping 0.2 the descent is over after 40 steps only where the noise is not tiny.
+    assert min(floor[0], floor[2], *floor[3:]) > 0.9, floor
+    for steps in (1, 2, 5, 10, 20):
+        slow = relax(noisy(plain, 1e-4), x, Synchronous(0.1), Phase(steps), by=by)
+        assert slow.share(Outcome.NOISE_FLOOR) == 0.0, steps
+    cycle, nothing, start = exchange(200)
+    end = by(noisy(cycle, 0.01).given(nothing), start, solver=Synchronous(), phase=Phase(40))
+    assert end.share(Outcome.MAX_STEPS) == 1.0
+
+
+def test_the_noise_floor_is_told_from_descents_and_cycles() -> None:
+    check_noise_floor()
+
+
+def test_a_diverged_example_hides_no_noise_floor() -> None:
+    plain, _, _ = smooth_plain((4, 6, 5, 3))
+    x = draw((50, 4), torch.Generator().manual_seed(1))
+    x[7] = torch.nan
+    end = relax(noisy(plain, 0.05), x, Synchronous(), Phase(40))
+    assert end.outcome[7] == Outcome.NONFINITE
+    assert end.share(Outcome.NOISE_FLOOR) > 0.9
+
+
+def test_noiseless_energies_are_never_on_the_floor() -> None:
+    plain, x, _ = smooth_plain((4, 6, 5, 3))
+    for steps in (1, 3, 8):
+        assert relax(plain.network(), x, Synchronous(0.1), Phase(steps)).share(Outcome.NOISE_FLOOR) == 0.0
+
+
+def test_the_noise_of_a_held_input_settles() -> None:
+    """Held, the one read is a constant of the relaxation; read anew it keeps a single layer moving."""
+    plain, x, _ = random_plain((3, 2), 0)
+    assert relax(noisy(plain, 0.1), x, Synchronous(), Phase(8)).share(Outcome.SETTLED) == 1.0
+    assert relax(noisy(plain, 0.1), x, Synchronous(), Phase(8), hold=False).share(Outcome.NOISE_FLOOR) == 1.0
+
+
+def check_averaging_divides_noise(by: Callable[..., Settled] = settle) -> None:
+    """10,000 independent states: their standard deviation is known to 0.7 %, so 5 % is 7 sigma (p < 1e-11)."""
+    plain = Plain((torch.zeros(50, 2, dtype=DOUBLE),), (torch.zeros(50, dtype=DOUBLE),))
+    x = torch.ones(200, 2, dtype=DOUBLE)
+    for n in (1, 4, 16):
+        end = relax(noisy(plain, 0.3, seed=n), x, Synchronous(), Phase(20, average_last=n), hold=False, by=by)
+        assert end.state[0].std().item() == pytest.approx(0.3 / 2 / n**0.5, rel=0.05), n
+
+
+def test_averaging_divides_noise_by_the_square_root() -> None:
+    check_averaging_divides_noise()
+
+
+def check_averaged_are_the_last(by: Callable[..., Settled] = settle) -> None:
+    plain, x, _ = random_plain((3, 4, 2), 1)
+    net, seen = plain.network(), list[State]()
+    phase = Phase(7, average_last=3, tolerance=1e-12)
+    end = by(
+        net.given(x), net.initial(x), solver=Synchronous(0.3), phase=phase, watch=lambda _, s: seen.append(s)
+    )  # fmt: skip
+    for layer, found in enumerate(end.state):
+        assert_close(found, sum(s[layer] for s in seen[-3:]) / 3)
+    assert_close(end.residual, torch.stack([(a - b).abs().amax(1) for a, b in zip(*seen[-2:], strict=True)]).amax(0))
+
+
+def test_the_average_is_over_the_last_steps() -> None:
+    check_averaged_are_the_last()
+
+
+def test_stopping_early_keeps_what_was_averaged_so_far() -> None:
+    """It ends in the step that nothing moves any more, within the averaged ones or before them."""
+    plain, x, _ = random_plain((3, 2), 0)  # a single layer is there after one step
+    for average in (1, 3, 10):
+        end = relax(plain.network(), x, Synchronous(), Phase(10, average_last=average, stop_early=True))
+        assert_close(end.state[0], plain.relax(x, 2)[0])
+        assert end.share(Outcome.SETTLED) == 1.0
+
+
+def steps_taken(net: LayeredHopfield, x: Tensor, phase: Phase) -> tuple[list[int], Settled]:
+    told: list[int] = []
+    watch = lambda step, _: told.append(step)  # noqa: E731
+    return told, settle(net.given(x), net.initial(x), solver=Synchronous(), phase=phase, watch=watch)
+
+
+def test_steps_count_moves_and_early_stops_wait_for_everyone() -> None:
+    """Feed-forward by hand: w = 1 passes x on from layer to layer only where it is not zero."""
+    eye = torch.eye(1, dtype=DOUBLE)
+    net = LayeredHopfield([Dense(FloatSynapse(w * eye), FloatSynapse(0 * eye)) for w in (1.0, 1e-9, 1e-9)])
+    x = torch.tensor([[0.0], [1.0]], dtype=DOUBLE)
+    told, end = steps_taken(net, x, Phase(9, tolerance=1e-6, stop_early=True))
+    assert end.steps.tolist() == [0, 1]
+    assert told == [1, 2]
+    told, end = steps_taken(net, x, Phase(9, tolerance=1e-6))
+    assert told == list(range(1, 10))
+    assert end.steps.tolist() == [0, 0]  # the window of the last five steps opens after all has settled
+    assert steps_taken(net, x, Phase(3, tolerance=1e-6))[1].steps.tolist() == [0, 1]
+
+
+def test_the_start_is_left_as_it_was() -> None:
+    plain, x, _ = random_plain((3, 4, 2), 1)
+    start = tuple(torch.rand(3, n, dtype=DOUBLE) for n in (4, 2))
+    kept = [layer.clone() for layer in start]
+    settle(plain.network().given(x), start, solver=OddEven(), phase=Phase(6, average_last=4))
+    assert all(torch.equal(a, b) for a, b in zip(start, kept, strict=True))
+
+
+def test_settling_records_no_graph() -> None:
+    plain, x, _ = random_plain((3, 4, 2), 1)
+    net = plain.network()
+    net.links[0].synapse.tensor.requires_grad_(True)
+    assert not any(layer.requires_grad for layer in relax(net, x, Synchronous(), Phase(3)).state)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: Phase(0), "phase steps: expected at least 1, got 0"),
+        (lambda: Phase(5, average_last=6), r"average_last: expected 1 to steps \(5\), got 6"),
+        (lambda: Phase(5, average_last=0), "average_last"),
+        (lambda: Phase(5, tolerance=0.0), "tolerance: expected a number > 0, got 0"),
+        (lambda: Synchronous(0.0), r"damping: expected a number in \(0, 1\], got 0"),
+        (lambda: OddEven(1.5), "damping"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=words):
+        wrong()
+
+
+def _always_on_the_floor(energy: Energy, s: State, **how: Any) -> Settled:
+    end = settle(energy, s, **how)
+    outcome = torch.full_like(end.outcome, int(Outcome.NOISE_FLOOR)) if energy.noisy else end.outcome
+    return Settled(end.state, outcome, end.steps, end.residual)
+
+
+def _last_state_only(energy: Energy, s: State, **how: Any) -> Settled:
+    return settle(energy, s, **{**how, "phase": Phase(how["phase"].steps)})
+
+
+def _averaged_from_the_start(energy: Energy, s: State, **how: Any) -> Settled:
+    steps = how["phase"].steps
+    return settle(energy, s, **{**how, "phase": Phase(steps, average_last=steps)})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check"),
+    [
+        (_always_on_the_floor, check_noise_floor),
+        (_last_state_only, check_averaging_divides_noise),
+        (_last_state_only, check_averaged_are_the_last),
+        (_averaged_from_the_start, check_averaging_divides_noise),
+        (_averaged_from_the_start, check_averaged_are_the_last),
+    ],
+)
+def test_checks_reject_planted_bugs(wrong: Callable[..., Settled], check: Callable[..., None]) -> None:
+    check()
+    with pytest.raises(AssertionError):
+        check(wrong)
+
+
+def test_floor_check_rejects_a_noise_measured_as_zero() -> None:
+    zero = Bug("no change", hwsim.settle, "_change", lambda a, b: torch.zeros(len(a[0]), dtype=DOUBLE))
+    must_reject(zero, check_noise_floor)
