@@ -16,7 +16,7 @@ from torch import Tensor
 from hwsim.hopfield import LayeredHopfield
 from hwsim.learn import infer
 from hwsim.oracle import Equilibrium, Implicit, equilibrium_logits
-from hwsim.settle import Phase, Solver, Synchronous
+from hwsim.settle import Phase, Settled, Solver, Synchronous
 
 Prepare = Callable[[Tensor], Tensor]
 """A differentiable map from images in [0, 1] to what the model expects (a normalisation)."""
@@ -74,15 +74,19 @@ class EquilibriumClassifier:
 
     @property
     def classes(self) -> int:
-        return self.net.links[-1].post
+        return self.net.links[-1].post_shape[0]
 
     @property
     def noisy(self) -> bool:
         return self.net.noisy
 
     def logits(self, x: Tensor) -> Tensor:
+        return self.relaxed(x)[0]
+
+    def relaxed(self, x: Tensor) -> tuple[Tensor, Settled]:
+        """(logits, how the relaxation behind them ended)."""
         x = x if self.prepare is None else self.prepare(x)
-        return infer(self.net, x, solver=self.solver, phase=self.phase, hold_input=self.hold_input)[0]
+        return infer(self.net, x, solver=self.solver, phase=self.phase, hold_input=self.hold_input)
 
     def differentiable(self, x: Tensor) -> Tensor:
         with torch.enable_grad():

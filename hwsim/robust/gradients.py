@@ -1,0 +1,163 @@
+"""More ways to differentiate an equilibrium for an attack: by nudging, cut short, and with a leak.
+
+Each has the face of ``hwsim.oracle.Unrolled`` and ``Implicit``, so any of them is the ``through`` of an
+``EquilibriumClassifier``. No one way is the strongest everywhere: report the minimum over several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwsim.energy import Coupling, State
+from hwsim.errors import InputError
+from hwsim.hopfield import GivenInput
+from hwsim.oracle import Equilibrium, Unrolled
+from hwsim.settle import Phase, Solver, Synchronous, settle
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """An energy with a constant force added to every block: E(s) - <pull, s>."""
+
+    energy: GivenInput
+    pull: State
+
+    @property
+    def blocks(self) -> int:
+        return self.energy.blocks
+
+    @property
+    def noisy(self) -> bool:
+        return self.energy.noisy
+
+    def value(self, s: State) -> Tensor:
+        pulled = sum((layer * force).flatten(1).sum(1) for layer, force in zip(s, self.pull, strict=True))
+        return self.energy.value(s) - pulled
+
+    def drive(self, s: State, layers: Sequence[int]) -> State:
+        return tuple(v + self.pull[i] for i, v in zip(layers, self.energy.drive(s, layers), strict=True))
+
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+        return self.energy.respond(layer, drive, stiffness)
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        return tuple(self.respond(i, v) for i, v in zip(layers, self.drive(s, layers), strict=True))
+
+    def force(self, s: State) -> State:
+        return tuple(f + pull for f, pull in zip(self.energy.force(s), self.pull, strict=True))
+
+    def couplings(self, s: State) -> tuple[Coupling, ...]:
+        return self.energy.couplings(s)
+
+
+@dataclass(frozen=True)
+class NudgedInput:
+    """Equilibrium propagation's own input gradient: what the pixels feel when the loss pulls at the state.
+
+    With g the loss's gradient at the settled state, and s+, s- settled under the forces -beta g and +beta g,
+
+        dL/dx = (F(s-) - F(s+)) / (2 beta),    F = -dE/dx = W_0^T s_1, the first array's transpose read,
+
+    exact for beta -> 0. It needs no unrolling and no weights, only reads: an attack that hardware can run on
+    itself. At finite beta it sees over kinks and saturated units. g is brought to length 1 for each example and
+    the result scaled back, so ``beta`` is the pull's strength in units of the state; sweep it from .01 to 1.
+    """
+
+    beta: float = 0.2
+    free: Phase = field(default_factory=lambda: Phase(100, tolerance=1e-5, stop_early=True))
+    nudged: Phase = field(default_factory=lambda: Phase(50, tolerance=1e-6, stop_early=True))
+    solver: Solver = field(default_factory=Synchronous)
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise InputError(f"NudgedInput.beta: expected a number > 0, got {self.beta}")
+
+    def reach(self, energy: GivenInput, s: State) -> State:
+        free = settle(energy, s, solver=self.solver, phase=self.free).state
+        with torch.enable_grad():
+            return _Nudge.apply(energy.x, self, energy, *(layer.detach() for layer in free))
+
+
+class _Nudge(torch.autograd.Function):
+    """The settled state as it is; backward settles it twice more."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, way: NudgedInput, energy: GivenInput, *free: Tensor) -> State:
+        del x
+        ctx.way, ctx.energy, ctx.free = way, energy, free
+        return tuple(layer.clone() for layer in free)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        way, energy, free = ctx.way, ctx.energy, ctx.free
+        with torch.no_grad():
+            length = torch.cat([g.flatten(1) for g in grads], 1).norm(dim=1)
+            scale = length.clamp_min(torch.finfo(length.dtype).tiny)
+
+            def felt(beta: float) -> Tensor:
+                pull = tuple(g * (-beta / scale).reshape(-1, *[1] * (g.dim() - 1)) for g in grads)
+                state = settle(Pulled(energy, pull), free, solver=way.solver, phase=way.nudged).state
+                return energy.input_force(state)
+
+            slope = (felt(-way.beta) - felt(way.beta)) / (2 * way.beta)
+            slope = slope * length.reshape(-1, *[1] * (slope.dim() - 1))
+        return (slope, None, None, *(None for _ in grads))
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """Settle without a graph, then unroll the last ``steps`` steps only: cheap, biased, often as strong."""
+
+    steps: int
+    phase: Phase = field(default_factory=lambda: Phase(100, tolerance=1e-5, stop_early=True))
+    solver: Solver = field(default_factory=Synchronous)
+
+    def reach(self, energy: GivenInput, s: State) -> State:
+        settled = settle(energy, s, solver=self.solver, phase=self.phase).state
+        return Unrolled(self.steps, self.solver).reach(energy, settled)
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """Another way, through units whose slope is smoothed: saturated units leak a gradient.
+
+    States and logits are the network's own; only backwards is clamp(v, 0, 1) replaced by the soft clamp
+    T softplus(v / T) - T softplus((v - 1) / T) of temperature T (backward pass differentiable approximation,
+    Athalye et al. 2018).
+    """
+
+    through: Equilibrium
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise InputError(f"Leaky.temperature: expected a number > 0, got {self.temperature}")
+
+    def reach(self, energy: GivenInput, s: State) -> State:
+        return self.through.reach(_LeakyEnergy(energy, self.temperature), s)
+
+
+@dataclass(frozen=True)
+class _LeakyEnergy:
+    energy: GivenInput
+    temperature: float
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.energy, name)
+
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+        state = self.energy.respond(layer, drive, stiffness)
+        if not torch.is_grad_enabled():
+            return state
+        free = drive / (2 * self.energy.net.c + stiffness)
+        inside = torch.sigmoid(free / self.temperature) - torch.sigmoid((free - 1) / self.temperature)
+        slope = torch.where(state.detach() == free.detach(), 1.0, inside.detach())
+        return state.detach() + slope * (free - free.detach())
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        return tuple(self.respond(i, v) for i, v in zip(layers, self.energy.drive(s, layers), strict=True))
