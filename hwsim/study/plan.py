@@ -11,7 +11,7 @@ from hwsim.study import data, shelf
 from hwsim.study.config import EvaluationConfig, Layer, LearningConfig, ModelConfig, build
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.run import Job
-from hwsim.study.yamlfile import Document, parse_setting, read_yaml
+from hwsim.study.yamlfile import Document, parse_setting
 
 DEFAULT_MODEL = "digits-mlp"
 DEFAULT_DEVICE = "ideal"
@@ -43,7 +43,8 @@ def plan_run(
     card = read_device(device or DEFAULT_DEVICE, own)
     document, config = read_model(model or DEFAULT_MODEL, [item for item in parsed if not item[0].startswith("device.")])
     in_situ = in_situ_recipe(document, config, card)
-    dataset = data.load(data_name or config.data, data_dir)
+    # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
+    dataset = data.load(data_name or config.data, data_dir).merged()
     _fits(document, config, dataset)
     job = Job(config, card, in_situ, dataset, seed, repeats, Path("."), command)
     folder = out or Path("runs") / f"{config.name}-{card.name}-seed{seed}-{job.config_hash[:8]}"
@@ -52,8 +53,7 @@ def plan_run(
 
 def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[Document, ModelConfig]:
     """A model card by shelf name or path, with settings laid over it."""
-    path = shelf.resolve("models", name)
-    document = read_yaml(path)
+    document = shelf.find("models", name).document()
     for key, value in settings:
         document = document.override(key, value)
     config = build(ModelConfig, [Layer(document)])
@@ -96,8 +96,8 @@ def _fits(document: Document, config: ModelConfig, dataset: data.Dataset) -> Non
             f"the input has {sizes[0]} units and an image of {dataset.name} has {pixels} values "
             f"({'x'.join(str(n) for n in dataset.x_train.shape[1:])}); expected {pixels}",
         )
-    if sizes[-1] != dataset.classes:
+    if sizes[-1] != len(dataset.classes):
         raise document.error(
             ("network", "layers", len(sizes) - 1),
-            f"the output has {sizes[-1]} units and {dataset.name} has {dataset.classes} classes; expected as many",
+            f"the output has {sizes[-1]} units and {dataset.name} has {len(dataset.classes)} classes; expected as many",
         )

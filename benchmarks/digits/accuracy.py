@@ -1,0 +1,143 @@
+"""What EP reaches on scikit-learn's digits: in float and in situ on every device of the shelf.
+
+    python benchmarks/digits/accuracy.py                       every device, test images, three seeds
+    python benchmarks/digits/accuracy.py --validation ecram    one device, judged on validation images
+
+Prints a Markdown table. With --write it also replaces the tables in README.md, benchmarks/digits/README.md
+and the devices' cards, between their <!-- results:begin --> and <!-- results:end --> marks. Settings come from
+the model card and the device cards; they were chosen with --validation, never on test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hwsim.rng import Streams
+from hwsim.study import data, shelf
+from hwsim.study.devicecard import read_device
+from hwsim.study.evaluation import measure
+from hwsim.study.interval import Interval, accuracy
+from hwsim.study.plan import in_situ_recipe, read_model
+from hwsim.study.training import network, train
+from hwsim.synapse import FloatDevice
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = "digits-mlp"
+FLOAT = "float"
+
+# What was asked for before any of it was measured (accuracy on test images, three seeds).
+TARGETS = {
+    FLOAT: 0.97,
+    "idealized": 0.95,
+    "capacitor": 0.94,
+    "ecram": 0.93,
+    "mixed-precision-pcm": 0.95,
+    "tiki-taka-reram-sb": 0.80,
+    "reram-sb": 0.60,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: accuracy over seeds and images, the seeds' own accuracies, seconds a training."""
+
+    name: str
+    interval: Interval
+    seeds: list[float]
+    seconds: float
+    epochs: int
+
+    def markdown(self) -> str:
+        target = f"{TARGETS[self.name]:.0%}" if self.name in TARGETS else ""
+        each = " ".join(f"{100 * accuracy:.1f}" for accuracy in self.seeds)
+        mean, low, high = (f"{100 * x:.1f}" for x in (self.interval.mean, self.interval.low, self.interval.high))
+        return f"| {self.name} | {mean} | {low} to {high} | {each} | {target} | {self.epochs} | {self.seconds:.1f} |"
+
+
+HEAD = (
+    "| device | accuracy % | 95 % interval | each seed | asked for | epochs | seconds a training |\n"
+    "|---|---|---|---|---|---|---|"
+)
+
+
+def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[str, object]]) -> Row:
+    """Train by EP on one device ("float": in float, by the model's own recipe) and judge at equilibrium."""
+    document, model = read_model(MODEL, settings)
+    if name == FLOAT:
+        recipe = model.learning
+        device = FloatDevice(recipe.momentum, recipe.weight_decay)
+    else:
+        card = read_device(name)
+        recipe, device = in_situ_recipe(document, model, card), card.device
+    hits, seconds = [], []
+    for seed in range(seeds):
+        streams = Streams(seed)
+        net = network(model.network, device, streams, momentum=recipe.momentum)
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            state = Path(folder) / "state.safetensors"
+            train(net, model.network, recipe, digits.x_train, digits.y_train, streams, state, lambda epoch: None)
+        seconds.append(time.perf_counter() - started)
+        if device.trains == "hardware-aware":
+            net.program(net.weights())
+        draws = model.evaluation.draws
+        result = measure(net, digits.x_test, digits.y_test, model.inference, draws, streams.child("judge"))
+        hits.append(np.array(result.hits) / result.draws)
+    shares = np.stack(hits)
+    return Row(name, accuracy(shares), shares.mean(1).tolist(), float(np.mean(seconds)), recipe.epochs)
+
+
+def write_table(path: Path, text: str) -> None:
+    """Replace what stands between a file's result marks; files without marks are left alone."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    marks = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
+    if marks.search(old):
+        path.write_text(marks.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="devices of the shelf, or 'float'; all by default")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--validation", action="store_true", help="judge on validation images, for choosing settings")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the model card")
+    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    from hwsim.study.yamlfile import parse_setting
+
+    settings = [parse_setting(text) for text in arguments.set]
+    digits = data.load("digits")
+    if arguments.validation:
+        digits = data.Dataset(
+            **{**digits.__dict__, "x_test": digits.x_validation, "y_test": digits.y_validation},
+        )
+    else:
+        digits = digits.merged()
+    names = arguments.names or [FLOAT, *shelf.items("devices")]
+    command = "python benchmarks/digits/accuracy.py --write"
+    print(HEAD, flush=True)
+    rows = []
+    for name in names:
+        rows.append(measured(name, arguments.seeds, digits, settings))
+        print(rows[-1].markdown(), flush=True)
+        if arguments.write and name != FLOAT:
+            card = ROOT / "devices" / name / "README.md"
+            write_table(card, f"{HEAD}\n{rows[-1].markdown()}\n\nPrinted by `{command}` (test images).")
+    if arguments.write:
+        table = "\n".join([HEAD, *(row.markdown() for row in rows)])
+        for page in (ROOT / "README.md", Path(__file__).parent / "README.md"):
+            write_table(page, f"{table}\n\nPrinted by `{command}` (360 test images, {arguments.seeds} seeds).")
+
+
+if __name__ == "__main__":
+    main()
