@@ -17,7 +17,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol, get_args, get_origin
 
-from hwsim.errors import InputError
 from hwsim.study.yamlfile import Document, Keys, shown
 
 
@@ -133,13 +132,11 @@ class Filler:
             values = {**changed_arguments(target), **values}
         try:
             built = cls(**values) if inspect.isclass(target) or by_constructor else replace(target, **values)
-        except InputError as error:
+        except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError) as error:
             # "Class.field: message" of a dataclass that checks itself
             match = re.fullmatch(rf"{cls.__name__}\.(\w+): (.*)", str(error), re.DOTALL)
-            raise self.document.error(
-                (*keys, match[1]) if match else keys, match[2] if match else str(error)
-            ) from error
-        except (ValueError, TypeError, AssertionError, ArithmeticError, LookupError) as error:
+            if match:
+                raise self.document.error((*keys, match[1]), match[2]) from error
             raise self.document.error(keys, f"{cls.__name__} cannot be built: {_first_line(error)}") from error
         if by_constructor:
             self._keep_arguments(built, values, keys)
