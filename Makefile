@@ -29,7 +29,7 @@ clean:
 
 # A name on the PATH is not yet a Python that starts, so each candidate is asked for its version.
 $(PYTHON):
-	@for candidate in python3.11 python3.12 python3.13 python3; do \
+	@found=; for candidate in python3.11 python3.12 python3.13 python3; do \
 		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
