@@ -24,7 +24,7 @@ import hwsim.learn
 from hwsim.energy import Cost, Coupling, CrossEntropy, Energy, Nudged, SquaredError, State
 from hwsim.hopfield import Dense, GivenInput, LayeredHopfield
 from hwsim.learn import UPDATE_FORMS, EquilibriumProp, StepStats
-from hwsim.settle import OddEven, Phase, Settled, Solver, Synchronous, settle
+from hwsim.settle import OddEven, Phase, Settled, Solver, Synchronous, UpDown, settle
 
 DEEP = Phase(400, tolerance=1e-15, stop_early=True)
 LAYERS = (6, 8, 7, 4)
@@ -61,9 +61,11 @@ def worst(found: list[Tensor], expected: list[Tensor]) -> float:
     return max(((f - e).norm() / e.norm()).item() for f, e in pairs)
 
 
-def check_error_order(nudge: str, order: float, layers: tuple[int, ...], bias: str, cost: str, clamped: bool) -> None:
+def check_error_order(
+    nudge: str, order: float, layers: tuple[int, ...], bias: str, cost: str, clamped: bool, *, c: float = 1.0
+) -> None:
     """The update is -dC/dW up to an error that falls with this power of beta."""
-    plain, x, labels = smooth_plain(layers, clamped=clamped)
+    plain, x, labels = smooth_plain(layers, c=c, clamped=clamped, gain=0.6 * c)
     net = plain.network(bias)
     expected = [-g for g in reference_gradients(plain, x, labels, cost)[0]]
     betas = (0.08, 0.04, 0.02)
@@ -140,6 +142,11 @@ def test_one_sided_error_is_of_first_order(layers: tuple[int, ...]) -> None:
     check_error_order("one-sided", 1.0, layers, "digital", "squared", False)
 
 
+@pytest.mark.parametrize("cost", ["squared", "cross-entropy"])
+def test_error_order_of_the_plain_hard_sigmoid(cost: str) -> None:
+    check_error_order("centred", 2.0, LAYERS, "digital", cost, False, c=0.5)
+
+
 def test_error_order_with_a_clamped_output_within_its_bounds() -> None:
     check_error_order("centred", 2.0, LAYERS, "digital", "squared", True)
 
@@ -171,8 +178,8 @@ def test_solvers_learn_the_same_at_equilibrium() -> None:
     plain, x, labels = smooth_plain(LAYERS)
     net = plain.network()
     a = ep_direction(net, x, labels, beta=0.3)
-    b = ep_direction(net, x, labels, beta=0.3, solver=OddEven())
-    assert worst(a, b) < 1e-9
+    for solver in (OddEven(), UpDown(), Synchronous(0.5)):
+        assert worst(a, ep_direction(net, x, labels, beta=0.3, solver=solver)) < 1e-9
 
 
 class _DoubledInside(Nudged):
