@@ -6,6 +6,8 @@ loss: a clamp(0, 1) there gives no gradient to pixels that are exactly 0 or 1, a
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,6 +17,22 @@ from hwsim.robust.classifier import Classifier
 from hwsim.robust.threat import Threat
 
 LOSSES = ("ce", "margin")
+
+
+class Attack(Protocol):
+    """A way to move images within a budget. Its own word on success is never trusted; see ``evaluate``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def white_box(self) -> bool:
+        """Does it use gradients?"""
+        ...
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        """Moved copies of ``x`` (B, ...) against the true labels ``y`` (B,)."""
+        ...
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -51,14 +51,7 @@ class Threat:
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest image within the budget, then clipped to the box (which only brings it closer to ``x``)."""
-        delta = (x_adv - x).flatten(1)
-        if self.norm == "linf":
-            delta = delta.clamp(-self.epsilon, self.epsilon)
-        elif self.norm == "l2":
-            length = delta.norm(dim=1, keepdim=True).clamp_min(torch.finfo(delta.dtype).tiny)
-            delta = delta * (self.epsilon / length).clamp_max(1.0)
-        else:
-            delta = _onto_l1_ball(delta, self.epsilon)
+        delta = into_ball((x_adv - x).flatten(1), self.norm, x.new_full((len(x), 1), self.epsilon))
         return (x + delta.reshape(x.shape)).clamp(0.0, 1.0)
 
     def allowed(self, x_adv: Tensor, x: Tensor, tolerance: float = 1e-5) -> Tensor:
@@ -107,13 +100,17 @@ class Threat:
         return direction.reshape(gradient.shape)
 
 
-def _onto_l1_ball(delta: Tensor, radius: float) -> Tensor:
-    """Euclidean projection of rows onto the l1 ball by soft thresholding (Duchi et al. 2008)."""
+def into_ball(delta: Tensor, norm: str, budget: Tensor) -> Tensor:
+    """The nearest point to each row of ``delta`` (B, N) within ``budget`` (B, 1) of zero."""
+    if norm == "linf":
+        return delta.clamp(-budget, budget)
+    if norm == "l2":
+        length = delta.norm(dim=1, keepdim=True).clamp_min(torch.finfo(delta.dtype).tiny)
+        return delta * (budget / length).clamp_max(1.0)
+    # Soft thresholding (Duchi et al. 2008).
     sizes = delta.abs()
-    if radius == 0:
-        return torch.zeros_like(delta)
     ranked = sizes.sort(dim=1, descending=True).values
-    excess = (ranked.cumsum(1) - radius) / torch.arange(1, delta.shape[1] + 1, dtype=delta.dtype, device=delta.device)
+    excess = (ranked.cumsum(1) - budget) / torch.arange(1, delta.shape[1] + 1, dtype=delta.dtype, device=delta.device)
     last = (ranked > excess).sum(1, keepdim=True).clamp_min(1) - 1
     threshold = excess.gather(1, last).clamp_min(0.0)
     return delta.sign() * (sizes - threshold).clamp_min(0.0)
