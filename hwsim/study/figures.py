@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from safetensors import SafetensorError, safe_open
 
 from hwsim.study.caveats import described
@@ -90,6 +90,8 @@ def write_figures(run: Run, summary: Record) -> list[Figure]:
         for drawn in _all(run, summary):
             svg, png = folder / f"{drawn.name}.svg", folder / f"{drawn.name}.png"
             FigureCanvasAgg(drawn.canvas)
+            drawn.canvas.draw_without_rendering()  # lays it out, once for both files
+            drawn.canvas.set_layout_engine("none")
             for path, options in ((svg, {"metadata": {"Date": None}}), (png, {"dpi": PNG_DPI})):
                 with written_aside(path) as aside:
                     drawn.canvas.savefig(aside, format=path.suffix[1:], **options)
@@ -158,6 +160,8 @@ def _robustness(
             points = "; ".join(f"{r['level']:g}: {r['mean']:.1%} ({r['low']:.1%} to {r['high']:.1%})" for r in rows)
             told.append(f"{condition['name']}, {case}, by {condition['level_unit']}: {points}.")
         _accuracy_axis(ax, summary["chance"])
+        if condition["level_unit"] == "severity":
+            ax.xaxis.set_major_locator(MultipleLocator(1))
         ax.set(title=condition["name"], xlabel=LEVEL_NAMES.get(condition["level_unit"], condition["level_unit"]))
     for ax in axes[::across]:
         ax.set_ylabel("test accuracy")

@@ -47,7 +47,8 @@ def terminal_table(folder: Path) -> Table:
     table = Table("case", title=_title(summary), caption=_basis(summary), box=box.SIMPLE_HEAD, show_lines=True)
     table.title_justify = table.caption_justify = "left"
     for condition, level, unit in columns:
-        table.add_column(f"{condition}\n{unit} {level:g}" if unit else condition, justify="right", min_width=9)
+        heading = condition.replace("-", " ")  # so that it wraps
+        table.add_column(f"{heading}\n{unit} {level:g}" if unit else heading, justify="right", min_width=9)
     for case in summary["cases"]:
         cells = [cell(summary, case, condition, level) for condition, level, _ in columns]
         table.add_row(
@@ -137,16 +138,11 @@ def _answer(summary: Record, case: str) -> str:
     text += f", {_apart(clean['difference'], reference)}."
     others = [cell(summary, case, name, level) for name, level, unit in _columns(summary) if unit]
     compared = [c for c in others if c and c["difference"]]
-    if not compared:
-        return text
-    below = sum(c["difference"]["high"] < 0 for c in compared)
-    above = sum(c["difference"]["low"] > 0 for c in compared)
-    worst = min(compared, key=lambda c: c["difference"]["mean"])
-    text += (
-        f" Of {len(compared)} perturbations at their middle level it is below {reference} in {below}, above in {above}"
-    )
-    where = described(worst["condition"], worst["level"], worst["level_unit"])
-    return f"{text}; furthest down under {where}: {_points(worst['difference'])}."
+    if compared:
+        worst = min(compared, key=lambda c: c["difference"]["mean"])
+        where = described(worst["condition"], worst["level"], worst["level_unit"])
+        text += f" Its worst middle level is {where}: {_points(worst['difference'])}."
+    return text
 
 
 def _apart(difference: Record, reference: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def records(cases: Sequence[str], repeats: int, images: int) -> Iterable[dict[st
                 record |= {"draws": draws, "hits": hits.tolist(), "unsettled_share": 0.0}
                 yield {**record, "noise_floor_share": 0.0 if case == "float" else 0.9, "seconds": 0.2}
             layers = []
-            for i, (pre, post) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+            for i, (pre, post) in enumerate(itertools.pairwise(SIZES)):
                 for part, shape in (("weight", [post, pre]), ("bias", [post, 1])):
                     layer = {
                         "layer": f"layer{i}.{part}",
@@ -125,7 +126,7 @@ def write_run(
     rng = np.random.default_rng(1)
     for case in cases:
         tensors = {}
-        for i, (pre, post) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+        for i, (pre, post) in enumerate(itertools.pairwise(SIZES)):
             raw = np.clip(rng.normal(0, 0.3, (post, pre)), -0.6, 0.6).astype(np.float32)
             tensors |= {
                 f"layer{i}.weight": raw * 1.7,
