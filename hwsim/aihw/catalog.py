@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import enum
 import inspect
 import math
 import re
@@ -134,11 +133,6 @@ def bases_of(name: str, hint: Any) -> tuple[type, ...]:
     )  # fmt: skip
 
 
-def enum_of(hint: Any) -> type[enum.Enum] | None:
-    """The enumeration that a field of this type takes its value from, None for other types."""
-    return next((member for member in _members(hint) if issubclass(member, enum.Enum)), None)
-
-
 def outside(name: str, number: float) -> str | None:
     """What is expected of a field of this name, where ``number`` is not that; None where it is."""
     if not math.isfinite(number):
@@ -154,7 +148,7 @@ def probe(config: Any) -> None:
 
     Whatever it raises is passed on.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # noise models draw from the global generator
         warnings.simplefilter("ignore")  # aihwkit's own deprecated calls are not the user's concern
         tile = config.tile_class(2, 3, copy.deepcopy(config))
         pre, post = torch.full((1, 3), 0.5), torch.full((1, 2), 0.1)
@@ -162,7 +156,7 @@ def probe(config: Any) -> None:
         if isinstance(config, config_classes.InferenceRPUConfig):
             # These arrays are programmed and read; only the noise model acts on their weights.
             programmed, drift = config.noise_model.apply_programming_noise(torch.eye(2, 3))
-            config.noise_model.apply_drift_noise(programmed, drift, 1.0)
+            config.noise_model.apply_drift_noise(programmed, [*drift], 1.0)
             return
         tile.set_learning_rate(0.1)
         tile.backward(post)

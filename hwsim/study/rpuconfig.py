@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 from hwsim.errors import InputError, WorkError
@@ -63,7 +62,7 @@ def dump(config: Any) -> dict[str, Any]:
     return {key: cls.__name__, **_parameters(config, catalog)}
 
 
-def _catalog() -> ModuleType:
+def _catalog() -> Any:
     """aihwkit is loaded only where a device needs it. Raises WorkError where it cannot be, or does not fit torch."""
     try:
         from hwsim.aihw import catalog, check_pair
@@ -73,7 +72,7 @@ def _catalog() -> ModuleType:
     return catalog
 
 
-def _chosen(document: Document, key: str, catalog: ModuleType) -> type:
+def _chosen(document: Document, key: str, catalog: Any) -> type:
     name = document.data[key]
     known = catalog.presets_by_name() if key == "preset" else catalog.configs_by_name()
     if not isinstance(name, str):
@@ -105,9 +104,9 @@ def _refusal(config: Any) -> str | None:
     """What aihwkit's compiled part has against a configuration, None if nothing."""
     try:
         _catalog().probe(config)
-    except IndexError:
-        return f"{type(config.device).__name__} needs more unit_cell_devices than are given"
     except Exception as error:  # whatever a compiled part throws at a bad setting is the setting's fault
+        if isinstance(error, IndexError) and hasattr(config.device, "unit_cell_devices"):
+            return f"{type(config.device).__name__} needs more unit_cell_devices than are given"
         lines = str(error).strip().splitlines()
         return lines[0] if lines else f"{type(error).__name__}, without a reason"
     return None
@@ -121,7 +120,7 @@ def _leaves(value: Any, keys: Keys = ()) -> Iterator[Keys]:
         yield keys
 
 
-def _without(mapping: dict[str, Any], keys: Keys) -> dict[str, Any]:
+def _without(mapping: dict[Any, Any], keys: Keys) -> dict[Any, Any]:
     rest = {key: value for key, value in mapping.items() if key != keys[0]}
     return {**rest, keys[0]: _without(mapping[keys[0]], keys[1:])} if len(keys) > 1 else rest
 
@@ -133,12 +132,12 @@ def _accepted(preset: type, mapping: dict[str, Any], document: Document) -> bool
         return False
 
 
-def _parameters(value: Any, catalog: ModuleType) -> dict[str, Any]:
+def _parameters(value: Any, catalog: Any) -> dict[str, Any]:
     names = catalog.parameter_types(type(value))
     return {name: _plain(getattr(value, name), catalog) for name in names if hasattr(value, name)}
 
 
-def _plain(value: Any, catalog: ModuleType) -> Any:
+def _plain(value: Any, catalog: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.name
     if value is None or isinstance(value, bool | int | float | str):

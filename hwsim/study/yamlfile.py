@@ -26,7 +26,7 @@ MAX_DEPTH = 50
 class _CoreLoader(yaml.SafeLoader):
     """Scalars as in YAML 1.2's core schema: `1e-3` is a number, `off` and `2018-01-01` are text, `010` is ten."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 for _tag, _pattern, _first in (
@@ -45,7 +45,7 @@ for _tag, _pattern, _first in (
 class _CoreDumper(yaml.SafeDumper):
     """Writes every value out, shared or not, and quotes what the core schema would read as something else."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = _CoreLoader.yaml_implicit_resolvers
+    yaml_implicit_resolvers = _CoreLoader.yaml_implicit_resolvers  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def ignore_aliases(self, data: Any) -> bool:
         del data
