@@ -43,7 +43,7 @@ $(PYTHON):
 
 # No compiler is needed: everything but hwsim itself comes as a wheel.
 $(STAMP): pyproject.toml constraints.txt | $(PYTHON)
-	@echo "Installing hwsim and what it needs into .venv (about 3 GB, several minutes)"
+	@echo "Installing hwsim and what it needs into .venv (a download of about 3 GB, 8 GB on disk, several minutes)"
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: \
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
