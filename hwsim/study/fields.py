@@ -14,6 +14,7 @@ import re
 import types
 import typing
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol, get_args, get_origin
 
@@ -84,6 +85,9 @@ class Filler:
 
         ``target`` may be a class, which then is built of the map and its own defaults alone.
         """
+        if inspect.isclass(target) and not _required(target):
+            with suppress(ValueError):  # defaults that need the map's values to be valid
+                target = target()
         cls = target if inspect.isclass(target) else type(target)
         hints = self.vocabulary.parameter_types(cls)
         values: dict[str, Any] = {}

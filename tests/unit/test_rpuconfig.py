@@ -139,6 +139,12 @@ def test_devices_inside_cells():
     assert [type(device).__name__ for device in replaced] == ["SoftBoundsDevice", "EcRamPresetDevice"]
 
 
+def test_parts_of_a_named_class_start_from_its_own_defaults():
+    text = "class: UnitCellRPUConfig\ndevice:\n  class: TransferCompound\n  transfer_forward: {out_noise: 0.25}\n"
+    cell = from_yaml(text + "  unit_cell_devices: [SoftBoundsDevice, SoftBoundsDevice]\n").device
+    assert cell.transfer_forward == catalog.classes()["IOParameters"](out_noise=0.25)
+
+
 def test_an_ideal_device_may_stand_behind_imperfect_reads():
     config = from_yaml("class: SingleRPUConfig\ndevice: IdealDevice\n")
     assert type(config.device).__name__ == "IdealDevice"
