@@ -287,11 +287,12 @@ def _halve_until_inside(
         most = min(most, path.max_bm_res / path.inp_step)
     rows = (z.abs().amax(1) > limit).nonzero()[:, 0]
     reduction = 1.0
+    if not len(rows):
+        return z, alpha
+    each = torch.ones(len(x), 1, dtype=x.dtype) * (1.0 if alpha is None else alpha)
     while len(rows) and reduction <= most:
-        if reduction == 1.0:
-            alpha = torch.ones(len(x), 1, dtype=x.dtype) if alpha is None else alpha * torch.ones_like(x[:, :1])
         reduction *= 2
-        alpha[rows] *= 2
-        z[rows] = _pass(weight, x[rows], alpha[rows], path, rng)
+        each[rows] *= 2
+        z[rows] = _pass(weight, x[rows], each[rows], path, rng)
         rows = rows[z[rows].abs().amax(1) > limit]
-    return z, alpha
+    return z, each

@@ -77,7 +77,7 @@ def test_every_kind_of_device_does_what_a_synapse_must(name: str) -> None:
     other.load_state_dict(synapse.state_dict())
     assert torch.equal(other.weight(), synapse.weight())
     assert torch.equal(other.read(x), synapse.read(x))
-    with pytest.raises(ValueError, match="saved state of a (compiled tile|programmed array)"):
+    with pytest.raises(ValueError, match=r"saved state of a (compiled tile|programmed array)"):
         other.load_state_dict({})
     with pytest.raises(ValueError, match="learning rate"):
         synapse.update(x, d, -0.1)
@@ -232,7 +232,7 @@ def test_settings_that_would_be_ignored_are_refused(change: object, message: str
     change(config)  # type: ignore[operator]
     with pytest.raises(InputError, match=message):
         AihwDevice(config)
-    with pytest.raises(InputError, match="AihwDevice.programming"):
+    with pytest.raises(InputError, match=r"AihwDevice\.programming"):
         AihwDevice(preset("EcRamPreset"), programming="quick")
     with pytest.raises(InputError, match="use AihwInferenceDevice"):
         AihwDevice(InferenceRPUConfig())
