@@ -15,6 +15,9 @@ MAX_SATURATED_SHARE = 0.01
 """Share of conversions at the converter's bound. A saturated read breaks W and W^T being transposes of each other."""
 MAX_UNSETTLED_SHARE = 0.05
 """Share of examples still moving when read. Above it an accuracy is that of a truncated network."""
+MAX_UNSETTLED_TRAINING_SHARE = 0.5
+"""Equilibrium propagation learns from phases cut short as well (97 % on digits with a fifth still moving); beyond
+this most updates are those of another rule. Below it, down to ``MAX_UNSETTLED_SHARE``, the share is a note."""
 LEARNT_SHARE = 0.10
 """A case has learnt something when it is at least this share of the way from chance to perfect."""
 DECIDING_LINF = 0.5
@@ -82,7 +85,8 @@ def _settling(summary: dict[str, Any]) -> Iterator[Caveat]:
         if share > MAX_UNSETTLED_SHARE:
             text = f"{row['case']}: {share:.0%} of the training examples had not settled in the last epoch, "
             text += "so its updates compare states that are no equilibria. Allow more steps (learning.free_steps)."
-            yield Caveat("unsettled-training", "warning", "learning", row["case"], text)
+            level = "warning" if share > MAX_UNSETTLED_TRAINING_SHARE else "note"
+            yield Caveat("unsettled-training", level, "learning", row["case"], text)
 
 
 def _arrays(summary: dict[str, Any]) -> Iterator[Caveat]:

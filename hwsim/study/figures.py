@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from safetensors import SafetensorError, safe_open
@@ -37,7 +38,7 @@ LEVEL_NAMES = {
     "sigma": "noise σ (pixel units)",
     "epsilon": "attack budget ε (pixel units)",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -92,9 +93,10 @@ def write_figures(run: Run, summary: Record) -> list[Figure]:
             FigureCanvasAgg(drawn.canvas)
             drawn.canvas.draw_without_rendering()  # lays it out, once for both files
             drawn.canvas.set_layout_engine("none")
-            for path, options in ((svg, {"metadata": {"Date": None}}), (png, {"dpi": PNG_DPI})):
-                with written_aside(path) as aside:
-                    drawn.canvas.savefig(aside, format=path.suffix[1:], **options)
+            with written_aside(svg) as aside:
+                drawn.canvas.savefig(aside, format="svg", metadata={"Date": None})
+            with written_aside(png) as aside:
+                drawn.canvas.savefig(aside, format="png", dpi=PNG_DPI)
             figures.append(Figure(drawn.name, drawn.section, drawn.title, drawn.caption, drawn.text, svg, png))
     return figures
 
@@ -127,7 +129,7 @@ def _style(index: int) -> dict[str, Any]:
 def _panels(count: int, across: int, height_in: float) -> tuple[Canvas, list[Axes]]:
     across = min(across, count)
     down = math.ceil(count / across)
-    canvas = Canvas(figsize=(WIDTH_IN, height_in * down + 0.45), layout="constrained")
+    canvas = Canvas(figsize=(WIDTH_IN, height_in * down + 0.45), layout=ConstrainedLayoutEngine(wspace=0.06))
     axes = canvas.subplots(down, across, squeeze=False).ravel()
     for unused in axes[count:]:
         unused.remove()
@@ -195,7 +197,7 @@ def _learning(run: Run, summary: Record, styles: dict[str, dict[str, Any]]) -> _
         style = {**styles[case], "linestyle": "-"}
         every = [r for r in run.training if r["case"] == case]
         epochs = sorted({r["epoch"] for r in every})
-        spacing = {"markevery": max(1, len(epochs) // 10)}
+        every_tenth = max(1, len(epochs) // 10)
         for ax, key, extra in (
             (left, "accuracy_train", {}),
             (left, "accuracy_validation", {"linestyle": ":", "markerfacecolor": "white"}),
@@ -209,7 +211,7 @@ def _learning(run: Run, summary: Record, styles: dict[str, dict[str, Any]]) -> _
             ax.fill_between(
                 epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.14, lw=0
             )
-            ax.plot(epochs, mean, **{**style, **extra}, **spacing)
+            ax.plot(epochs, mean, **{**style, **extra}, markevery=every_tenth)
             form = ".1%" if ax is left else ".3g"
             told.append(
                 f"{case}, {key.replace('_', ' ')}: {mean[0]:{form}} in epoch 1, {mean[-1]:{form}} in {epochs[-1]}."

@@ -114,7 +114,9 @@ def _verdict(summary: Record) -> str:
         text = f"On clean images {who} {'loses' if who.startswith('every') or len(lost) == 1 else 'lose'} accuracy "
         text += f"against {reference}: {loss} points."
     else:
-        text = f"On clean images no case can be told to be below {reference}."
+        least = min(clean, key=lambda r: r["difference"]["mean"])
+        text = f"On clean images no case can be told to be below {reference}; the lowest, {least['case']}, is at "
+        text += f"{_points(least['difference'])}."
     levels = {(name, level) for name, level, unit in _columns(summary) if unit}
     perturbed = [
         r["difference"] for r in summary["accuracy"] if (r["condition"], r["level"]) in levels and r["difference"]

@@ -262,10 +262,12 @@ def _as_csv(summary: Record) -> str:
 
 
 def _is_measured(record: Record) -> bool:
-    hits, draws, level = record.get("hits"), record.get("draws"), record.get("level")
-    whole = isinstance(hits, list) and isinstance(draws, int) and draws > 0 and len(hits) > 0
-    named = isinstance(record.get("condition"), str) and isinstance(level, int | float)
-    return named and whole and all(isinstance(hit, int) and 0 <= hit <= draws for hit in hits)
+    hits, draws = record.get("hits"), record.get("draws")
+    if not isinstance(record.get("condition"), str) or not isinstance(record.get("level"), int | float):
+        return False
+    if not isinstance(hits, list) or not hits or not isinstance(draws, int) or draws < 1:
+        return False
+    return all(isinstance(hit, int) and 0 <= hit <= draws for hit in hits)
 
 
 def _read_json(path: Path) -> Record:

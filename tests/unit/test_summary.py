@@ -160,7 +160,7 @@ def unsettled(record: Record) -> Record:
 
 
 def unsettled_training(record: Record) -> Record:
-    return {**record, "unsettled_share": 0.2} if in_situ(record, "training") else record
+    return {**record, "unsettled_share": 0.6} if in_situ(record, "training") else record
 
 
 def guessing(record: Record) -> Record:
@@ -196,7 +196,7 @@ FAULTS = {
     "clipped": (first_layer(clipped_share=0.3), "diagnostics", "30% of the cross-points"),
     "saturated": (first_layer(saturated_share=0.04), "diagnostics", "4.0% of the reads"),
     "unsettled": (unsettled, "accuracy", "20% of the images had not settled"),
-    "unsettled-training": (unsettled_training, "learning", "20% of the training examples"),
+    "unsettled-training": (unsettled_training, "learning", "60% of the training examples"),
     "did-not-learn": (guessing, "accuracy", "guessing gives 10.0%"),
     "masking": (rising, "attacks", "rises with the budget of pgd-linf"),
 }
@@ -221,6 +221,11 @@ def test_budgets_too_small_to_decide_are_noted(tmp_path: Path) -> None:
     found = [w for w in summary_with(tmp_path, small_budgets)["warnings"] if w["code"] == "attack-undecided"]
     assert [w["case"] for w in found] == list(runfolder.CASES)
     assert all(w["level"] == "note" for w in found)
+
+
+def test_phases_cut_short_are_a_note_until_most_are(tmp_path: Path) -> None:
+    found = summary_with(tmp_path, lambda r: {**r, "unsettled_share": 0.2} if in_situ(r, "training") else r)["warnings"]
+    assert [w["level"] for w in found if w["code"] == "unsettled-training"] == ["note"]
 
 
 def test_one_repeat_is_noted(tmp_path: Path) -> None:
