@@ -40,7 +40,8 @@ def zoomed(x: Array, factor: float) -> Array:
     side = x.shape[2]
     kept = int(np.ceil(side / factor))
     top = (side - kept) // 2
-    large = ndimage.zoom(x[:, :, top : top + kept, top : top + kept], (1, 1, factor, factor), order=1)
+    middle = x[:, :, top : top + kept, top : top + kept]
+    large = np.asarray(ndimage.zoom(middle, (1, 1, factor, factor), order=1))
     trim = (large.shape[2] - side) // 2
     return large[:, :, trim : trim + side, trim : trim + side]
 

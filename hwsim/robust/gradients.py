@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from hwsim.energy import Coupling, State
+from hwsim.energy import Coupling, Energy, State
 from hwsim.errors import InputError
 from hwsim.hopfield import GivenInput
 from hwsim.oracle import Equilibrium, Unrolled
@@ -77,10 +77,11 @@ class NudgedInput:
         if not self.beta > 0:
             raise InputError(f"NudgedInput.beta: expected a number > 0, got {self.beta}")
 
-    def reach(self, energy: GivenInput, s: State) -> State:
-        free = settle(energy, s, solver=self.solver, phase=self.free).state
+    def reach(self, energy: Energy, s: State) -> State:
+        given = _given_input(energy)
+        free = settle(given, s, solver=self.solver, phase=self.free).state
         with torch.enable_grad():
-            return _Nudge.apply(energy.x, self, energy, *(layer.detach() for layer in free))
+            return cast(State, _Nudge.apply(given.x, self, given, *(layer.detach() for layer in free)))
 
 
 class _Nudge(torch.autograd.Function):
@@ -117,7 +118,7 @@ class Truncated:
     phase: Phase = field(default_factory=lambda: Phase(100, tolerance=1e-5, stop_early=True))
     solver: Solver = field(default_factory=Synchronous)
 
-    def reach(self, energy: GivenInput, s: State) -> State:
+    def reach(self, energy: Energy, s: State) -> State:
         settled = settle(energy, s, solver=self.solver, phase=self.phase).state
         return Unrolled(self.steps, self.solver).reach(energy, settled)
 
@@ -138,26 +139,30 @@ class Leaky:
         if not self.temperature > 0:
             raise InputError(f"Leaky.temperature: expected a number > 0, got {self.temperature}")
 
-    def reach(self, energy: GivenInput, s: State) -> State:
-        return self.through.reach(_LeakyEnergy(energy, self.temperature), s)
+    def reach(self, energy: Energy, s: State) -> State:
+        given = _given_input(energy)
+        return self.through.reach(_LeakyInput(given.net, given.x, given.held, temperature=self.temperature), s)
 
 
 @dataclass(frozen=True)
-class _LeakyEnergy:
-    energy: GivenInput
-    temperature: float
+class _LeakyInput(GivenInput):
+    """The same energy, whose blocks answer alike and differentiate softly."""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.energy, name)
+    temperature: float = 0.1
 
     def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
-        state = self.energy.respond(layer, drive, stiffness)
+        state = super().respond(layer, drive, stiffness)
         if not torch.is_grad_enabled():
             return state
-        free = drive / (2 * self.energy.net.c + stiffness)
+        free = drive / (2 * self.net.c + stiffness)
         inside = torch.sigmoid(free / self.temperature) - torch.sigmoid((free - 1) / self.temperature)
         slope = torch.where(state.detach() == free.detach(), 1.0, inside.detach())
         return state.detach() + slope * (free - free.detach())
 
-    def minimise(self, s: State, layers: Sequence[int]) -> State:
-        return tuple(self.respond(i, v) for i, v in zip(layers, self.energy.drive(s, layers), strict=True))
+
+def _given_input(energy: Energy) -> GivenInput:
+    if not isinstance(energy, GivenInput):
+        raise InputError(
+            f"input gradient: expected the energy of a network given its input, got {type(energy).__name__}"
+        )
+    return energy

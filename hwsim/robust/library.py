@@ -159,7 +159,9 @@ class HopSkipJump:
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         try:
-            import foolbox
+            from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
+            from foolbox.criteria import Misclassification
+            from foolbox.models.pytorch import PyTorchModel
         except ImportError:
             raise InputError("attack hopskipjump needs foolbox: pip install 'hwsim[attacks]'") from None
         if threat.norm == "l1":
@@ -168,10 +170,9 @@ class HopSkipJump:
         def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
             del seed
             device = str(images.device)
-            wrapped = foolbox.PyTorchModel(_module(model), bounds=classifier.bounds, device=device)
-            constraint = "linf" if threat.norm == "linf" else "l2"
-            attack = foolbox.attacks.HopSkipJumpAttack(steps=self.steps, constraint=constraint)
-            return attack(wrapped, images, foolbox.criteria.Misclassification(y), epsilons=None)[0]
+            wrapped = PyTorchModel(_module(model), bounds=classifier.bounds, device=device)
+            attack = HopSkipJumpAttack(steps=self.steps, constraint="linf" if threat.norm == "linf" else "l2")
+            return attack(wrapped, images, Misclassification(y), epsilons=None)[0]
 
         return _run(run, classifier, x, y, threat, rng)
 

@@ -77,7 +77,7 @@ class Fmn:
     """
 
     steps: int = 100
-    step_size: float = 1.0
+    step_size: float = 0.3
     shrink: float = 0.05
 
     name = "fmn"

@@ -125,7 +125,7 @@ def spatter(x: Array, severity: int, draws: Draws) -> Array:
 
 def _film(liquid: Array) -> Array:
     """(H, W) thickness in [0, 1] of water of ``liquid`` grey levels, lit from one side."""
-    distance = np.minimum(ndimage.distance_transform_edt(~_edges(liquid)), 20)
+    distance = np.minimum(np.asarray(ndimage.distance_transform_edt(~_edges(liquid))), 20)
     distance = np.floor(ndimage.uniform_filter(distance, 3, mode="mirror") + 1e-6)
     light = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
     relief = np.clip(ndimage.correlate(_equalised(distance), light, mode="mirror"), 0, 255)
@@ -156,6 +156,5 @@ def _edges(levels: Array, low: float = 50, high: float = 150) -> Array:
         before = padded[1 - dy : 1 - dy + side, 1 - dx : 1 - dx + side]
         after = padded[1 + dy : 1 + dy + side, 1 + dx : 1 + dx + side]
         ridge |= along & (size > before) & (size >= after)
-    labels, count = ndimage.label(ridge & (size > low), np.ones((3, 3)))
-    strong = np.unique(labels[ridge & (size > high)])
-    return np.isin(labels, strong[strong > 0]) if count else labels.astype(bool)
+    strong = ridge & (size > high)
+    return np.asarray(ndimage.binary_propagation(strong, np.ones((3, 3)), mask=ridge & (size > low)))
