@@ -121,10 +121,17 @@ class Device(Protocol):
     ``ideal``: is it indistinguishable from plain float arithmetic?
     """
 
-    seedable: bool
-    trains: str
-    drifts: bool
-    ideal: bool
+    @property
+    def seedable(self) -> bool: ...
+
+    @property
+    def trains(self) -> str: ...
+
+    @property
+    def drifts(self) -> bool: ...
+
+    @property
+    def ideal(self) -> bool: ...
 
     def synapse(self, post: int, pre: int, streams: Streams) -> Synapse:
         """A new array of ``post`` rows and ``pre`` columns, at the device's initial state."""

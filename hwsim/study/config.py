@@ -27,10 +27,10 @@ class NetworkConfig(_Card):
 
     type: Literal["layered-hopfield"] = "layered-hopfield"
     layers: list[int] = Field(min_length=2)
-    c: float = Field(1.0, gt=0, allow_inf_nan=False)
+    c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     output: Literal["linear", "clamped"] = "linear"
     bias: Literal["digital", "column"] = "digital"
-    init_gain: float = Field(1.0, ge=0, allow_inf_nan=False)
+    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     cost: Literal["squared-error", "cross-entropy"] = "squared-error"
 
     @model_validator(mode="after")
@@ -44,10 +44,10 @@ class InferenceConfig(_Card):
     """The relaxation behind a prediction."""
 
     solver: Literal["synchronous", "odd-even"] = "synchronous"
-    damping: float = Field(1.0, gt=0, le=1)
-    steps: int = Field(60, ge=1)
-    average_last: int = Field(1, ge=1)
-    tolerance: float = Field(1e-3, gt=0, allow_inf_nan=False)
+    damping: float = Field(default=1.0, gt=0, le=1)
+    steps: int = Field(default=60, ge=1)
+    average_last: int = Field(default=1, ge=1)
+    tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     hold_input: bool = True
 
     @model_validator(mode="after")
@@ -62,22 +62,22 @@ class LearningConfig(_Card):
 
     rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
     nudge: Literal["centred", "one-sided", "random-sign"] = "centred"
-    beta: float = Field(0.5, gt=0, allow_inf_nan=False)
+    beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
     hold_input: bool = True
     solver: Literal["synchronous", "odd-even"] = "synchronous"
-    damping: float = Field(1.0, gt=0, le=1)
-    free_steps: int = Field(20, ge=1)
-    nudged_steps: int = Field(10, ge=1)
-    average_last: int = Field(1, ge=1)
-    tolerance: float = Field(1e-3, gt=0, allow_inf_nan=False)
-    epochs: int = Field(20, ge=0)
-    batch_size: int = Field(32, ge=1)
+    damping: float = Field(default=1.0, gt=0, le=1)
+    free_steps: int = Field(default=20, ge=1)
+    nudged_steps: int = Field(default=10, ge=1)
+    average_last: int = Field(default=1, ge=1)
+    tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    epochs: int = Field(default=20, ge=0)
+    batch_size: int = Field(default=32, ge=1)
     rates: list[float] = Field(min_length=1)
-    momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
-    rate_decay: float = Field(1.0, gt=0, le=1)
+    rate_decay: float = Field(default=1.0, gt=0, le=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
@@ -104,14 +104,14 @@ class CorruptionsConfig(_Card):
 class PgdConfig(_Card):
     norm: Literal["linf", "l2"] = "linf"
     epsilon: list[float] = Field(default=[])
-    steps: int = Field(20, ge=1)
+    steps: int = Field(default=20, ge=1)
 
 
 class EvaluationConfig(_Card):
     """What accuracy is measured under. Budgets and noise are in pixel units, images lie in [0, 1]."""
 
-    draws: int = Field(5, ge=1)
-    examples: int | None = Field(None, ge=1)
+    draws: int = Field(default=5, ge=1)
+    examples: int | None = Field(default=None, ge=1)
     input_noise: InputNoiseConfig = InputNoiseConfig()
     corruptions: CorruptionsConfig = CorruptionsConfig()
     pgd: PgdConfig = PgdConfig()
@@ -162,12 +162,10 @@ class Layer:
     def has(self, keys: Keys) -> bool:
         value: Any = self.mapping
         for key in keys:
-            if isinstance(value, list) and isinstance(key, int) and key < len(value):
-                value = value[key]
-            elif isinstance(value, dict) and key in value:
-                value = value[key]
-            else:
+            known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+            if key not in known:
                 return False
+            value = value[key]
         return True
 
 
@@ -193,7 +191,7 @@ def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]
     keys: Keys = tuple(first["loc"])
     if first["type"] == "value_error":
         # "path: what" from one of the validators above
-        path, _, rest = str(first["ctx"]["error"]).partition(": ")
+        path, _, rest = str(first.get("ctx", {})["error"]).partition(": ")
         keys, message = (*keys, *path.split(".")), rest
     elif first["type"] == "missing":
         message = f"missing; expected {'a map' if keys[-1] in ('network', 'learning') else 'a value'}"

@@ -11,7 +11,7 @@ from hwsim.study import data, shelf
 from hwsim.study.config import EvaluationConfig, Layer, LearningConfig, ModelConfig, build
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.run import Job
-from hwsim.study.yamlfile import Document, parse_setting
+from hwsim.study.yamlfile import Document, Keys, parse_setting
 
 DEFAULT_MODEL = "digits-mlp"
 DEFAULT_DEVICE = "ideal"
@@ -41,7 +41,9 @@ def plan_run(
     parsed = [parse_setting(setting) for setting in settings]
     own = [(path.removeprefix("device."), value) for path, value in parsed if path.startswith("device.")]
     card = read_device(device or DEFAULT_DEVICE, own)
-    document, config = read_model(model or DEFAULT_MODEL, [item for item in parsed if not item[0].startswith("device.")])
+    document, config = read_model(
+        model or DEFAULT_MODEL, [item for item in parsed if not item[0].startswith("device.")]
+    )
     in_situ = in_situ_recipe(document, config, card)
     # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
     dataset = data.load(data_name or config.data, data_dir).merged()
@@ -67,7 +69,7 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     """The recipe a device trains by: the model's, its ``in_situ``, the device's ``learning``, then ``--set``."""
     layers = [Layer(document, ("learning",)), Layer(document, ("in_situ",)), Layer(card.document, ("learning",))]
     typed = {key: value for key, value in document.section("in_situ").items() if ("in_situ", key) in document.settings}
-    origins = {(key,): f"--set in_situ.{key}" for key in typed}
+    origins: dict[Keys, str] = {(key,): f"--set in_situ.{key}" for key in typed}
     recipe = build(LearningConfig, [*layers, Layer(Document(typed, "--set in_situ", settings=origins))])
     if len(recipe.rates) != len(config.network.layers) - 1:
         raise _rates_error(document, ("in_situ", "rates"), recipe, config)
