@@ -298,7 +298,8 @@ FREE_READOUT = Bug("readout learns without beta", ThroughReadout, "couplings", _
         (REVERSED, check_couplings, ("none", "linear")),
         (FREE_READOUT, check_couplings, ("none", "readout")),
     ],
-    ids=str,
+    # A function's text holds its address, which differs between the processes of a parallel run.
+    ids=lambda part: getattr(part, "__name__", None) or str(part),
 )
 def test_checks_reject_planted_bugs(bug: Bug, check: Callable[..., None], arguments: tuple) -> None:
     must_reject(bug, check, *arguments)
