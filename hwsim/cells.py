@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from hwsim.crossbar import bounded
 from hwsim.errors import InputError
 
 
@@ -83,8 +84,7 @@ class BaseCell:
             variance = up.square().mul_(n_up).addcmul_(down.square(), n_down)
             noise = torch.randn(g.shape, generator=rng, dtype=g.dtype)
             change.addcmul_(noise, variance.sqrt_(), value=self.dw_min_std)
-        lower, upper = self.bounds()
-        return torch.clamp(change.add_(g), torch.as_tensor(lower), torch.as_tensor(upper))
+        return bounded(change.add_(g), *self.bounds())
 
     def bounds(self) -> tuple[Tensor | float, Tensor | float]:
         """Lowest and highest g."""

@@ -73,8 +73,8 @@ class CellDevice:
         omega: programming maps the largest |weight| of an array to this conductance (above the cell's reference);
             0: weights are conductances, scale 1.
         desired_bl: most pulse slots for the update of one sample.
-        substeps: parts in which a batch's pulses are applied. Within a part every pulse sees the conductance at its
-            start, so more parts are closer to one pulse after another and cost more.
+        substeps: most parts in which a batch's pulses are applied. Within a part every pulse sees the conductance at
+            its start, so more parts are closer to one pulse after another and cost more.
     """
 
     cell: Cell
@@ -135,8 +135,7 @@ class CellSynapse:
         self._programmed = self.g
 
     def _set(self, g: Tensor) -> None:
-        lower, upper = self.cell.bounds()
-        self.g = torch.clamp(g, torch.as_tensor(lower), torch.as_tensor(upper))
+        self.g = bounded(g, *self.cell.bounds())
         self._raw = self.g - self.cell.reference if self.cell.reference else self.g
 
     def read(self, pre: Tensor) -> Tensor:
@@ -164,10 +163,16 @@ class CellSynapse:
         self.meter.k_sum += k_most
         self.meter.k_max = max(self.meter.k_max, k_most)
         g = self.g
-        trains = coincidences(pre, post, k, self.device.desired_bl, self.device.substeps, self._rng_update)
-        for n_up, n_down in trains:
+        parts = self._parts(float(k.sum()))
+        for n_up, n_down in coincidences(pre, post, k, self.device.desired_bl, parts, self._rng_update):
             g = self.cell.step(g, n_up, n_down, self._rng_update)
         self._set(g)
+
+    def _parts(self, pulses: float) -> int:
+        """Parts of a batch such that none moves a cell by more than 4 % of its range, at most ``substeps``."""
+        lower, upper = self.device.cell.bounds()
+        share = pulses * self.device.cell.dw_min / float(upper - lower)
+        return min(self.device.substeps, 1 + int(share / 0.04))
 
     @torch.no_grad()
     def tick(self) -> None:
@@ -226,6 +231,13 @@ class CellSynapse:
         self._programmed = state["programmed"].clone()
         self._rng_read.set_state(state["rng.read"])
         self._rng_update.set_state(state["rng.update"])
+
+
+def bounded(g: Tensor, lower: Tensor | float, upper: Tensor | float) -> Tensor:
+    """``g`` within bounds that may be common or one per cross-point."""
+    if isinstance(lower, Tensor) or isinstance(upper, Tensor):
+        return torch.clamp(g, torch.as_tensor(lower), torch.as_tensor(upper))
+    return g.clamp(lower, upper)
 
 
 def pulses_expected(pre: Tensor, post: Tensor, rate: float, dw_min: float) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -151,19 +152,20 @@ def read(
         y = x @ weight.T
         return y if factor == 1.0 else y * factor
     if x.requires_grad and torch.is_grad_enabled():
-        return _StraightThrough.apply(x, weight, path, rng, meter, scale)
-    return _read(weight, x, path, rng, meter, scale)[0]
+        return cast(Tensor, _StraightThrough.apply(x, weight, path, rng, meter, scale))
+    z, alpha, dead = _outputs(weight, x, path, rng, meter)
+    return _finished(z, alpha, dead, path, scale)
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, path, rng, meter, scale):
-        y, z, alpha = _read(weight, x, path, rng, meter, scale)
+        z, alpha, dead = _outputs(weight, x, path, rng, meter)
         passed = z.abs() <= (_limit(path.out_bound, path.out_step) or math.inf)
         magnitude = x.abs() if alpha is None else x.abs() / alpha
         ctx.save_for_backward(weight, passed, magnitude <= path.inp_bound)
         ctx.factor = scale * path.out_scale
-        return y
+        return _finished(z, alpha, dead, path, scale)
 
     @staticmethod
     def backward(ctx, *grad_outputs):
@@ -172,10 +174,10 @@ class _StraightThrough(torch.autograd.Function):
         return grad if ctx.factor == 1.0 else grad * ctx.factor, None, None, None, None, None
 
 
-def _read(
-    weight: Tensor, x: Tensor, path: ReadPath, rng: torch.Generator, meter: Meter | None, scale: float
-) -> tuple[Tensor, Tensor, Tensor | float | None]:
-    """The result, the outputs in converter steps before they are clamped, and the total division of the inputs."""
+def _outputs(
+    weight: Tensor, x: Tensor, path: ReadPath, rng: torch.Generator, meter: Meter | None
+) -> tuple[Tensor, Tensor | float | None, Tensor | None]:
+    """Outputs in converter steps before they are clamped, what the inputs were divided by, and the silent vectors."""
     limit = _limit(path.out_bound, path.out_step)
     alpha, dead = _noise_management(x, path)
     z = _pass(weight, x, alpha, path, rng)
@@ -185,12 +187,17 @@ def _read(
         meter.conversions += z.numel()
         if limit is not None:
             meter.saturated += int((z.abs() > limit).sum())
-    y = z if limit is None else z.clamp(-limit, limit)
+    return z, alpha, dead
+
+
+def _finished(z: Tensor, alpha: Tensor | float | None, dead: Tensor | None, path: ReadPath, scale: float) -> Tensor:
+    """``z``, overwritten: clamped and in the units of the result."""
+    limit = _limit(path.out_bound, path.out_step)
+    if limit is not None:
+        z.clamp_(-limit, limit)
     factor = (path.out_step or 1.0) * path.out_scale * scale
-    y = y * (factor if alpha is None else alpha * factor)
-    if dead is not None:
-        y.masked_fill_(dead, 0.0)
-    return y, z, alpha
+    z.mul_(factor if alpha is None else alpha * factor)
+    return z if dead is None else z.masked_fill_(dead, 0.0)
 
 
 def _pass(weight: Tensor, x: Tensor, alpha: Tensor | float | None, path: ReadPath, rng: torch.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hwsim.aihw.pair import check_pair
 from hwsim.aihw.readpath import not_covered, read_path
+from hwsim.aihw.synapse import AihwDevice
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
 from hwsim.rng import Streams
@@ -221,6 +222,11 @@ class AihwInferenceSynapse:
             self.age(float(state["seconds"]))
         self._rng_device.set_state(state["rng.device"])
         self._rng_read.set_state(state["rng.read"])
+
+
+def device_of(config: Any) -> AihwDevice | AihwInferenceDevice:
+    """The device that an aihwkit configuration describes. Raises InputError for what is not simulated."""
+    return AihwInferenceDevice(config) if isinstance(config, InferenceRPUConfig) else AihwDevice(config)
 
 
 @contextmanager

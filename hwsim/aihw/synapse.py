@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig, InferenceRPUConfig
@@ -170,13 +170,14 @@ class AihwSynapse:
         self._raw = self.tile.tile.get_weights().detach()
         scales = self.tile.get_mapping_scales()
         scales = torch.ones(1) if scales is None else scales.detach().flatten()
-        self._scale = float(scales[0]) if bool((scales == scales[0]).all()) else 1.0
-        self._columns = None if self._scale == scales[0] else scales
+        common = bool((scales == scales[0]).all())
+        self._scale = float(scales[0]) if common else 1.0
+        self._columns = None if common else scales
 
     def read(self, pre: Tensor) -> Tensor:
         self.meter.vectors_read += len(pre)
         if self._forward is None:
-            y = _CompiledRead.apply(pre, self.tile.tile, False) * self._scale
+            y = _compiled_read(pre, self.tile.tile, transpose=False) * self._scale
         else:
             y = read(self._raw, pre, self._forward, self._rng, self.meter, self._scale)
         return y if self._columns is None else y * self._columns
@@ -185,7 +186,7 @@ class AihwSynapse:
         self.meter.vectors_read_transpose += len(post)
         post = post if self._columns is None else post * self._columns
         if self._backward is None:
-            return _CompiledRead.apply(post, self.tile.tile, True) * self._scale
+            return _compiled_read(post, self.tile.tile, transpose=True) * self._scale
         return read(self._raw.T, post, self._backward, self._rng, self.meter, self._scale)
 
     @torch.no_grad()
@@ -296,6 +297,10 @@ class AihwSynapse:
         self._refresh()
         self._raw = state["raw"].clone()
         self._rng.set_state(state["rng.read"])
+
+
+def _compiled_read(x: Tensor, tile: Any, *, transpose: bool) -> Tensor:
+    return cast(Tensor, _CompiledRead.apply(x, tile, transpose))
 
 
 class _CompiledRead(torch.autograd.Function):

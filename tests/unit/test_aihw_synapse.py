@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -401,3 +403,18 @@ def test_a_wrong_pair_is_named_with_its_cure_in_one_sentence(error: Exception, m
         "pip inst",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize("name", ["check_pair", "AihwDevice"])
+def test_without_aihwkit_the_same_sentence_comes(name: str) -> None:
+    code = (
+        "import sys; sys.modules['aihwkit'] = None\n"
+        "from hwsim.errors import WorkError\n"
+        "try:\n"
+        f"    from hwsim.aihw import {name}\n"
+        f"    {name}()\n"
+        "except WorkError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "cure: pip install" in done.stdout, done.stderr
