@@ -213,7 +213,7 @@ class GivenInput:
             )
         state = drive / curvature
         bounded = layer < self.blocks - 1 or self.net.output != "linear"
-        return state.clamp(0.0, 1.0) if bounded else state
+        return state.clamp_(0.0, 1.0) if bounded else state
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         return tuple(self.respond(layer, v) for layer, v in zip(layers, self.drive(s, layers), strict=True))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from hwsim.energy import Cost, Energy, State
 from hwsim.hopfield import LayeredHopfield
@@ -46,9 +47,7 @@ class Unrolled:
         with torch.enable_grad():
             for _ in range(self.steps):
                 if self.checkpoint:
-                    s = torch.utils.checkpoint.checkpoint(
-                        lambda *now: self.solver.step(energy, now), *s, use_reentrant=False
-                    )
+                    s = recomputed(lambda *now: self.solver.step(energy, now), *s, use_reentrant=False)
                 else:
                     s = self.solver.step(energy, s)
         return s

@@ -188,7 +188,7 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
             residual = _change(last, s)
             moved_at = torch.where(residual > phase.tolerance, done, moved_at)
         settled = phase.stop_early and bool((residual <= phase.tolerance).all())
-        if left < phase.average_last or settled:
+        if phase.average_last > 1 and (left < phase.average_last or settled):
             averaged += 1
             total = [a.clone() for a in s] if total is None else [t.add_(a) for t, a in zip(total, s, strict=True)]
         if settled:
@@ -208,4 +208,5 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
 
 def _change(a: State, b: State) -> Tensor:
     """(B,): the largest absolute difference of a unit; NaN stays NaN."""
-    return torch.stack([(x - y).flatten(1).abs().amax(1) for x, y in zip(a, b, strict=True)]).amax(0)
+    changes = [(x - y).abs_().amax(tuple(range(1, x.dim()))) for x, y in zip(a, b, strict=True)]
+    return torch.stack(changes).amax(0)

@@ -1,0 +1,205 @@
+"""How fast a training step of an energy-based model is, against the straightforward one and the machine's own peak.
+
+    python benchmarks/speed/ebm.py [--repeats 7] [--threads 1 2] [--batch 64]
+
+prints the tables of README.md. Everything is measured in one process, in turn, and medians are told.
+The figure is CPU time divided by the number of threads, which other programs on the machine disturb
+least; wall time stands beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from reference import Reference
+from torch import Tensor
+
+from hwsim.convolution import Conv, ConvLayer, conv_hopfield
+from hwsim.energy import Nudged, SquaredError
+from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.learn import EquilibriumProp
+from hwsim.rng import Streams
+from hwsim.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
+from hwsim.synapse import FloatDevice
+
+BETA = 0.5
+RATE = 1e-6  # weights hardly move: every repeat does the same work
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its input and the lengths of its phases."""
+
+    name: str
+    build: Callable[[torch.dtype], LayeredHopfield]
+    shape: tuple[int, ...]
+    free: int
+    nudged: int
+
+
+def dense(dtype: torch.dtype) -> LayeredHopfield:
+    device = FloatDevice(dtype=dtype)
+    return layered_hopfield([784, 512, 10], device, Streams(0), bias_device=device)
+
+
+def convolutional(dtype: torch.dtype) -> LayeredHopfield:
+    device = FloatDevice(dtype=dtype)
+    layers = [ConvLayer(channels, pool="max") for channels in (32, 64, 128)]
+    return conv_hopfield((3, 32, 32), layers, [10], device, Streams(0), bias_device=device)
+
+
+CASES = [
+    Case("dense 784-512-10, 20 free and 2 x 10 nudged steps", dense, (784,), 20, 10),
+    Case("conv 32-64-128 + linear, 30 free and 2 x 10 nudged steps", convolutional, (3, 32, 32), 30, 10),
+]
+
+
+def programmed(case: Case, dtype: torch.dtype) -> LayeredHopfield:
+    net = case.build(dtype)
+    net.program([w.to(dtype) for w in initial_weights(net, 1.0, Streams(0))])
+    return net
+
+
+def reference_of(net: LayeredHopfield) -> Reference:
+    """The same weights as plain layers."""
+    layers = []
+    for link in net.links:
+        weight, bias = (synapse.weight() for synapse in link.synapses)
+        if isinstance(link, Conv):
+            weight = weight.unflatten(1, (link.window.channels, link.window.kernel, link.window.kernel))
+        layers.append((weight, bias[:, 0]))
+    return Reference(layers)
+
+
+def batch_of(case: Case, size: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(size, *case.shape, generator=rng).to(dtype), torch.arange(size) % 10
+
+
+def training_step(case: Case, size: int, solver: Solver, share: float) -> Callable[[], object]:
+    """One step of hwsim with phases of ``share`` times their lengths."""
+    net, (x, labels) = programmed(case, torch.float32), batch_of(case, size)
+    free, nudged = Phase(round(case.free * share)), Phase(round(case.nudged * share))
+    rule = EquilibriumProp(BETA, free=free, nudged=nudged, solver=solver)
+    rates, rng, cost = [RATE] * len(net.links), torch.Generator(), SquaredError()
+    return lambda: rule.step(net, cost, x, labels, rates, rng)
+
+
+def reference_step(case: Case, size: int) -> Callable[[], object]:
+    reference, (x, labels) = reference_of(programmed(case, torch.float32)), batch_of(case, size)
+    return lambda: reference.gradient(x, labels, BETA, case.free, case.nudged)
+
+
+def multiply_adds(case: Case, size: int) -> int:
+    """What the synchronous dynamics needs, by the arrays' own counts: every vector read or updated, times its array.
+
+    A difference-form update needs two products a link above the first.
+    """
+    net, (x, labels) = programmed(case, torch.float32), batch_of(case, size)
+    for synapse in net.synapses:
+        synapse.meter.reset()
+    rule = EquilibriumProp(BETA, free=Phase(case.free), nudged=Phase(case.nudged))
+    rule.step(net, SquaredError(), x, labels, [RATE] * len(net.links), torch.Generator())
+    total = 0
+    for link in net.links:
+        meter = link.synapse.meter
+        vectors = meter.vectors_read + meter.vectors_read_transpose + meter.vectors_updated
+        total += vectors * link.synapse.weight().numel()
+    return total
+
+
+def timed(work: dict[str, Callable[[], object]], repeats: int, threads: int) -> dict[str, tuple[float, float]]:
+    """(CPU seconds / threads, wall seconds) of each, medians over repeats taken in turn."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
+    for repeat in range(repeats + 1):  # the first one warms up
+        for name, run in work.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            run()
+            if repeat:
+                seconds[name].append(((time.process_time() - cpu) / threads, time.perf_counter() - wall))
+    return {
+        name: tuple(statistics.median(column) for column in zip(*rows, strict=True)) for name, rows in seconds.items()
+    }
+
+
+def product(size: int) -> Callable[[], object]:
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    return lambda: a @ b
+
+
+def compare(case: Case, size: int, repeats: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    work = {
+        "reference: autograd of the energy": reference_step(case, size),
+        "hwsim, same dynamics": training_step(case, size, Synchronous(), 1.0),
+        "hwsim, odd-even sweeps, half as many": training_step(case, size, OddEven(), 0.5),
+        "hwsim, up-down sweeps, a third as many": training_step(case, size, UpDown(), 1 / 3),
+    }
+    gemm = {f"sgemm {n}": product(n) for n in (512, 1024, 2048)}
+    times = timed({**work, **gemm}, repeats, threads)
+    base = times["reference: autograd of the energy"]
+    print(f"\n**{case.name}**, batch {size}, {threads} thread{'s' * (threads > 1)}\n")
+    print(
+        "| one training step | CPU ms / threads | wall ms | speed-up (CPU) | speed-up (wall) |\n|---|---|---|---|---|"
+    )
+    for name in work:
+        cpu, wall = times[name]
+        print(f"| {name} | {cpu * 1e3:.1f} | {wall * 1e3:.1f} | {base[0] / cpu:.2f} | {base[1] / wall:.2f} |")
+    peak = max(2 * n**3 / times[f"sgemm {n}"][0] for n in (512, 1024, 2048)) / 1e9
+    needed = 2 * multiply_adds(case, size) / 1e9
+    reached = needed / times["hwsim, same dynamics"][0]
+    print(
+        f"\n{needed / 2:.2f} G multiply-adds needed: {reached:.0f} GFLOPS a thread, "
+        f"{reached / peak:.0%} of sgemm's {peak:.0f} beside it."
+    )
+
+
+def equality(case: Case, size: int) -> None:
+    """Largest difference of states (float32 and float64), and of first-layer gradients against float64 reference."""
+    worst = {}
+    gradients = {}
+    for dtype in (torch.float32, torch.float64):
+        net, (x, labels) = programmed(case, dtype), batch_of(case, size, dtype)
+        gradients[dtype], states = reference_of(net).gradient(x, labels, BETA, case.free, case.nudged)
+        cost, given = SquaredError(), net.given(x)
+        target = cost.encode(labels, states[0][-1])
+        free = settle(given, given.start(), solver=Synchronous(), phase=Phase(case.free)).state
+        ours = [free]
+        for beta in (BETA, -BETA):
+            nudged = Nudged(given, cost, target, beta)
+            ours.append(settle(nudged, free, solver=Synchronous(), phase=Phase(case.nudged)).state)
+        pairs = [(a, b) for mine, theirs in zip(ours, states, strict=True) for a, b in zip(mine, theirs, strict=True)]
+        worst[dtype] = max((a - b).abs().max().item() for a, b in pairs)
+    net, (x, labels) = programmed(case, torch.float32), batch_of(case, size)
+    before = net.weights()
+    rule = EquilibriumProp(BETA, free=Phase(case.free), nudged=Phase(case.nudged))
+    rule.step(net, SquaredError(), x, labels, [1.0] * len(net.links), torch.Generator())
+    exact = gradients[torch.float64][0].flatten(1)
+    mine = (before[0] - net.weights()[0]).double()
+    theirs = gradients[torch.float32][0].flatten(1).double()
+    errors = [((g - exact).norm() / exact.norm()).item() for g in (mine, theirs)]
+    print(
+        f"\n{case.name}: states differ by at most {worst[torch.float32]:.1e} in float32 and {worst[torch.float64]:.1e} "
+        f"in float64; error of the first layer's float32 gradient: {errors[0]:.1e}, the reference's {errors[1]:.1e}."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, default=64)
+    options = parser.parse_args()
+    for case in CASES:
+        equality(case, options.batch)
+        for threads in options.threads:
+            compare(case, options.batch, options.repeats, threads)
+
+
+if __name__ == "__main__":
+    main()
