@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -160,7 +160,7 @@ class Layer:
         return value
 
     def has(self, keys: Keys) -> bool:
-        value: Any = self.mapping
+        value = cast(Any, self.mapping)
         for key in keys:
             known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
             if key not in known:
