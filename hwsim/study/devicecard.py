@@ -157,7 +157,7 @@ def describe(card: DeviceCard) -> dict[str, Any]:
         "name": card.name,
         "summary": card.summary,
         "source": card.source,
-        "file": str(card.path or card.document.name),
+        "file": card.document.name,
         "kind": card.kind,
         "trained": device.trains,
         "seeded": "bit for bit" if device.seedable else "statistically only",
