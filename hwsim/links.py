@@ -110,7 +110,9 @@ class Dense:
         """(B, post) -> (B, *pre_shape): W^T post."""
         del switches
         read = self.synapse.read_transpose(post)
-        return (read[:, :-1] if self.bias is None else read).unflatten(1, self.pre_shape)
+        if self.bias is None:
+            read = read[:, :-1]
+        return read if len(self.pre_shape) == 1 else read.unflatten(1, self.pre_shape)
 
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
         del switches

@@ -189,11 +189,11 @@ class FloatSynapse:
         self._decayed = False
 
     def read(self, pre: Tensor) -> Tensor:
-        self.meter.vectors_read += len(pre)
+        self.meter.vectors_read += pre.shape[0]
         return pre @ self.tensor.T
 
     def read_transpose(self, post: Tensor) -> Tensor:
-        self.meter.vectors_read_transpose += len(post)
+        self.meter.vectors_read_transpose += post.shape[0]
         return post @ self.tensor
 
     @torch.no_grad()
