@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from robust_models import Digits, rng
+from torch import Tensor
+
+from hwsim.errors import InputError
+from hwsim.robust.attacks import Attack, fgsm, margin, pgd
+from hwsim.robust.classifier import EquilibriumClassifier, TorchClassifier, correct
+from hwsim.robust.library import Apgd, Fab, HopSkipJump, Square
+from hwsim.robust.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named
+from hwsim.robust.threat import Threat
+
+LINF = Threat("linf", 0.1)
+
+
+def left(model: EquilibriumClassifier, moved: Tensor, y: Tensor) -> float:
+    return correct(model, moved, y).double().mean().item()
+
+
+def linear(classes: int = 10) -> TorchClassifier:
+    layer = torch.nn.Linear(16, classes)
+    torch.nn.init.normal_(layer.weight, generator=rng(3))
+    module = torch.nn.Sequential(torch.nn.Flatten(), layer)
+    return TorchClassifier(module.requires_grad_(False), classes)
+
+
+@given(
+    norm=st.sampled_from(["linf", "l2", "l1"]),
+    epsilon=st.floats(0, 1),
+    steps=st.integers(1, 5),
+    loss=st.sampled_from(["ce", "margin"]),
+    seed=st.integers(0, 2**32),
+)
+def test_pgd_stays_within_budget_and_box(norm: str, epsilon: float, steps: int, loss: str, seed: int) -> None:
+    x = torch.rand(6, 1, 4, 4, generator=rng(seed)).round(decimals=1)
+    y = torch.randint(10, (6,), generator=rng(seed))
+    threat = Threat(norm, epsilon)
+    moved = pgd(linear(), x, y, threat, steps=steps, rng=rng(seed), loss=loss, restarts=2)
+    assert bool(threat.allowed(moved, x).all())
+
+
+def test_pgd_finds_the_optimum_of_a_linear_model() -> None:
+    """On two classes the strongest linf image is known: every pixel at the edge of budget or box."""
+    model = linear(2)
+    x = torch.rand(20, 1, 4, 4, generator=rng(1)).round(decimals=1)
+    y = torch.zeros(20, dtype=torch.long)
+    moved = pgd(model, x, y, LINF, steps=20, rng=rng(), loss="margin")
+    weight = model.module[1].weight
+    direction = (weight[1] - weight[0]).sign().reshape(1, 1, 4, 4)
+    assert torch.allclose(moved, (x + 0.1 * direction).clamp(0, 1), atol=1e-6)
+
+
+def clamped_inside(model: TorchClassifier, x: Tensor, y: Tensor) -> Tensor:
+    """PGD with the planted mistake: the gradient is taken through clamp(x + delta, 0, 1)."""
+    delta = torch.zeros_like(x)
+    for _ in range(20):
+        delta.requires_grad_(True)
+        inside = x + delta
+        loss = margin(model.differentiable(torch.where((inside > 0) & (inside < 1), inside, inside.detach())), y).sum()
+        (gradient,) = torch.autograd.grad(loss, delta)
+        delta = (delta + 0.0125 * gradient.sign()).clamp(-0.1, 0.1).detach()
+    return (x + delta).clamp(0, 1)
+
+
+def test_a_gradient_through_the_box_would_be_noticed() -> None:
+    model = linear(2)
+    x = torch.zeros(5, 1, 4, 4)
+    y = torch.zeros(5, dtype=torch.long)
+    good = margin(model.logits(pgd(model, x, y, LINF, steps=20, rng=rng(), loss="margin")), y)
+    bad = margin(model.logits(clamped_inside(model, x, y)), y)
+    assert bool((good > bad + 0.01).all())
+
+
+def test_more_steps_and_restarts_find_more(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x, digits.test_y
+    clean, one_step = left(model, x, y), left(model, fgsm(model, x, y, LINF), y)
+    many = left(model, pgd(model, x, y, LINF, steps=40, rng=rng(), loss="margin"), y)
+    assert clean > 0.9
+    assert many < one_step < clean
+    assert one_step - many > 0.03
+    huge = pgd(model, x, y, Threat("linf", 1.0), steps=40, rng=rng(), loss="margin")
+    assert left(model, huge, y) == 0.0
+
+
+def test_pgd_is_repeatable_and_keeps_the_best_iterate(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:20], digits.test_y[:20]
+    once = pgd(model, x, y, LINF, steps=5, rng=rng(1))
+    assert torch.equal(once, pgd(model, x, y, LINF, steps=5, rng=rng(1)))
+    assert not torch.equal(once, pgd(model, x, y, LINF, steps=5, rng=rng(2)))
+    # A wild step size makes the last iterate bad; the best one is never worse than where it started.
+    wild = pgd(model, x, y, LINF, steps=10, rng=rng(), step_size=10.0, random_start=False)
+    assert bool((margin(model.logits(wild), y) >= margin(model.logits(x), y) - 1e-4).all())
+
+
+def test_true_labels_are_used(model: EquilibriumClassifier, digits: Digits) -> None:
+    """A misclassified image must not be pushed back to its label, as attacks on predictions do."""
+    wrong = (model.logits(digits.x).argmax(1) != digits.y).nonzero()[:, 0]
+    x, y = digits.x[wrong], digits.y[wrong]
+    assert len(wrong) > 3
+    assert left(model, pgd(model, x, y, LINF, steps=20, rng=rng()), y) == 0.0
+
+
+EVERY: list[Attack] = [
+    Fgsm(),
+    Pgd(5),
+    RandomSearch(5),
+    Fmn(10),
+    Apgd("ce", 5),
+    Apgd("ce", 5, best_loss=True),
+    Apgd("dlr", 5),
+    Apgd("targeted", 5, targets=3),
+    Fab(3, targets=2),
+    Fab(3, targeted=False),
+    Square(20),
+]
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=lambda a: f"{a.name}{getattr(a, 'best_loss', '') or ''}")
+@pytest.mark.parametrize("threat", [LINF, Threat("l2", 0.7), Threat("l1", 3.0)], ids=str)
+def test_every_attack_keeps_the_budget_the_seed_and_the_global_generators(
+    attack: Attack, threat: Threat, model: EquilibriumClassifier, digits: Digits
+) -> None:
+    x, y = digits.test_x[:12].flatten(1), digits.test_y[:12]
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    trace = sys.gettrace()
+    moved = attack(model, x, y, threat, rng(1))
+    assert moved.shape == x.shape
+    assert bool(threat.allowed(moved, x).all())
+    assert torch.equal(moved, attack(model, x, y, threat, rng(1)))
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])  # noqa: NPY002
+    assert sys.gettrace() is trace
+
+
+def test_strong_attacks_beat_weak_ones(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:60], digits.test_y[:60]
+
+    def after(attack: Attack) -> float:
+        return left(model, attack(model, x, y, LINF, rng()), y)
+
+    targeted, ce, square, search = (
+        after(a) for a in (Apgd("targeted", 20, targets=3), Apgd("ce", 20), Square(300), RandomSearch(50))
+    )
+    assert targeted <= ce + 0.02
+    assert ce < search - 0.1
+    assert square < search - 0.05
+
+
+def test_fmn_finds_images_that_fool_at_about_the_budget_where_pgd_begins_to(
+    model: EquilibriumClassifier, digits: Digits
+) -> None:
+    x, y = digits.test_x[:60], digits.test_y[:60]
+    for norm in ("linf", "l2", "l1"):
+        moved, distance = Fmn(60).nearest(model, x, y, norm)
+        found = distance.isfinite()
+        assert found.double().mean() > 0.7
+        assert not correct(model, moved, y)[found].any()
+        assert torch.allclose(Threat(norm, 0.0).distance(moved, x)[found], distance[found])
+        median = distance.median().item()
+        at_twice = left(model, pgd(model, x, y, Threat(norm, 2 * median), steps=20, rng=rng(), loss="margin"), y)
+        at_half = left(model, pgd(model, x, y, Threat(norm, 0.5 * median), steps=20, rng=rng(), loss="margin"), y)
+        assert at_twice < 0.5 < at_half
+
+
+def test_hopskipjump_fools_by_decisions_alone(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:4], digits.test_y[:4]
+    moved = HopSkipJump(1)(model, x, y, Threat("l2", 1.5), rng())
+    assert not correct(model, moved, y).any()
+
+
+def test_hopskipjump_without_foolbox_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, model: EquilibriumClassifier, digits: Digits
+) -> None:
+    monkeypatch.setitem(sys.modules, "foolbox.attacks.hop_skip_jump", None)
+    with pytest.raises(InputError, match=r"pip install 'hwsim\[attacks\]'"):
+        HopSkipJump()(model, digits.test_x[:1], digits.test_y[:1], LINF, rng())
+
+
+def test_transfer_attacks_the_other_model(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:10], digits.test_y[:10]
+    other = TorchClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).requires_grad_(False), 10)
+    there = Pgd(5)(other, x, y, LINF, rng())
+    transfer = Transfer(other, Pgd(5))
+    assert torch.equal(transfer(model, x, y, LINF, rng()), there)
+    assert not transfer.white_box
+
+
+def test_presets_have_different_names_and_unknown_ones_are_refused() -> None:
+    for name, attacks in PRESETS.items():
+        assert attacks_named(name) == attacks
+        assert len({attack.name for attack in attacks}) == len(attacks)
+    assert attacks_named("square") == (SINGLE["square"],)
+    with pytest.raises(InputError, match="expected one of pgd, smoke"):
+        attacks_named("autoatack")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.full((2, 16), 2.0), torch.zeros(2, dtype=torch.long), r"\[2, 2\]; scale images"),
+        (torch.zeros(2, 16), torch.zeros(3, dtype=torch.long), "expected images"),
+        (torch.zeros(2, 16), torch.zeros(2), "integers"),
+    ],
+)
+def test_bad_images_are_refused(x: Tensor, y: Tensor, message: str) -> None:
+    for attack in (Pgd(1), Fgsm(), Apgd("ce", 1), Square(1)):
+        with pytest.raises(InputError, match=message):
+            attack(linear(), x, y, LINF, rng())
+
+
+def test_too_few_classes_and_unknown_losses_are_refused() -> None:
+    x, y = torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(InputError, match="needs at least 4 classes, the model has 3"):
+        Apgd("targeted", 1)(linear(3), x, y, LINF, rng())
+    with pytest.raises(InputError, match="expected one of ce, margin"):
+        pgd(linear(), x, y, LINF, steps=1, rng=rng(), loss="mse")
+    with pytest.raises(InputError, match="at least 1"):
+        pgd(linear(), x, y, LINF, steps=0, rng=rng())

@@ -1,0 +1,142 @@
+"""Three models known to mask are flagged, for the right reason, and an honest one is not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from robust_models import Digits, Shaken, StateReadout, face, quantised, rng
+
+from hwsim.hopfield import LayeredHopfield
+from hwsim.oracle import Unrolled
+from hwsim.robust.checks import (
+    Check,
+    Unmasked,
+    budget_monotone,
+    draws_enough,
+    gradients_agree,
+    scores_not_states,
+    settles_under_attack,
+    steps_enough,
+    unmask,
+    zero_gradients,
+)
+from hwsim.robust.classifier import Classifier, TorchClassifier
+from hwsim.robust.gradients import NudgedInput
+from hwsim.robust.stochastic import OverDraws
+from hwsim.robust.threat import Threat
+from hwsim.settle import Phase
+
+LINF = Threat("linf", 0.1)
+
+
+def unmasked(model: Classifier, digits: Digits, attacked: Classifier | None = None, **more: object) -> Unmasked:
+    x, y = digits.test_x, digits.test_y
+    return unmask(attacked or model, model, x, y, LINF, rng(), **{"steps": 15, "queries": 150, **more})
+
+
+def names(result: Unmasked) -> set[str]:
+    return {check.name for check in result.flags}
+
+
+def test_an_honest_model_is_not_flagged(net: LayeredHopfield, clamped_net: LayeredHopfield, digits: Digits) -> None:
+    result = unmasked(
+        face(net),
+        digits,
+        alternatives={"nudged": face(net, through=NudgedInput(0.05))},
+        transfer_from={"clamped": face(clamped_net)},
+    )
+    assert not result.flags, [str(check) for check in result.flags]
+    assert len(result.checks) >= 12
+    assert result.lowest <= min(result.accuracies.values())
+
+
+def test_a_clamped_output_state_is_flagged(net: LayeredHopfield, clamped_net: LayeredHopfield, digits: Digits) -> None:
+    masked = StateReadout(clamped_net, phase=Phase(50), through=Unrolled(30))
+    result = unmasked(masked, digits, transfer_from={"linear": face(net)})
+    assert {"zero gradients", "scores, not states", "huge budget"} <= names(result)
+    assert "white box beats transfer from linear:pgd-margin" in names(result)
+    assert result.lowest < result.accuracies["pgd-margin"] - 0.1
+
+
+def test_the_same_network_attacked_before_its_clamp_is_not_flagged(
+    clamped_net: LayeredHopfield, digits: Digits
+) -> None:
+    assert not unmasked(face(clamped_net), digits).flags
+
+
+def test_a_quantised_input_is_flagged(net: LayeredHopfield, digits: Digits) -> None:
+    result = unmasked(face(net, prepare=quantised), digits, transfer_from={"unquantised": face(net)})
+    assert {"zero gradients", "huge budget", "white box beats square"} <= names(result)
+
+
+def test_noise_without_averaging_is_flagged_and_with_it_is_not(net: LayeredHopfield, digits: Digits) -> None:
+    chip = Shaken(face(net), 0.4, rng(1))
+    assert "gradient above noise" in names(unmasked(chip, digits, draws=5))
+    averaged = unmasked(chip, digits, attacked=OverDraws((chip,), 8), draws=5, steps=4, queries=20)
+    assert "gradient above noise" not in names(averaged)
+    assert any(check.name == "draws enough" for check in averaged.checks)
+
+
+def test_probabilities_are_no_scores(digits: Digits) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.Softmax(1))
+    check = scores_not_states(TorchClassifier(module.requires_grad_(False), 10), digits.test_x)
+    assert not check.passed
+    assert "probabilities" in check.found
+
+
+def test_too_few_steps_are_flagged_and_enough_are_not(net: LayeredHopfield, digits: Digits) -> None:
+    model, threat = face(net), Threat("linf", 0.15)
+    x, y = digits.test_x, digits.test_y
+    assert not steps_enough(model, model, x, y, threat, rng(), 1).passed
+    assert steps_enough(model, model, x, y, threat, rng(), 20).passed
+    assert budget_monotone(model, model, x, y, threat, rng(), 10).passed
+
+
+class Backwards:
+    """Planted: the surrogate climbs the wrong way once the budget is large."""
+
+    classes, bounds, noisy = 10, (0.0, 1.0), False
+
+    def __init__(self, inner: Classifier, clean: torch.Tensor) -> None:
+        self.inner, self.clean = inner, clean
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner.logits(x)
+
+    def differentiable(self, x: torch.Tensor) -> torch.Tensor:
+        far = ((x - self.clean).abs().flatten(1).amax(1, keepdim=True) > 0.07).detach()
+        scores = self.inner.differentiable(x)
+        return torch.where(far, -scores, scores)
+
+
+def test_accuracy_that_rises_with_the_budget_is_flagged(net: LayeredHopfield, digits: Digits) -> None:
+    model = face(net)
+    x, y = digits.test_x, digits.test_y
+    assert not budget_monotone(Backwards(model, x), model, x, y, Threat("linf", 0.13), rng(), 10).passed
+
+
+def test_gradients_of_an_unsettled_network_disagree(net: LayeredHopfield, digits: Digits) -> None:
+    x, y = digits.test_x, digits.test_y
+    ways = {"one step": face(net, through=Unrolled(2)), "thirty": face(net)}
+    assert not gradients_agree(ways, x, y, limit=0.999).passed
+    assert gradients_agree({"thirty": face(net), "forty": face(net, through=Unrolled(40))}, x, y, limit=0.999).passed
+
+
+def test_reading_before_it_settles_is_flagged(net: LayeredHopfield, digits: Digits) -> None:
+    assert not settles_under_attack(face(net, phase=Phase(3)), digits.test_x).passed
+    assert settles_under_attack(face(net), digits.test_x).passed
+
+
+def test_checks_speak_in_words(net: LayeredHopfield, digits: Digits) -> None:
+    check = zero_gradients(face(net), digits.test_x, digits.test_y)
+    assert str(check) == "zero gradients: 0.0% of the images have an input gradient of exactly zero."
+    failed = Check("a", False, "found.", "meaning.")
+    assert str(failed) == "a: found. meaning."
+
+
+def test_enough_draws_are_enough(net: LayeredHopfield, digits: Digits) -> None:
+    chip = Shaken(face(net), 0.3, rng(1))
+    check = draws_enough(OverDraws((chip,), 8), chip, digits.test_x, digits.test_y, LINF, rng(), 5, judged=5)
+    assert check.passed, check.found
+    with pytest.raises(ValueError, match="a draw at least"):
+        OverDraws((chip,), 0)

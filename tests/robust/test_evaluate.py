@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from robust_models import Digits, Shaken, face, rng
+from torch import Tensor
+
+from hwsim.errors import InputError
+from hwsim.hopfield import LayeredHopfield
+from hwsim.robust.attacks import input_gradient
+from hwsim.robust.classifier import Classifier, EquilibriumClassifier
+from hwsim.robust.evaluate import evaluate, join
+from hwsim.robust.stochastic import KNOWLEDGE, OverDraws, attacked_net, judge_on_fresh_draws
+from hwsim.robust.suite import Fgsm, Pgd, RandomSearch
+from hwsim.robust.threat import Threat
+
+LINF = Threat("linf", 0.1)
+
+
+@dataclass(frozen=True)
+class Cheat:
+    """Claims what it likes: moves images far outside the budget, or to NaN."""
+
+    by: float
+    name: str = "cheat"
+    white_box: bool = False
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        return 1 - x if self.by else x * torch.nan
+
+
+def test_the_worst_is_taken_per_example_and_bounds_every_attack(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x, digits.test_y
+    told: list[tuple[str, int, int]] = []
+    found = evaluate(
+        model, [model], x, y, LINF, [Fgsm(), Pgd(10), RandomSearch(5)], rng(), progress=lambda *step: told.append(step)
+    )
+    for share in (found.clean, *found.attacked.values()):
+        assert bool((found.worst <= share).all())
+    assert found.robust_accuracy == found.worst.mean().item() < found.clean_accuracy
+    assert bool(LINF.allowed(found.worst_images, x).all())
+    assert torch.equal(found.worst == 1, model.logits(found.worst_images).argmax(1) == y)
+    assert found.success_rate == pytest.approx(1 - found.worst.sum().item() / found.clean.sum().item())
+    assert told == [("fgsm", 0, 3), ("pgd-margin", 1, 3), ("random-search", 2, 3), ("", 3, 3)]
+    assert found.draws == 1
+    rows = found.rows(first=7)
+    assert len(rows) == 4 * len(x)
+    assert rows[0] | {"clean": 0, "attacked": 0} == {
+        "image": 7, "threat": "linf:0.1", "attack": "fgsm", "clean": 0, "attacked": 0, "draws": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("by", [1.0, 0.0])
+def test_what_leaves_the_budget_is_brought_back_and_counted(
+    model: EquilibriumClassifier, digits: Digits, by: float
+) -> None:
+    x, y = digits.test_x[:20], digits.test_y[:20]
+    found = evaluate(model, [model], x, y, LINF, [Cheat(by)], rng())
+    assert found.strayed == {"cheat": 1.0}
+    assert bool(LINF.allowed(found.worst_images, x).all())
+    if not by:
+        assert torch.equal(found.attacked["cheat"], found.clean)
+
+
+def test_slices_join_to_the_whole(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:30], digits.test_y[:30]
+    attacks = [Fgsm()]
+    whole = evaluate(model, [model], x, y, LINF, attacks, rng())
+    parts = [evaluate(model, [model], x[i : i + 8], y[i : i + 8], LINF, attacks, rng()) for i in range(0, 30, 8)]
+    joined = join(parts)
+    assert torch.equal(joined.worst_images, whole.worst_images)
+    assert joined.accuracies() == pytest.approx(whole.accuracies())
+    assert joined.strayed == whole.strayed
+    other = evaluate(model, [model], x, y, Threat("linf", 0.2), attacks, rng())
+    with pytest.raises(InputError, match="cannot be joined"):
+        join([whole, other])
+
+
+def test_mistakes_are_named(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:2], digits.test_y[:2]
+    with pytest.raises(InputError, match="at least one attack"):
+        evaluate(model, [model], x, y, LINF, [], rng())
+    with pytest.raises(InputError, match="different names"):
+        evaluate(model, [model], x, y, LINF, [Fgsm(), Fgsm()], rng())
+    with pytest.raises(InputError, match="an instance and a draw"):
+        evaluate(model, [], x, y, LINF, [Fgsm()], rng())
+
+
+def test_noisy_judges_are_asked_again_and_again(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x, digits.test_y
+    chips = [Shaken(model, 0.3, rng(seed)) for seed in range(3)]
+    verdict = judge_on_fresh_draws(chips, x, y, draws=20)
+    assert verdict.hits.shape == (3, 20, len(x))
+    assert 0 < verdict.spread < 0.1
+    assert verdict.majority > verdict.accuracy
+    assert verdict.accuracy == pytest.approx(verdict.share.mean().item())
+    exact = judge_on_fresh_draws([model], x, y, draws=20)
+    assert exact.hits.shape == (1, 1, len(x))
+    assert exact.spread == 0.0
+
+
+def test_a_lucky_draw_is_not_success(model: EquilibriumClassifier, digits: Digits) -> None:
+    """The best of many random draws, on the draw it was picked by, looks far stronger than it is."""
+    x, y = digits.test_x, digits.test_y
+    chip = Shaken(model, 0.25, rng(1))
+    claimed = torch.ones(len(x), dtype=torch.bool)
+    for _ in range(30):
+        claimed &= chip.logits(x).argmax(1) == y
+    judged = evaluate(chip, [chip], x, y, LINF, [RandomSearch(10)], rng(), draws=20)
+    assert claimed.double().mean().item() < judged.worst.mean().item() - 0.2
+    assert judged.draws == 20
+
+
+def test_averaging_over_draws_steadies_the_gradient(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:30], digits.test_y[:30]
+    chip = Shaken(model, 0.3, rng(1))
+
+    def agreement(classifier: Classifier) -> float:
+        a, b = (input_gradient(classifier, x, y, "margin")[0].flatten(1) for _ in range(2))
+        return torch.cosine_similarity(a, b, dim=1).median().item()
+
+    assert agreement(OverDraws((chip,), 16)) > agreement(chip) + 0.2
+    assert OverDraws((chip,), 2).noisy
+    # Without noise there is nothing to average, and nothing is run twice.
+    assert torch.allclose(OverDraws((model,), 50).logits(x), model.logits(x))
+
+
+def test_what_the_attacker_knows(net: LayeredHopfield) -> None:
+    trained = net.float_twin()
+    trained.program([w * 2 for w in trained.weights()])
+    assert attacked_net("float-weights", net, trained) is trained
+    assert attacked_net("device", net, trained) is net
+    copied = attacked_net("conductances", net, trained)
+    assert copied is not net
+    assert all(torch.equal(a, b) for a, b in zip(copied.weights(), net.weights(), strict=True))
+    assert set(KNOWLEDGE) == {"nothing", "float-weights", "conductances", "device"}
+    with pytest.raises(InputError, match="by queries or by transfer"):
+        attacked_net("nothing", net, trained)
+    with pytest.raises(InputError, match="got 'everything'"):
+        attacked_net("everything", net, trained)
+    assert face(net).classes == 10
