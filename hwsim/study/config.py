@@ -160,12 +160,12 @@ class Layer:
         return value
 
     def has(self, keys: Keys) -> bool:
-        value = cast(Any, self.mapping)
+        value: Any = self.mapping
         for key in keys:
             known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
             if key not in known:
                 return False
-            value = value[key]
+            value = cast(Any, value)[key]
         return True
 
 
