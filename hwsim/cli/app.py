@@ -1,0 +1,80 @@
+"""The command line's root: its groups, and how far a job is, on a terminal or in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hwsim import __version__
+
+app = typer.Typer(
+    name="hwsim",
+    help="Energy-based models on simulated resistive crossbars, trained by equilibrium propagation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+device_app = typer.Typer(help="The shelf of devices.", no_args_is_help=True)
+model_app = typer.Typer(help="The shelf of models.", no_args_is_help=True)
+app.add_typer(device_app, name="device")
+app.add_typer(model_app, name="model")
+console = Console()
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data sets; else $HWSIM_DATA or the cache.")]
+
+
+class Bar:
+    """A progress bar on a terminal."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("preparing", total=None)
+
+    def total(self, units: int) -> None:
+        self._bar.update(self._task, total=units)
+
+    def done(self, what: str, units: int = 1) -> None:
+        self._bar.update(self._task, advance=units, description=what)
+
+
+class Lines:
+    """A plain line every few seconds, where nobody watches a bar."""
+
+    EVERY_S = 5.0
+
+    def __init__(self) -> None:
+        self._total = self._done = 0
+        self._last = 0.0
+
+    def total(self, units: int) -> None:
+        self._total = units
+
+    def done(self, what: str, units: int = 1) -> None:
+        self._done += units
+        now = time.monotonic()
+        if now - self._last >= self.EVERY_S or self._done == self._total:
+            self._last = now
+            print(f"{self._done}/{self._total} {what}", flush=True)
+
+
+def with_progress(work: Callable[[Any], None]) -> None:
+    """Run ``work(progress)`` under a bar or with plain lines."""
+    if not console.is_terminal:
+        work(Lines())
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        work(Bar(bar))
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        print(f"hwsim {__version__}")
+        raise typer.Exit

@@ -1,0 +1,63 @@
+"""``hwsim run`` and ``hwsim doctor``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.app import DataDir, app, console, with_progress
+
+
+@app.command()
+def run(
+    device: Annotated[str | None, typer.Option(help="Shelf name, folder or rpu-config.yaml. [default: ideal]")] = None,
+    model: Annotated[str | None, typer.Option(help="Shelf name, folder or model.yaml. [default: digits-mlp]")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set, in place of the model card's.")] = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="Root of all random streams.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Trainings and device instances, each with its own streams.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/MODEL-DEVICE-seedN-HASH]")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the model card; device.KEY... the device's.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")] = 1,
+) -> None:
+    """Train an EBM by EP in float and in situ on a device, and measure both side by side.
+
+    The same command goes on with an interrupted run where it was, and shows a finished one.
+    """
+    from hwsim.study import report
+    from hwsim.study import run as job_runner
+    from hwsim.study.plan import plan_run
+
+    job = plan_run(
+        device=device,
+        model=model,
+        data_name=data,
+        data_dir=data_dir,
+        seed=seed,
+        repeats=repeats,
+        out=out,
+        settings=set_ or [],
+        command=job_runner.command_line(sys.argv[1:]),
+    )
+    job_runner.threads(threads)
+    print(f"{job.model.name} on {job.device.name}: {job.device.summary}\nrun folder: {job.folder}", flush=True)
+    with_progress(lambda progress: job_runner.run(job, progress))
+    page = report.write_report(job.folder)
+    console.print(report.terminal_table(job.folder))
+    print(f"report: {page}")
+
+
+@app.command()
+def doctor(data_dir: DataDir = None) -> None:
+    """Check the installation: package pairs, threads, disk, data; print the cure of what is wrong."""
+    from hwsim.study.doctor import diagnose, told
+
+    findings = diagnose(data_dir)
+    print(told(findings))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
