@@ -9,9 +9,10 @@ the plain hard sigmoid of Scellier and Bengio 2017.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -121,6 +122,13 @@ class LayeredHopfield:
         return LayeredHopfield(links, c=self.c, output=self.output, start=self.start)
 
 
+class Kept(NamedTuple):
+    """Readings and feedbacks, by link, with the layers and switches that they were taken at."""
+
+    readings: dict[int, tuple[Tensor, Reading]]
+    feedbacks: dict[int, tuple[Tensor, Tensor | None, Tensor]]
+
+
 @dataclass(frozen=True)
 class GivenInput:
     """The energy of a layered Hopfield network with its input held.
@@ -133,9 +141,7 @@ class GivenInput:
     net: LayeredHopfield
     x: Tensor
     held: Reading | None
-    _last: dict[tuple[str, int], tuple[Tensor, Tensor | None, Reading]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    _kept: Kept = field(default_factory=lambda: Kept({}, {}), compare=False, repr=False)
 
     @property
     def blocks(self) -> int:
@@ -149,14 +155,14 @@ class GivenInput:
         """Where relaxations begin: at zero, or with every layer's answer to the drive from below alone."""
         if self.net.start == "zero":
             return self.net.initial(self.x)
-        s = [self.respond(0, self.input_drive())]
-        for layer in range(1, self.blocks):
-            s.append(self.respond(layer, self._reading(layer, s[-1]).drive))
-        return tuple(s)
+        kept, s = self._keep(), ()
+        for layer in range(self.blocks):
+            s = (*s, self.respond(layer, self._reading(kept, layer, s).drive))
+        return s
 
     def input_drive(self) -> Tensor:
         """(B, units of layer 1): W_0 x + b_0, held or read anew."""
-        return self._input().drive
+        return self._reading(self._kept, 0, ()).drive
 
     def value(self, s: State) -> Tensor:
         energy = self.net.c * sum(layer.flatten(1).square().sum(1) for layer in s)
@@ -166,42 +172,32 @@ class GivenInput:
         return energy
 
     def drive(self, s: State, layers: Sequence[int]) -> State:
-        # One reading a layer and call even where a graph is recorded: max-pooling needs it twice.
-        last, readings = len(s) - 1, dict[int, Reading]()
-
-        def reading(layer: int) -> Reading:
-            if layer not in readings:
-                readings[layer] = self._reading(layer, s[layer - 1]) if layer else self._input()
-            return readings[layer]
-
-        drives = []
+        last, kept, drives = self.blocks - 1, self._keep(), []
         for layer in layers:
-            drive = reading(layer).drive
-            if layer < last:
-                switches = reading(layer + 1).switches if self.net.links[layer + 1].switched else None
-                drive = drive + self._feedback(layer + 1, s[layer + 1], switches)
-            drives.append(drive)
+            drive = self._reading(kept, layer, s).drive
+            drives.append(drive if layer == last else drive + self._feedback(kept, layer + 1, s))
         return tuple(drives)
 
-    def _input(self) -> Reading:
-        return self.held if self.held is not None else self.net.links[0].read(self.x)
+    def _keep(self) -> Kept:
+        return Kept({}, {}) if torch.is_grad_enabled() else self._kept
 
-    def _reading(self, layer: int, below: Tensor) -> Reading:
-        """What link ``layer`` makes of the layer below it, read once while that layer stays."""
-        return self._held(("read", layer), below, None, lambda: self.net.links[layer].read(below))
+    def _reading(self, kept: Kept, layer: int, s: State) -> Reading:
+        """What link ``layer`` makes of the layer below it."""
+        if layer == 0:
+            return self.held if self.held is not None else self.net.links[0].read(self.x)
+        below = s[layer - 1]
+        last = kept.readings.get(layer)
+        if last is None or last[0] is not below:
+            last = kept.readings[layer] = (below, self.net.links[layer].read(below))
+        return last[1]
 
-    def _feedback(self, layer: int, above: Tensor, switches: Tensor | None) -> Tensor:
-        link = self.net.links[layer]
-        return self._held(("back", layer), above, switches, lambda: Reading(link.backward(above, switches))).drive
-
-    def _held(
-        self, place: tuple[str, int], at: Tensor, switches: Tensor | None, read: Callable[[], Reading]
-    ) -> Reading:
-        if torch.is_grad_enabled():
-            return read()
-        last = self._last.get(place)
-        if last is None or last[0] is not at or last[1] is not switches:
-            last = self._last[place] = (at, switches, read())
+    def _feedback(self, kept: Kept, layer: int, s: State) -> Tensor:
+        """What link ``layer`` sends back to the layer below it."""
+        link, above = self.net.links[layer], s[layer]
+        switches = self._reading(kept, layer, s).switches if link.switched else None
+        last = kept.feedbacks.get(layer)
+        if last is None or last[0] is not above or last[1] is not switches:
+            last = kept.feedbacks[layer] = (above, switches, link.backward(above, switches))
         return last[2]
 
     def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
@@ -224,14 +220,12 @@ class GivenInput:
 
     def input_force(self, s: State) -> Tensor:
         """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to the pixels."""
-        return self.net.links[0].backward(s[0], self._input().switches)
+        return self.net.links[0].backward(s[0], self._reading(self._kept, 0, s).switches)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
-        couplings: list[Coupling] = []
+        kept, couplings = self._keep(), list[Coupling]()
         for layer, (link, pre, post) in enumerate(zip(self.net.links, (self.x, *s[:-1]), s, strict=False)):
-            switches = None
-            if link.switched:
-                switches = (self._reading(layer, pre) if layer else self._input()).switches
+            switches = self._reading(kept, layer, s).switches if link.switched else None
             couplings += link.couplings(pre, post, switches)
         return tuple(couplings)
 

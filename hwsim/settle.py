@@ -198,11 +198,11 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
         # The same step taken again, from copies so that nothing held is reused, differs by read noise alone. The
         # median over the batch steadies the figure, and an example that diverged does not spoil it for the others.
         noise = _change(solver.step(energy, tuple(layer.clone() for layer in last)), s).nanmedian()
-        outcome[residual <= 2 * noise] = int(Outcome.NOISE_FLOOR)
+        outcome.masked_fill_(residual <= 2 * noise, int(Outcome.NOISE_FLOOR))
     if averaged > 1 and total is not None:
         s = tuple(t / averaged for t in total)
-    outcome[residual <= phase.tolerance] = int(Outcome.SETTLED)
-    outcome[~torch.isfinite(residual)] = int(Outcome.NONFINITE)
+    outcome.masked_fill_(residual <= phase.tolerance, int(Outcome.SETTLED))
+    outcome.masked_fill_(~torch.isfinite(residual), int(Outcome.NONFINITE))
     return Settled(s, outcome, moved_at, residual)
 
 

@@ -15,9 +15,8 @@ from torch.testing import assert_close
 
 from hwsim.convolution import POOLS, Conv, ConvLayer, ImageKernels, PatchKernels, conv_hopfield
 from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State, ThroughReadout
-from hwsim.hopfield import GivenInput, LayeredHopfield, initial_weights
+from hwsim.hopfield import GivenInput, Kept, LayeredHopfield, initial_weights
 from hwsim.learn import EquilibriumProp
-from hwsim.links import Reading
 from hwsim.oracle import Implicit, Unrolled, weight_gradient
 from hwsim.rng import Streams
 from hwsim.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
@@ -263,10 +262,11 @@ def _averaged_back(self: Conv, post: Tensor, switches: Tensor | None) -> Tensor:
     return torch.ops.aten.avg_pool2d_backward(post, like, [2, 2], [2, 2], [0, 0], False, True, None)
 
 
-def _held_for_ever(
-    self: GivenInput, place: tuple[str, int], at: Tensor, switches: Tensor | None, read: Callable[[], Reading]
-) -> Reading:
-    return read() if torch.is_grad_enabled() else self._last.setdefault(place, (at, switches, read()))[2]
+def _never_read_again(self: GivenInput, kept: Kept, layer: int, s: State) -> Tensor:
+    link = self.net.links[layer]
+    if torch.is_grad_enabled():
+        return link.backward(s[layer])
+    return kept.feedbacks.setdefault(layer, (s[layer], None, link.backward(s[layer])))[2]
 
 
 def _reversed_product(self: Window, pre: Tensor, post: Tensor) -> Tensor:
@@ -279,7 +279,7 @@ def _free_readout(self: ThroughReadout, output: Tensor, target: Tensor, beta: fl
 
 FLIP = Bug("kernels not flipped in the feedback", Window, "spread", _unflipped)
 AVERAGED = Bug("maxima sent back as averages", Conv, "_unpool", _averaged_back)
-STALE = Bug("reads held although the layer moved", GivenInput, "_held", _held_for_ever)
+STALE = Bug("reads held although the layer moved", GivenInput, "_feedback", _never_read_again)
 REVERSED = Bug("patches reversed in the update", Window, "product", _reversed_product)
 FREE_READOUT = Bug("readout learns without beta", ThroughReadout, "couplings", _free_readout)
 
