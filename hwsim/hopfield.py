@@ -155,7 +155,8 @@ class GivenInput:
         """Where relaxations begin: at zero, or with every layer's answer to the drive from below alone."""
         if self.net.start == "zero":
             return self.net.initial(self.x)
-        kept, s = self._keep(), ()
+        kept = self._keep()
+        s: State = ()
         for layer in range(self.blocks):
             s = (*s, self.respond(layer, self._reading(kept, layer, s).drive))
         return s
