@@ -59,7 +59,7 @@ class PowerStepCell(BaseCell):
         up:    g += dw_min (1 + up_down) (2 w)^gamma_up              w = (w_max - g) / (w_max - w_min)
         down:  g -= dw_min (1 - up_down) (2 (1 - w))^gamma_down      gamma_up, gamma_down = pow_gamma (1 +- pow_up_down)
 
-    ``dw_min`` is the step in the middle of the range; that of aihwkit's ``PowStepDevice``, the step at the far bound, is
+    ``dw_min`` is the step in the middle of the range; that of aihwkit's ``PowStepDevice`` is the step at the far bound,
     2^gamma times as large.
 
     Args:

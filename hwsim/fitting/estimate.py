@@ -36,7 +36,8 @@ class Fit:
     Args:
         response: its name in ``RESPONSES``.
         cell: the fitted cell with its spreads, in units where the mean range of the devices is [-1, 1].
-        estimates: every fitted parameter of ``cell``, spreads and noise included.
+        estimates: every fitted parameter of ``cell``, spreads and noise included; then ``wander`` and ``memory``, the
+            part of ``read_noise`` that is kept from one pulse to the next and the share kept, which the cell redraws.
         log_likelihood: of all data, nats.
         held_out: (B,) log-likelihood of each held-out block of data, predicted from the other blocks.
         optimum: parameters on the unbounded scale, (D, n).
@@ -194,9 +195,12 @@ def _population(response: Response, found: Optimum, data: Traces) -> tuple[BaseC
         error = abs(float(parameter.scale.slope(centre[i]))) * math.sqrt(covariance[i, i])
         values[parameter.name] = value
         estimates.append(Estimate(parameter.name, value, error))
-    estimates += spreads
-    cell = response.cell(**response.fields(values | {spread.name: spread.value for spread in spreads}))
     draws = np.random.default_rng(0).multivariate_normal(centre, covariance, size=200, method="svd")
+    cell = response.cell(**response.fields(values | {spread.name: spread.value for spread in spreads}))
+    *shape, read, wander, memory = estimates
+    slope = np.array([read.value, wander.value]) ** 2 / cell.read_noise  # of the root of the sum of squares
+    read = Estimate(read.name, cell.read_noise, math.sqrt(slope @ covariance[-3:-1, -3:-1] @ slope))
+    estimates = [*shape, read, *spreads, wander, memory]
     return cell, tuple(estimates), draws
 
 

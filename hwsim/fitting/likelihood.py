@@ -1,8 +1,9 @@
 """The likelihood of measured conductances under a cell: an extended Kalman filter along the pulses.
 
-A pulse moves the hidden conductance by step(g) (1 + dw_min_std xi), a read adds ``read_noise``. Regressing increments
-on conductances instead would take the noise of reads for that of pulses, and be biased by it. Gaussian innovations also
-give the Fisher information from first derivatives alone, hence fast optimisation and standard errors.
+A pulse moves the hidden conductance by step(g) (1 + dw_min_std xi). What is read is that conductance, plus noise that
+each read draws anew, plus a wander with a memory of some pulses. Regressing increments on conductances instead would
+take all of it for the noise of pulses, which adds up, and be biased by it. Gaussian innovations also give the Fisher
+information from first derivatives alone, hence fast optimisation and standard errors.
 """
 
 from __future__ import annotations
@@ -97,13 +98,15 @@ def curvature(response: Response, u: Array, traces: Traces) -> Curvature:
 
 @dataclass(frozen=True)
 class _Tables:
-    """Responses tabulated between the bounds: ``steps`` (P, D, 2, G), down and up; bounds (P, D); noise (P,)."""
+    """Responses tabulated between the bounds: ``steps`` (P, D, 2, G), down then up; bounds (P, D); ``NOISE`` (P,)."""
 
     steps: Array
     lower: Array
     upper: Array
     pulse: Array
     read: Array
+    wander: Array
+    memory: Array
 
     @classmethod
     def of(cls, response: Response, points: Array) -> _Tables:
@@ -115,9 +118,9 @@ class _Tables:
             grid = lower + (upper - lower) * torch.linspace(0, 1, _GRID, dtype=torch.float64)
             steps.append(torch.stack([cell.pulse(grid, False, rng), cell.pulse(grid, True, rng)], dim=1).numpy())
             bounds.append((lower[:, 0].numpy(), upper[:, 0].numpy()))
-        pulse, read = (p.scale.value(points[:, 0, i - len(NOISE)]) for i, p in enumerate(NOISE))
+        pulse, read, wander, memory = (p.scale.value(points[:, 0, i - len(NOISE)]) for i, p in enumerate(NOISE))
         lower, upper = (np.array(side) for side in zip(*bounds, strict=True))
-        return cls(np.array(steps), lower, upper, pulse, np.maximum(read, _LEAST_READ))
+        return cls(np.array(steps), lower, upper, pulse, np.maximum(read, _LEAST_READ), wander, memory)
 
 
 def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
@@ -134,7 +137,11 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
     measured = np.nan_to_num(traces.g).T.copy()
     towards = traces.direction.T.copy()
     mean = np.minimum(np.maximum(measured[0], lower), upper)
-    spread = np.broadcast_to(read2, lower.shape)
+    # Hidden are the conductance (mean, spread) and the wander (off, off2), with covariance ``both``. The first read
+    # leaves open how it divides into them.
+    memory, off2 = tables.memory[:, None], np.broadcast_to((tables.wander**2)[:, None], lower.shape)
+    fresh = off2 * (1 - memory**2)
+    spread, both, off = off2 + read2, -off2, np.zeros_like(mean)
     error, variance, level = (np.empty((len(towards), *lower.shape)) for _ in range(3))
     for t, direction in enumerate(towards):
         place = (mean - lower) * per_unit
@@ -150,12 +157,19 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
         mean = np.minimum(np.maximum(moved, lower), upper)
         keep *= moved == mean
         spread = keep * keep * spread + pulse2 * step * step
+        both = keep * memory * both
+        off2 = memory * memory * off2 + fresh
+        off = memory * off
         level[t] = mean
-        e = error[t] = measured[t + 1] - mean
-        s = variance[t] = spread + read2
-        gain = spread / s
+        e = error[t] = measured[t + 1] - mean - off
+        reach, reach_off = spread + both, both + off2
+        s = variance[t] = reach + reach_off + read2
+        gain, gain_off = reach / s, reach_off / s
         if not present[t].all():
-            gain *= present[t]
+            gain, gain_off = gain * present[t], gain_off * present[t]
         mean = np.minimum(np.maximum(mean + gain * e, lower), upper)
-        spread = spread - gain * spread
+        off = off + gain_off * e
+        spread = spread - gain * reach
+        both = both - gain * reach_off
+        off2 = off2 - gain_off * reach_off
     return error, variance, level

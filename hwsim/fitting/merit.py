@@ -51,8 +51,8 @@ def figures(cell: BaseCell) -> dict[str, float]:
     """Figures of merit of a cell, by name; conductances in the cell's unit.
 
     ``states``: range over the mean step in the middle of the range. ``asymmetry``: (up - down) / (up + down) of the
-    sizes there, ``asymmetry_mean`` its mean size over the range. ``symmetry_point``: see there. ``snr_pulse``: step over
-    the noise of a pulse; ``snr_read``: step over the noise of the difference of two single reads.
+    sizes there, ``asymmetry_mean`` its mean size over the range. ``symmetry_point``: see there. ``snr_pulse``: a step
+    over the noise of a pulse; ``snr_read``: a step over the noise of the difference of two single reads.
     """
     steps = curve(cell)
     middle = len(steps.g) // 2
@@ -75,6 +75,7 @@ def figures_with_errors(fit: Fit) -> tuple[Estimate, ...]:
     told = figures(fit.cell)
     drawn: dict[str, list[float]] = {name: [] for name in told}
     for u in fit.draws:
+        u = np.append(u[:-2], fit.optimum.u[0, -2:])  # of a wander only an upper limit may be known
         values = {p.name: float(p.scale.value(x)) for p, x in zip(response.parameters, u, strict=True)}
         for name, value in figures(response.cell(**response.fields(values))).items():
             drawn[name].append(value)
@@ -113,8 +114,8 @@ def cautions(fits: Fits, measured: Traces) -> tuple[str, ...]:
             told.append(f"only {count} {'up' if direction > 0 else 'down'} pulses were measured; expected 50 or more")
     if measured.devices < FEWEST_DEVICES:
         told.append(
-            f"{measured.devices} device{'s were' if measured.devices > 1 else ' was'} measured: no spread from device to "
-            f"device is known and none is written; expected {FEWEST_DEVICES} or more, better 10"
+            f"{measured.devices} device{'s were' if measured.devices > 1 else ' was'} measured: no spread from device "
+            f"to device is known and none is written; expected {FEWEST_DEVICES} or more, better 10"
         )
     if not best.converged:
         told.append(f"the fit of {best.response} did not converge; its standard errors are unreliable")
@@ -123,6 +124,13 @@ def cautions(fits: Fits, measured: Traces) -> tuple[str, ...]:
         told.append(f"one pulse changes the conductance {1 / merit['snr_pulse']:.0f} times less than its noise does")
     z, _ = standardised(fits)
     told += _residual_cautions(z)
+    wander, memory = best.estimates[-2:]
+    share = (wander.value / best.cell.read_noise) ** 2
+    if share > 0.25 and memory.value > 0.2:
+        told.append(
+            f"{share:.0%} of the noise of reads (variance) lasts, {memory.value:.0%} of it from pulse to pulse; the "
+            "cell draws it anew at every read, so it averages out faster than on the device"
+        )
     edge = curve(best.cell)
     reach_low, reach_high = fits.guess.low.mean(), fits.guess.high.mean()
     for name, bound, end, size in (

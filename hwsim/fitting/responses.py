@@ -5,6 +5,7 @@ The equations are the cells' own: a fit calls ``cell.pulse``, so what is fitted 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,11 @@ class Scale:
 POSITIVE = Scale(np.exp, np.log, np.exp)
 NEGATIVE = Scale(lambda u: -np.exp(u), lambda x: np.log(-x), lambda u: -np.exp(u))
 SIGNED = Scale(np.tanh, np.arctanh, lambda u: 1 - np.tanh(u) ** 2)  # in (-1, 1)
+UNIT = Scale(  # in (0, 1)
+    lambda u: 1 / (1 + np.exp(-u)),
+    lambda x: np.log(x / (1 - x)),
+    lambda u: 1 / (2 + np.exp(u) + np.exp(-u)),
+)
 BELOW_ONE = Scale(lambda u: 1 - np.exp(u), lambda x: np.log(1 - x), lambda u: -np.exp(u))
 
 
@@ -52,7 +58,15 @@ class Parameter:
     prior_std: float = 3.0
 
 
-NOISE = (Parameter("dw_min_std", POSITIVE, None), Parameter("read_noise", POSITIVE, None))
+# The noise of pulses, of reads, and of what a device does by itself: it wanders by ``wander`` about the state that the
+# pulses gave it, of which the share ``memory`` is left after a pulse. The cell draws all noise of reads anew, so its
+# ``read_noise`` is the root of the sum of squares of the two.
+NOISE = (
+    Parameter("dw_min_std", POSITIVE, None),
+    Parameter("read_noise", POSITIVE, None),
+    Parameter("wander", POSITIVE, None),
+    Parameter("memory", UNIT, 0.8, prior_std=1.0),
+)
 STEP = Parameter("dw_min", POSITIVE, None, per_device=True)
 UP_DOWN = Parameter("up_down", SIGNED, 0.0, per_device=True)
 
@@ -90,7 +104,9 @@ class Response:
             entries = [float(value) for key, value in values.items() if key.startswith(name + "[")]
             entries.insert(len(entries) // 2, 1.0)  # the middle step is dw_min
             fields[name] = tuple(entries)
-        return fields | {name: value for name, value in values.items() if "[" not in name}
+        own = {name: value for name, value in values.items() if "[" not in name and name not in ("wander", "memory")}
+        own["read_noise"] = math.hypot(values.get("read_noise", 0.0), values.get("wander", 0.0))
+        return fields | own
 
 
 def _table(nodes: int) -> tuple[Parameter, ...]:
@@ -161,6 +177,7 @@ def start(response: Response, guess: Guess) -> Array:
         "dw_min": size,
         "dw_min_std": np.clip(guess.pulse / size, 0.02, 30.0),
         "read_noise": max(guess.read, floor, 1e-4),
+        "wander": 0.3 * max(guess.read, floor, 1e-4),
     }
     first = np.array([p.scale.inverse(given.get(p.name, p.start)) for p in parameters], dtype=float)
     count = len(parameters) - len(NOISE)

@@ -1,4 +1,4 @@
-"""Measured pulse responses from CSV files: long form or up and down columns, any unit, mistakes told with their line."""
+"""Measured pulse responses from CSV files: long form or up and down columns, any unit, mistakes with their line."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def read_traces(path: Path, unit: str | None = None) -> Measured:
     """Read a CSV file of pulse responses.
 
     Args:
-        path: long form, a row a pulse: ``device,cycle,pulse,polarity,g_uS`` with g after the pulse (polarity up/down, 1/-1,
-            set/reset; 0 for a read without a pulse; device and cycle may be missing). Or two columns: conductance after
-            each of a train of up pulses, and of down pulses.
+        path: long form, a row a pulse: ``device,cycle,pulse,polarity,g_uS`` with g after the pulse (polarity up/down,
+            1/-1, set/reset; 0 for a read without a pulse; device and cycle may be missing). Or two columns: the
+            conductance after each of a train of up pulses, and of down pulses.
         unit: of the conductances, one of ``UNITS``; None: the one in the header (``g_uS``, ``g_kohm``), else arbitrary.
 
     Raises InputError, with file and line, for what cannot be read.
@@ -313,6 +313,6 @@ def _check_directions(path: Path, traces: Traces) -> None:
         mean, error = direction * steps.mean(), steps.std() / math.sqrt(len(steps))
         if mean < -4 * error and mean < 0:
             raise InputError(
-                f"{path}: under {name} pulses the conductance moves the wrong way; expected that it {should}. Exchange the "
-                "polarities, or give the unit if these are resistances (--unit kohm)"
+                f"{path}: under {name} pulses the conductance moves the wrong way; expected that it {should}. Exchange "
+                "the polarities, or give the unit if these are resistances (--unit kohm)"
             )
