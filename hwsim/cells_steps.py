@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hwsim.cells import BaseCell
+from hwsim.basecell import BaseCell
 from hwsim.errors import InputError
 
 

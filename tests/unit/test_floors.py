@@ -28,6 +28,7 @@ FLOORS = {
     "crossbar": 2,
     "learn": 3,
     "oracle": 3,
+    "basecell": 3,
     "cells": 3,
     "cells_steps": 3,
     "aihw": 3,
