@@ -103,25 +103,50 @@ def relaxation(inference: InferenceConfig) -> dict:
     }
 
 
-def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> dict[str, list[float]]:
-    """Mean energy and residual after every step of a relaxation from zero.
+@dataclass(frozen=True)
+class Relaxation:
+    """One batch's way to equilibrium from its start.
 
-    The energy is the noise-free twin's at the states that the arrays went through.
+    Attributes:
+        energy: mean energy after each step, of the noise-free twin at the states that the arrays went through.
+        residual: mean over the batch of the largest change of a unit in each step.
+        steps_mean: steps until a unit last moved by more than the tolerance, mean over the examples that
+            settled; None where none did (read noise keeps every one moving).
+        unsettled_share, noise_floor_share: of the examples, at the end.
     """
+
+    energy: list[float]
+    residual: list[float]
+    steps_mean: float | None
+    unsettled_share: float
+    noise_floor_share: float
+
+
+def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> Relaxation:
+    """Watch the relaxation behind a prediction of ``x``, step by step."""
     net.reseed_reads(streams)
     judge = net.float_twin().given(x)
     given = net.given(x, hold=inference.hold_input)
-    energy, residual, last = [], [], [net.initial(x)]
+    energy, residual, last = [], [], [given.start()]
+    moved_at = torch.zeros(len(x), dtype=torch.long)
 
-    def watch(_: int, s: tuple[Tensor, ...]) -> None:
-        change = torch.stack([(a - b).abs().amax(1) for a, b in zip(s, last[0], strict=True)]).amax(0)
+    def watch(step: int, s: tuple[Tensor, ...]) -> None:
+        change = torch.stack([(a - b).abs().flatten(1).amax(1) for a, b in zip(s, last[0], strict=True)]).amax(0)
+        moved_at[change > inference.tolerance] = step
         energy.append(judge.value(s).mean().item())
         residual.append(change.mean().item())
         last[0] = s
 
     kind = relaxation(inference)
-    settle(given, last[0], solver=kind["solver"], phase=kind["phase"], watch=watch)
-    return {"energy": energy, "residual": residual}
+    settled = settle(given, last[0], solver=kind["solver"], phase=kind["phase"], watch=watch)
+    reached = moved_at[settled.outcome == int(Outcome.SETTLED)]
+    return Relaxation(
+        energy,
+        residual,
+        reached.double().mean().item() if len(reached) else None,
+        settled.unsettled_share,
+        settled.share(Outcome.NOISE_FLOOR),
+    )
 
 
 def saturation(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> Iterator[float]:

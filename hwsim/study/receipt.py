@@ -55,11 +55,18 @@ def machine() -> dict[str, Any]:
 
 
 def streams(device: Device) -> dict[str, list[str]]:
-    """Which sources of randomness repeat exactly under the run's seed and which only statistically."""
-    everywhere = ["data order", "initial weights", "corruptions", "attacks"]
+    """Which sources of randomness repeat exactly under the run's seed and which only statistically.
+
+    ``not_simulated`` lists settings of the device's configuration that have no effect here.
+    """
+    exact = ["data order", "initial weights", "corruptions", "attacks", "device variation"]
+    unseeded = getattr(device, "unseeded_reads", ())
+    directions = {reason.partition(":")[0] for reason in unseeded}
+    exact += [f"{name} reads" for name in ("forward", "backward") if name not in directions]
+    statistical = [f"{reason} (read by aihwkit's compiled tile)" for reason in unseeded]
     if device.seedable:
-        return {"exact": [*everywhere, "device variation", "reads", "updates"], "statistical": []}
-    return {
-        "exact": [*everywhere, "device variation (as constructed)", "reads through the torch read path"],
-        "statistical": list(getattr(device, "not_exact", ())) or ["pulses of the compiled tile"],
-    }
+        exact.append("updates")
+    else:
+        statistical.append("pulses and write noise, which aihwkit's compiled tile draws from the clock")
+    statistical += [f"after an interruption: {reason}" for reason in getattr(device, "not_exact", ())]
+    return {"exact": exact, "statistical": statistical, "not_simulated": list(getattr(device, "not_used", ()))}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import yaml
 from safetensors.torch import save_file
 
 from hwsim.errors import InputError
@@ -27,6 +26,7 @@ from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
 from hwsim.study.store import append_line, read_lines, write_json, write_text, written_aside
 from hwsim.study.training import Epoch, as_record, layer_names, load_state, network, save_state, train
+from hwsim.study.yamlfile import read_yaml, to_yaml
 from hwsim.synapse import Device, FloatDevice
 
 DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
@@ -156,8 +156,9 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
     if device.drifts:
         for name, seconds in DRIFT_TIMES_S.items():
             for synapse in programmed.synapses:
-                if hasattr(synapse, "age"):
-                    synapse.age(seconds)
+                age = getattr(synapse, "age", None)
+                if age is not None:
+                    age(seconds)
             yield f"programmed, {name}", programmed
 
     in_situ = trained("in-situ", device, job.in_situ)
@@ -208,7 +209,8 @@ def _examine(
     """Health of every array, a relaxation, and the weights and conductances as files."""
     head: dict[str, Any] = {"case": case, "repeat": repeat}
     x = job.data.x_test[:RELAXED_IMAGES]
-    if {"kind": "diagnostics", **head} not in log:
+    if {"kind": "relaxation", **head} not in log:
+        way = relaxed(net, x, inference, streams.child("relaxation"))
         pulses = log.last_epoch(case, repeat) or {}
         shares = list(saturation(net, x, inference, streams.child("saturation")))
         layers = []
@@ -216,19 +218,19 @@ def _examine(
             layer: dict[str, Any] = {"layer": name, "shape": list(synapse.shape)}
             layer |= {k: pulses[k][i] if k in pulses else None for k in ("k_mean", "k_max", "k_limit")}
             layers.append({**layer, "clipped_share": synapse.clipped_share(), "saturated_share": shares[i]})
-        log.add({"kind": "diagnostics", **head, "layers": layers})
-    if {"kind": "relaxation", **head} not in log:
-        curves = relaxed(net, x, inference, streams.child("relaxation"))
-        log.add({"kind": "relaxation", **head, **curves})
+        ends = {"steps_mean": way.steps_mean, "unsettled_share": way.unsettled_share}
+        ends |= {"noise_floor_share": way.noise_floor_share}
+        log.add({"kind": "diagnostics", **head, "layers": layers, **ends})
+        log.add({"kind": "relaxation", **head, "energy": way.energy, "residual": way.residual})
     path = job.folder / "weights" / f"{case.replace(', ', '-').replace(' ', '')}-{repeat}.safetensors"
     if not path.exists():
         tensors = {}
         for name, synapse in zip(layer_names(net), net.synapses, strict=True):
             tensors[name] = synapse.weight().contiguous()
-            layer = name.partition(".")[0]
+            layer_name = name.partition(".")[0]
             if name.endswith(".weight"):
                 parts = synapse.conductances().items()
-                tensors |= {f"{layer}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
+                tensors |= {f"{layer_name}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
         with written_aside(path) as aside:
             save_file(tensors, aside)
 
@@ -247,10 +249,13 @@ def _claimed(job: Job) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(f"--out {folder}: another process is running in it; wait, or give another --out") from error
-        text = yaml.safe_dump({"config_hash": job.config_hash, **job.resolved}, sort_keys=False)
+            raise InputError(
+                f"--out {folder}: another process is running in it; wait, or give another --out"
+            ) from error
+        cells = job.repeats * len(job.cases()) * len(conditions(job.model.evaluation))
+        text = to_yaml({"config_hash": job.config_hash, "cells": cells, **job.resolved})
         if config.exists():
-            found = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("config_hash")
+            found = read_yaml(config).data.get("config_hash")
             if found != job.config_hash:
                 raise InputError(
                     f"--out {folder}: holds a run of another configuration ({found}, this one is {job.config_hash}); "

@@ -223,13 +223,18 @@ def _relaxed(run: Run) -> list[Record]:
         ]
         steps = None if None in firsts else _mean(firsts)
         last = _mean(curve[-1] for curve in residuals)
-        rows.append({"case": case, "steps_to_tolerance": steps, "tolerance": tolerance, "residual_end": last})
+        row: Record = {"case": case, "steps_to_tolerance": steps, "tolerance": tolerance, "residual_end": last}
+        ends = [r for r in run.diagnostics if r["case"] == case]
+        row |= {key: _mean(r.get(key) for r in ends) for key in ("steps_mean", "unsettled_share", "noise_floor_share")}
+        rows.append(row)
     return rows
 
 
 def _progress(run: Run) -> Record:
-    """Evaluation cells done, and how many there are at least: every case and condition seen, in every repeat."""
-    repeats = run.config.get("repeats")
+    """Evaluation cells done and planned; where no plan is told, every case and condition seen, in every repeat."""
+    repeats, cells = run.config.get("repeats"), run.config.get("cells")
+    if isinstance(cells, int):
+        return {"done": len(run.evaluation), "expected": max(cells, len(run.evaluation))}
     pairs = {(r["condition"], r["level"]) for r in run.evaluation}
     planned = _planned_conditions(_map(run.model, "evaluation"))
     seen = max(len({r["repeat"] for r in run.evaluation}), repeats if isinstance(repeats, int) else 0)

@@ -14,7 +14,9 @@ import hwsim.cli
 
 
 @pytest.fixture
-def hwsim_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def hwsim_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Call the command line in this process: (exit code, standard output, standard error)."""
 
     def call(*arguments: str) -> tuple[int, str, str]:

@@ -16,7 +16,7 @@ MISTAKES = [
     (["--device", "devices/nowhere/rpu-config.yaml"], ["devices/nowhere/rpu-config.yaml"]),
     (["--model", "digits-mlpp"], ["model 'digits-mlpp'", "did you mean 'digits-mlp'"]),
     (["--data", "digit"], ["data 'digit'", "digits"]),
-    (["--data", "cifar10", "--data-dir", "nowhere"], ["cifar10"]),
+    (["--data", "cifar10", "--data-dir", "nowhere"], ["--data-dir", "nowhere is not a folder"]),
     (["--repeats", "0"], ["--repeats", "at least 1", "got 0"]),
     (["--seed", "-1"], ["--seed", "got -1"]),
     (["--seed", "x"], ["--seed"]),
