@@ -10,10 +10,12 @@ least; wall time stands beside it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from reference import Reference
@@ -24,7 +26,7 @@ from hwsim.energy import Nudged, SquaredError
 from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
 from hwsim.learn import EquilibriumProp
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
+from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.synapse import FloatDevice
 
 BETA = 0.5
@@ -159,6 +161,37 @@ def compare(case: Case, size: int, repeats: int, threads: int) -> None:
     )
 
 
+def settling(size: int, repeats: int) -> None:
+    """Steps and time to equilibrium of a convolutional network, by start, weights and solver, on one thread."""
+    torch.set_num_threads(1)
+    phase = Phase(300, tolerance=1e-4, stop_early=True)
+    work, ends = {}, {}
+    for start, gain, name in itertools.product(("zero", "feed-forward"), (1.0, 2.0), SOLVERS):
+        net = strided(start, gain)
+        x = torch.rand(size, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        case = f"{start} | U(±{gain:g}/√fan-in) | {name}"
+        work[case] = partial(relaxed, net, x, SOLVERS[name](), phase)
+        ends[case] = work[case]()
+    times = timed(work, repeats, 1)
+    print(f"\n**To equilibrium** (no unit moves by 1e-4), conv 32-64-128 strided + linear, batch {size}, 1 thread\n")
+    print("| start | initial weights | solver | steps, slowest example | settled | CPU ms |\n|---|---|---|---|---|---|")
+    for case, end in ends.items():
+        steps, settled = int(end.steps.max()), end.share(Outcome.SETTLED)
+        print(f"| {case} | {steps} | {settled:.0%} | {times[case][0] * 1e3:.0f} |")
+
+
+def relaxed(net: LayeredHopfield, x: Tensor, solver: Solver, phase: Phase) -> Settled:
+    given = net.given(x)
+    return settle(given, given.start(), solver=solver, phase=phase)
+
+
+def strided(start: str, gain: float) -> LayeredHopfield:
+    layers = [ConvLayer(32, 5, 1, 2, "max"), ConvLayer(64, stride=2), ConvLayer(128, stride=2)]
+    net = conv_hopfield((3, 32, 32), layers, [10], FloatDevice(), Streams(0), start=start)
+    net.program(initial_weights(net, gain, Streams(0)))
+    return net
+
+
 def equality(case: Case, size: int) -> None:
     """Largest difference of states (float32 and float64), and of first-layer gradients against float64 reference."""
     worst = {}
@@ -199,6 +232,7 @@ def main() -> None:
         equality(case, options.batch)
         for threads in options.threads:
             compare(case, options.batch, options.repeats, threads)
+    settling(options.batch, options.repeats)
 
 
 if __name__ == "__main__":

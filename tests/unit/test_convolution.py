@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -187,6 +188,20 @@ def test_a_layer_that_has_not_moved_is_not_read_again_but_a_new_energy_reads_ane
         assert net.links[2].synapse.meter.vectors_read == 2 * len(x)
     for a, b in zip(first, again, strict=True):
         assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("solver", [Synchronous(), OddEven(), UpDown()], ids=str)
+def test_memory_does_not_grow_with_the_number_of_steps(solver: Solver) -> None:
+    net, x = small(), images()
+    given, alive, most = net.given(x), list[weakref.ref[Tensor]](), 0
+
+    def count(_: int, s: tuple[Tensor, ...]) -> None:
+        nonlocal most
+        alive.extend(weakref.ref(layer) for layer in s)
+        most = max(most, sum(ref() is not None for ref in alive))
+
+    settle(given, given.start(), solver=solver, phase=Phase(40), watch=count)
+    assert most <= 3 * net.blocks  # this state, the last one, and what readings were taken at
 
 
 @pytest.mark.parametrize("solver", [Synchronous(), OddEven(), UpDown()], ids=str)
