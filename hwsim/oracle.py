@@ -36,7 +36,8 @@ class Unrolled:
     """Backpropagation through ``steps`` solver steps from the given state.
 
     ``checkpoint`` recomputes each step in the backward pass instead of keeping it, which makes
-    memory grow by one state a step instead of one graph a step.
+    memory grow by one state a step instead of one graph a step. Not for noisy networks, whose second
+    reads differ (ValueError).
     """
 
     steps: int
@@ -44,6 +45,8 @@ class Unrolled:
     checkpoint: bool = False
 
     def reach(self, energy: Energy, s: State) -> State:
+        if self.checkpoint and energy.noisy:
+            raise ValueError("Unrolled.checkpoint recomputes reads, which differ on a noisy network; leave it off")
         with torch.enable_grad():
             for _ in range(self.steps):
                 if self.checkpoint:

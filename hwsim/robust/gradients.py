@@ -16,7 +16,7 @@ from torch import Tensor
 from hwsim.energy import Coupling, Energy, State
 from hwsim.errors import InputError
 from hwsim.hopfield import GivenInput
-from hwsim.oracle import Equilibrium, Unrolled
+from hwsim.oracle import Equilibrium, Implicit, Unrolled
 from hwsim.settle import Phase, Solver, Synchronous, settle
 
 
@@ -166,3 +166,36 @@ def _given_input(energy: Energy) -> GivenInput:
             f"input gradient: expected the energy of a network given its input, got {type(energy).__name__}"
         )
     return energy
+
+
+def settled(steps: int) -> Phase:
+    """A phase that stops early and is tight enough for attacks."""
+    return Phase(steps, tolerance=1e-5, stop_early=True)
+
+
+WAYS: dict[str, Equilibrium] = {
+    "implicit": Implicit(settled(500), settled(500)),
+    "unrolled-10": Unrolled(10),
+    "unrolled-50": Unrolled(50),
+    "truncated-5": Truncated(5),
+    "nudged-0.05": NudgedInput(0.05),
+    "nudged-0.2": NudgedInput(0.2),
+    "nudged-1": NudgedInput(1.0),
+    "leaky": Leaky(Truncated(15)),
+}
+"""Ways to differentiate an equilibrium, by name; the figure to report is the least over several."""
+
+
+def way_named(name: str) -> Equilibrium:
+    """One of ``WAYS``, or any ``unrolled-T``, ``truncated-T`` or ``nudged-BETA``. Raises InputError otherwise."""
+    if name in WAYS:
+        return WAYS[name]
+    kind, _, number = name.partition("-")
+    try:
+        if kind in ("unrolled", "truncated") and int(number) >= 1:
+            return Unrolled(int(number)) if kind == "unrolled" else Truncated(int(number))
+        if kind == "nudged":
+            return NudgedInput(float(number))
+    except ValueError:
+        pass
+    raise InputError(f"gradient: expected one of {', '.join(WAYS)} (or another number), got {name!r}")

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from hwsim.energy import SquaredError
 from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
-from hwsim.learn import EquilibriumProp
+from hwsim.learn import EquilibriumProp, LearningRule
 from hwsim.oracle import Unrolled
 from hwsim.rng import Streams
 from hwsim.robust.classifier import Classifier, EquilibriumClassifier
 from hwsim.settle import Phase, settle
 from hwsim.synapse import FloatDevice
+
+EP = EquilibriumProp(beta=0.5, free=Phase(10), nudged=Phase(5))
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class Digits:
     test_y: Tensor
 
 
-def trained(digits: Digits, output: str, hidden: int = 64, epochs: int = 6) -> LayeredHopfield:
-    streams = Streams(0)
-    net = layered_hopfield((64, hidden, 10), FloatDevice(momentum=0.9), streams, output=output)
+def trained(digits: Digits, output: str, rule: LearningRule | None = None) -> LayeredHopfield:
+    streams, epochs = Streams(0), 6
+    net = layered_hopfield((64, 64, 10), FloatDevice(momentum=0.9), streams, output=output)
     net.program(initial_weights(net, 2.0, streams))
-    rule, rng = EquilibriumProp(beta=0.5, free=Phase(10), nudged=Phase(5)), streams.generator("data")
+    rule, rng = rule or EP, streams.generator("data")
     for epoch in range(epochs):
         decay = 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         for batch in torch.randperm(len(digits.x), generator=rng).split(32):

@@ -169,6 +169,8 @@ def test_fmn_finds_images_that_fool_at_about_the_budget_where_pgd_begins_to(
         assert at_twice < 0.5 < at_half
 
 
+# foolbox imports a namespace that SciPy deprecates.
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
 def test_hopskipjump_fools_by_decisions_alone(model: EquilibriumClassifier, digits: Digits) -> None:
     x, y = digits.test_x[:4], digits.test_y[:4]
     moved = HopSkipJump(1)(model, x, y, Threat("l2", 1.5), rng())

@@ -12,7 +12,7 @@ from hwsim.oracle import Equilibrium, Implicit, Unrolled
 from hwsim.rng import Streams
 from hwsim.robust.attacks import input_gradient, pgd
 from hwsim.robust.classifier import EquilibriumClassifier, correct
-from hwsim.robust.gradients import Leaky, NudgedInput, Truncated
+from hwsim.robust.gradients import WAYS, Leaky, NudgedInput, Truncated, way_named
 from hwsim.robust.threat import Threat
 from hwsim.settle import Phase
 from hwsim.synapse import FloatDevice
@@ -141,3 +141,14 @@ def test_settings_are_checked() -> None:
         NudgedInput(0.0)
     with pytest.raises(InputError, match="temperature: expected a number > 0"):
         Leaky(Unrolled(1), 0.0)
+
+
+def test_ways_by_name() -> None:
+    for name, way in WAYS.items():
+        assert way_named(name) is way
+    assert way_named("unrolled-17") == Unrolled(17)
+    assert way_named("truncated-2") == Truncated(2)
+    assert way_named("nudged-0.3") == NudgedInput(0.3)
+    for wrong in ("unroled-10", "unrolled-0", "unrolled-", "nudged-x", "nudged--1", ""):
+        with pytest.raises(InputError):
+            way_named(wrong)

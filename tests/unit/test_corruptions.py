@@ -17,7 +17,7 @@ from torch import Tensor
 from hwsim.errors import InputError
 from hwsim.robust.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES, corrupt, input_noise, salt_and_pepper
 from hwsim.robust.draws import Draws
-from hwsim.robust.scores import mce, mean_corruption_accuracy, relative_mce
+from hwsim.robust.scores import mce, mcnemar, mean_corruption_accuracy, relative_mce
 
 PIXELS = {
     "defocus-blur": [
@@ -333,3 +333,14 @@ def test_scores_refuse_what_cannot_be_compared() -> None:
         mce({"fog": [0.5]}, {"fog": [0.5, 0.4]})
     with pytest.raises(InputError, match="loses nothing"):
         mce({"fog": [0.5]}, {"fog": [1.0]})
+
+
+def test_mcnemar_on_figures_worked_by_hand() -> None:
+    """Five images only the first gets, one only the second: p = 2 (1 + 6) / 2^6."""
+    first = torch.tensor([1, 1, 1, 1, 1, 0, 1, 0], dtype=torch.bool)
+    second = torch.tensor([0, 0, 0, 0, 0, 1, 1, 0], dtype=torch.bool)
+    assert mcnemar(first, second) == pytest.approx(14 / 64)
+    assert mcnemar(second, first) == pytest.approx(14 / 64)
+    assert mcnemar(first, first) == 1.0
+    with pytest.raises(InputError, match="the same images"):
+        mcnemar(first, second[:3])
