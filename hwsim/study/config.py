@@ -6,44 +6,105 @@ device's ``learning`` and ``--set``. A mistake is told at the place it was writt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hwsim.errors import InputError
-from hwsim.study.yamlfile import Document, Keys, dotted, shown
+from hwsim.study.yamlfile import Document, Keys, shown
 
-Positive = Field(gt=0, allow_inf_nan=False)
+Solvers = Literal["synchronous", "odd-even", "up-down"]
 
 
 class _Card(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class NetworkConfig(_Card):
-    """A network's shape. Sizes are units a layer, input first."""
+class _NetworkConfig(_Card):
+    """What all networks have; names are those of ``hwsim.hopfield.LayeredHopfield``."""
+
+    c: float = Field(1.0, gt=0, allow_inf_nan=False)
+    output: Literal["linear", "clamped", "readout"] = "linear"
+    start: Literal["zero", "feed-forward"] = "zero"
+    bias: Literal["digital", "column"] = "digital"
+    init_gain: float = Field(1.0, ge=0, allow_inf_nan=False)
+    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
+
+
+class LayeredConfig(_NetworkConfig):
+    """A fully connected network. ``layers`` are units a layer, input first."""
 
     type: Literal["layered-hopfield"] = "layered-hopfield"
     layers: list[int] = Field(min_length=2)
-    c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    output: Literal["linear", "clamped"] = "linear"
-    bias: Literal["digital", "column"] = "digital"
-    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
 
     @model_validator(mode="after")
-    def _sizes(self) -> NetworkConfig:
+    def _sizes(self) -> LayeredConfig:
         if min(self.layers) < 1:
             raise ValueError(f"layers: expected sizes of at least 1, got {self.layers}")
         return self
+
+    @property
+    def pixels(self) -> int:
+        return self.layers[0]
+
+    @property
+    def classes(self) -> int:
+        return self.layers[-1]
+
+    @property
+    def links(self) -> int:
+        return len(self.layers) - 1
+
+
+class ConvLayerConfig(_Card):
+    """One convolution, see ``hwsim.convolution.ConvLayer``."""
+
+    channels: int = Field(ge=1)
+    kernel: int = Field(3, ge=1)
+    stride: int = Field(1, ge=1)
+    padding: int = Field(1, ge=0)
+    pool: Literal["none", "max", "average"] = "none"
+
+
+class ConvConfig(_NetworkConfig):
+    """A convolutional network on images of (channels, height, width), then fully connected layers, classes last."""
+
+    type: Literal["conv-hopfield"]
+    image: list[int] = Field(min_length=3, max_length=3)
+    convolutions: list[ConvLayerConfig] = Field(min_length=1)
+    dense: list[int] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sizes(self) -> ConvConfig:
+        for name, sizes in (("image", self.image), ("dense", self.dense)):
+            if min(sizes) < 1:
+                raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
+        return self
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(self.image)
+
+    @property
+    def classes(self) -> int:
+        return self.dense[-1]
+
+    @property
+    def links(self) -> int:
+        return len(self.convolutions) + len(self.dense)
+
+
+NetworkConfig = LayeredConfig | ConvConfig
+NETWORK_TYPES = "'layered-hopfield', 'conv-hopfield'"
 
 
 class InferenceConfig(_Card):
     """The relaxation behind a prediction."""
 
-    solver: Literal["synchronous", "odd-even"] = "synchronous"
+    solver: Solvers = "synchronous"
     damping: float = Field(default=1.0, gt=0, le=1)
     steps: int = Field(default=60, ge=1)
     average_last: int = Field(default=1, ge=1)
@@ -57,6 +118,13 @@ class InferenceConfig(_Card):
         return self
 
 
+class AugmentConfig(_Card):
+    """Random changes of training images, see ``hwsim.study.data.augment``."""
+
+    flip: bool = False
+    crop_padding: int = Field(0, ge=0)
+
+
 class LearningConfig(_Card):
     """A training recipe; the names are those of ``hwsim.learn.EquilibriumProp``."""
 
@@ -65,7 +133,7 @@ class LearningConfig(_Card):
     beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
     hold_input: bool = True
-    solver: Literal["synchronous", "odd-even"] = "synchronous"
+    solver: Solvers = "synchronous"
     damping: float = Field(default=1.0, gt=0, le=1)
     free_steps: int = Field(default=20, ge=1)
     nudged_steps: int = Field(default=10, ge=1)
@@ -134,7 +202,7 @@ class ModelConfig(_Card):
     summary: str = ""
     source: str = ""
     data: str = "digits"
-    network: NetworkConfig
+    network: NetworkConfig = Field(discriminator="type")
     inference: InferenceConfig = InferenceConfig()
     learning: LearningConfig
     in_situ: dict[str, Any] = {}
@@ -188,25 +256,41 @@ def build(kind: type[Config], layers: Sequence[Layer]) -> Config:
 
 def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]) -> InputError:
     first = error.errors()[0]
-    keys: Keys = tuple(first["loc"])
+    keys, known = _place(kind, first["loc"])
     if first["type"] == "value_error":
         # "path: what" from one of the validators above
-        path, _, rest = str(first.get("ctx", {})["error"]).partition(": ")
-        keys, message = (*keys, *path.split(".")), rest
+        path, _, message = str(first["ctx"]["error"]).partition(": ")
+        keys = (*keys, *path.split("."))
     elif first["type"] == "missing":
-        message = f"missing; expected {'a map' if keys[-1] in ('network', 'learning') else 'a value'}"
+        message = "missing; expected a value"
+    elif first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        keys = (*keys, "type")
+        found = first["input"].get("type") if isinstance(first["input"], dict) else first["input"]
+        message = f"expected one of {first['ctx'].get('expected_tags', NETWORK_TYPES)}, got {shown(found)}"
     else:
         message = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown(first['input'])}"
     home = next((layer for layer in reversed(layers) if layer.has(keys)), layers[-1])
     if first["type"] == "extra_forbidden":
-        return home.document.unknown((*home.prefix, *keys), _fields_at(kind, keys[:-1]))
+        return home.document.unknown((*home.prefix, *keys), known)
     return home.document.error((*home.prefix, *keys), message)
 
 
-def _fields_at(kind: type[BaseModel], keys: Keys) -> list[str]:
-    for key in keys:
-        annotation = kind.model_fields[str(key)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            raise TypeError(f"{dotted(keys)} holds no fields")
-        kind = annotation
-    return list(kind.model_fields)
+def _place(kind: type[BaseModel], loc: Sequence[int | str]) -> tuple[Keys, list[str]]:
+    """(key path in the file, fields that the map around its last key may have) for pydantic's place of an error.
+
+    Pydantic puts the tag of a union's member into the path, which the file does not have.
+    """
+    keys: list[int | str] = []
+    members: tuple[Any, ...] = (kind,)
+    known: list[str] = []
+    for part in loc:
+        tagged = [m for m in members if len(members) > 1 and m.model_fields["type"].annotation == Literal[part]]
+        if tagged:
+            members = tuple(tagged)
+            continue
+        keys.append(part)
+        models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+        known = sorted({field for model in models for field in model.model_fields}) or known
+        found = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        members = tuple(inner for annotation in found for inner in (get_args(annotation) or (annotation,)))
+    return tuple(keys), known

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import hwsim.robust.corruptions
 from hwsim.errors import InputError
 from hwsim.study import data, shelf
-from hwsim.study.config import EvaluationConfig, Layer, LearningConfig, ModelConfig, build
+from hwsim.study.config import ConvConfig, EvaluationConfig, Layer, LearningConfig, ModelConfig, build
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.run import Job
 from hwsim.study.yamlfile import Document, Keys, parse_setting
@@ -60,7 +61,7 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
         document = document.override(key, value)
     config = build(ModelConfig, [Layer(document)])
     _known_corruptions(document, config.evaluation)
-    if len(config.learning.rates) != len(config.network.layers) - 1:
+    if len(config.learning.rates) != config.network.links:
         raise _rates_error(document, ("learning", "rates"), config.learning, config)
     return document, config
 
@@ -71,14 +72,15 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     typed = {key: value for key, value in document.section("in_situ").items() if ("in_situ", key) in document.settings}
     origins: dict[Keys, str] = {(key,): f"--set in_situ.{key}" for key in typed}
     recipe = build(LearningConfig, [*layers, Layer(Document(typed, "--set in_situ", settings=origins))])
-    if len(recipe.rates) != len(config.network.layers) - 1:
+    if len(recipe.rates) != config.network.links:
         raise _rates_error(document, ("in_situ", "rates"), recipe, config)
     return recipe
 
 
 def _rates_error(document: Document, keys: tuple[str, ...], recipe: LearningConfig, config: ModelConfig) -> InputError:
-    links = len(config.network.layers) - 1
-    return document.error(keys, f"expected {links} numbers, one a link of network.layers, got {recipe.rates}")
+    return document.error(
+        keys, f"expected {config.network.links} numbers, one a link of the network, got {recipe.rates}"
+    )
 
 
 def _known_corruptions(document: Document, evaluation: EvaluationConfig) -> None:
@@ -90,16 +92,26 @@ def _known_corruptions(document: Document, evaluation: EvaluationConfig) -> None
 
 
 def _fits(document: Document, config: ModelConfig, dataset: data.Dataset) -> None:
-    pixels = dataset.x_train[0].numel()
-    sizes = config.network.layers
-    if sizes[0] != pixels:
+    network, classes = config.network, len(dataset.classes)
+    shape = "x".join(str(size) for size in dataset.shape)
+    if isinstance(network, ConvConfig):
+        if tuple(network.image) != dataset.shape:
+            expected = list(dataset.shape)
+            raise document.error(
+                ("network", "image"),
+                f"is {network.image} and images of {dataset.name} are {shape}; expected {expected}",
+            )
+        last: Keys = ("network", "dense", len(network.dense) - 1)
+    else:
+        pixels = math.prod(dataset.shape)
+        if network.pixels != pixels:
+            raise document.error(
+                ("network", "layers", 0),
+                f"the input has {network.pixels} units and an image of {dataset.name} has {pixels} values ({shape}); "
+                f"expected {pixels}",
+            )
+        last = ("network", "layers", network.links)
+    if network.classes != classes:
         raise document.error(
-            ("network", "layers", 0),
-            f"the input has {sizes[0]} units and an image of {dataset.name} has {pixels} values "
-            f"({'x'.join(str(n) for n in dataset.x_train.shape[1:])}); expected {pixels}",
-        )
-    if sizes[-1] != len(dataset.classes):
-        raise document.error(
-            ("network", "layers", len(sizes) - 1),
-            f"the output has {sizes[-1]} units and {dataset.name} has {len(dataset.classes)} classes; expected as many",
+            last, f"the output has {network.classes} units and {dataset.name} has {classes} classes; expected as many"
         )

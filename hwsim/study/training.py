@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hwsim.convolution import ConvLayer, conv_hopfield
 from hwsim.energy import Cost, CrossEntropy, SquaredError
 from hwsim.errors import WorkError
 from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
@@ -26,7 +27,8 @@ from hwsim.learn import EquilibriumProp, LearningRule
 from hwsim.oracle import ExactGradient
 from hwsim.rng import Streams
 from hwsim.settle import SOLVERS, Phase
-from hwsim.study.config import LearningConfig, NetworkConfig
+from hwsim.study.config import LayeredConfig, LearningConfig, NetworkConfig
+from hwsim.study.data import augment
 from hwsim.study.store import written_aside
 from hwsim.synapse import Device, FloatDevice
 
@@ -55,15 +57,14 @@ class Epoch:
 
 def network(config: NetworkConfig, device: Device, streams: Streams, *, momentum: float = 0.0) -> LayeredHopfield:
     """The network of a model card with its arrays on ``device`` and digital biases in float."""
-    return layered_hopfield(
-        config.layers,
-        device,
-        streams,
-        c=config.c,
-        output=config.output,
-        bias=config.bias,
-        bias_device=FloatDevice(momentum=momentum),
-    )
+    common = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
+    digital = FloatDevice(momentum=momentum)
+    if isinstance(config, LayeredConfig):
+        return layered_hopfield(config.layers, device, streams, **common, bias_device=digital)
+    channels, height, width = config.image
+    convolutions = [ConvLayer(**layer.model_dump()) for layer in config.convolutions]
+    image = (channels, height, width)
+    return conv_hopfield(image, convolutions, config.dense, device, streams, **common, bias_device=digital)
 
 
 def learning_rule(config: LearningConfig) -> LearningRule:
@@ -117,7 +118,7 @@ def train(
     for epoch in range(done, config.epochs):
         own = streams.child("epoch", epoch)
         order = torch.randperm(len(x), generator=own.generator("data"))
-        signs = own.generator("update")
+        signs, changes = own.generator("update"), own.child("augment").generator("data")
         for synapse in net.synapses:
             synapse.meter.reset()
         started, totals, correct = time.perf_counter(), [0.0, 0.0, 0.0], 0
@@ -125,7 +126,10 @@ def train(
             index = order[batch * size : (batch + 1) * size]
             factor = rate_factor(config, epoch + batch / batches)
             rates = [rate * factor for rate in config.rates]
-            stats = rule.step(net, cost, x[index], labels[index], rates, signs)
+            images = x[index]
+            if config.augment.flip or config.augment.crop_padding:
+                images = augment(images, changes, flip=config.augment.flip, crop_padding=config.augment.crop_padding)
+            stats = rule.step(net, cost, images, labels[index], rates, signs)
             if not math.isfinite(stats.cost):
                 raise WorkError(
                     f"training diverged in epoch {epoch + 1}, batch {batch + 1}: the cost is {stats.cost}; "
