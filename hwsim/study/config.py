@@ -146,6 +146,7 @@ class LearningConfig(_Card):
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     rate_decay: float = Field(default=1.0, gt=0, le=1)
+    augment: AugmentConfig = AugmentConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
