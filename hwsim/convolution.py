@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from hwsim.energy import Coupling
 from hwsim.errors import InputError
-from hwsim.hopfield import LayeredHopfield
+from hwsim.hopfield import LayeredHopfield, Normalise
 from hwsim.links import Dense, Link, Reading, with_biases
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Synapse
@@ -197,12 +197,13 @@ def conv_hopfield(
     start: str = "zero",
     bias: str = "digital",
     bias_device: Device | None = None,
+    normalise: Normalise | None = None,
 ) -> LayeredHopfield:
     """A convolutional network: ``convolutions`` from an ``image`` (channels, H, W), then ``dense`` layers.
 
     Args:
         dense: sizes of the fully connected layers, the classes last; at least one.
-        output, start: see ``LayeredHopfield``. The network of arXiv 2401.11543 is
+        output, start, normalise: see ``LayeredHopfield``. The network of arXiv 2401.11543 is
             ``output="readout"``, ``start="zero"`` and c = 1 with 3 x 3 max-pooled layers.
         bias, bias_device, streams: see ``layered_hopfield``.
 
@@ -223,4 +224,4 @@ def conv_hopfield(
         pre = torch.Size(shape).numel()
         links.append(Dense(*with_biases(units, pre, device, own, bias, bias_device), pre_shape=shape))
         shape = links[-1].post_shape
-    return LayeredHopfield(links, c=c, output=output, start=start)
+    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)

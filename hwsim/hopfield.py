@@ -27,6 +27,26 @@ OUTPUTS = ("linear", "clamped", "readout")
 STARTS = ("zero", "feed-forward")
 
 
+@dataclass(frozen=True)
+class Normalise:
+    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+            raise InputError(f"network.normalise: expected as many std > 0 as mean, got {self.mean} and {self.std}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, C, ...) in [0, 1] -> (B, C, ...). Raises InputError for another number of channels."""
+        if x.dim() < 2 or x.shape[1] != len(self.mean):
+            found = tuple(x.shape[1:])
+            raise InputError(f"network.normalise: has {len(self.mean)} channels, got images of shape {found}")
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return (x - x.new_tensor(self.mean).reshape(shape)) / x.new_tensor(self.std).reshape(shape)
+
+
 class LayeredHopfield:
     """A chain of links from a held input to an output, symmetric by construction.
 
@@ -38,9 +58,18 @@ class LayeredHopfield:
             output layer: the last link reads the last hidden layer out, outside the dynamics, and a
             cost on what it reads nudges that layer (Laborieux et al. 2021; arXiv 2401.11543).
         start: where relaxations begin: all layers at "zero", or one "feed-forward" pass.
+        normalise: what the network does to pixels first; nothing by default.
     """
 
-    def __init__(self, links: Sequence[Link], *, c: float = 1.0, output: str = "linear", start: str = "zero") -> None:
+    def __init__(
+        self,
+        links: Sequence[Link],
+        *,
+        c: float = 1.0,
+        output: str = "linear",
+        start: str = "zero",
+        normalise: Normalise | None = None,
+    ) -> None:
         if c <= 0:
             raise InputError(f"network: c must be > 0, got {c}")
         if output not in OUTPUTS:
@@ -56,6 +85,7 @@ class LayeredHopfield:
         self.c = c
         self.output = output
         self.start = start
+        self.normalise = normalise
         self.blocks = len(self.links) - (output == "readout")
 
     @property
@@ -82,7 +112,7 @@ class LayeredHopfield:
         expected, found = torch.Size(shape).numel(), x.shape[1:].numel()
         if found != expected:
             raise InputError(f"network input: expected {expected} values an example, got {found}")
-        x = x.reshape(len(x), *shape)
+        x = (x if self.normalise is None else self.normalise(x)).reshape(len(x), *shape)
         return GivenInput(self, x, self.links[0].read(x) if hold else None)
 
     def logits(self, s: State, given: GivenInput) -> Tensor:
@@ -119,7 +149,7 @@ class LayeredHopfield:
     def float_twin(self) -> LayeredHopfield:
         """The same network with exact copies of the weights that the arrays hold now."""
         links = [link.replaced([FloatSynapse(s.weight()) for s in link.synapses]) for link in self.links]
-        return LayeredHopfield(links, c=self.c, output=self.output, start=self.start)
+        return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
 
 
 class Kept(NamedTuple):
@@ -131,7 +161,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class GivenInput:
-    """The energy of a layered Hopfield network with its input held.
+    """The energy of a layered Hopfield network with its input held, valid for the weights that its arrays hold now.
 
     A layer that has not moved is not read again: its drive on the next one stays until it moves, as in
     a sample-and-hold circuit. This is what makes sweeps and max-pooling cost no read twice. Where a
@@ -220,7 +250,7 @@ class GivenInput:
         return tuple(v - 2 * self.net.c * layer for v, layer in zip(drives, s, strict=True))
 
     def input_force(self, s: State) -> Tensor:
-        """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to the pixels."""
+        """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to its (normalised) input."""
         return self.net.links[0].backward(s[0], self._reading(self._kept, 0, s).switches)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
@@ -241,11 +271,12 @@ def layered_hopfield(
     start: str = "zero",
     bias: str = "digital",
     bias_device: Device | None = None,
+    normalise: Normalise | None = None,
 ) -> LayeredHopfield:
     """A network of ``layers`` units, input first, with one array of ``device`` a link.
 
     Args:
-        output, start: see ``LayeredHopfield``.
+        output, start, normalise: see ``LayeredHopfield``.
         bias: "digital", exact biases beside the array on ``bias_device`` (float by default), or
             "column", one more column of the same array.
         streams: layer l's array gets the streams of the child ``("layer", l)``.
@@ -258,7 +289,7 @@ def layered_hopfield(
         Dense(*with_biases(post, pre, device, streams.child("layer", index), bias, bias_device))
         for index, (pre, post) in enumerate(pairwise(layers))
     ]
-    return LayeredHopfield(links, c=c, output=output, start=start)
+    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
 
 
 def initial_weights(net: LayeredHopfield, gain: float, streams: Streams) -> list[Tensor]:

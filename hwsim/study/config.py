@@ -23,6 +23,19 @@ class _Card(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class NormaliseConfig(_Card):
+    """Means and standard deviations of the channels, see ``hwsim.hopfield.Normalise``."""
+
+    mean: list[float] = Field(min_length=1)
+    std: list[float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _matching(self) -> NormaliseConfig:
+        if len(self.mean) != len(self.std) or not all(0 < std < math.inf for std in self.std):
+            raise ValueError(f"std: expected a number > 0 for each of {len(self.mean)} means, got {self.std}")
+        return self
+
+
 class _NetworkConfig(_Card):
     """What all networks have; names are those of ``hwsim.hopfield.LayeredHopfield``."""
 
@@ -32,6 +45,7 @@ class _NetworkConfig(_Card):
     bias: Literal["digital", "column"] = "digital"
     init_gain: float = Field(1.0, ge=0, allow_inf_nan=False)
     cost: Literal["squared-error", "cross-entropy"] = "squared-error"
+    normalise: NormaliseConfig | None = None
 
 
 class LayeredConfig(_NetworkConfig):

@@ -19,6 +19,9 @@ from hwsim.robust.threat import Threat
 from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, settle
 from hwsim.study.config import EvaluationConfig, InferenceConfig
 
+BATCH = 500
+"""Images relaxed at once, which bounds memory."""
+
 ATTACK_TOLERANCE = 1e-4
 """Largest move of a unit in a step at which the attacker's copy counts as settled."""
 
@@ -75,7 +78,9 @@ def perturbed(
     through = Implicit(phase=steps, adjoint=steps, solver=OddEven())
     attacked = EquilibriumClassifier(net.float_twin(), OddEven(), steps, through)
     threat = Threat(config.pgd.norm, condition.level)
-    return pgd(attacked, x, labels, threat, steps=config.pgd.steps, rng=streams.generator("attack"))
+    rng = streams.generator("attack")
+    parts = zip(x.split(BATCH), labels.split(BATCH), strict=True)
+    return torch.cat([pgd(attacked, some, y, threat, steps=config.pgd.steps, rng=rng) for some, y in parts])
 
 
 def measure(
@@ -85,13 +90,15 @@ def measure(
     net.reseed_reads(streams)
     draws = draws if net.noisy else 1
     hits = torch.zeros(len(x), dtype=torch.long)
-    unsettled = floor = 0.0
+    ends = torch.zeros(len(Outcome))
     for _ in range(draws):
-        logits, settled = infer(net, x, **relaxation(inference))
-        hits += logits.argmax(1) == labels
-        unsettled += settled.unsettled_share / draws
-        floor += settled.share(Outcome.NOISE_FLOOR) / draws
-    return Measured(draws, hits.tolist(), unsettled, floor)
+        for some in torch.arange(len(x)).split(BATCH):
+            logits, settled = infer(net, x[some], **relaxation(inference))
+            hits[some] += logits.argmax(1) == labels[some]
+            ends += torch.bincount(settled.outcome.long(), minlength=len(Outcome))
+    shares = (ends / ends.sum()).tolist()
+    unsettled = shares[Outcome.MAX_STEPS] + shares[Outcome.NONFINITE]
+    return Measured(draws, hits.tolist(), unsettled, shares[Outcome.NOISE_FLOOR])
 
 
 def relaxation(inference: InferenceConfig) -> dict:

@@ -94,6 +94,10 @@ def _known_corruptions(document: Document, evaluation: EvaluationConfig) -> None
 def _fits(document: Document, config: ModelConfig, dataset: data.Dataset) -> None:
     network, classes = config.network, len(dataset.classes)
     shape = "x".join(str(size) for size in dataset.shape)
+    if network.normalise and len(network.normalise.mean) != dataset.shape[0]:
+        found, expected = len(network.normalise.mean), dataset.shape[0]
+        message = f"has {found} channels and images of {dataset.name} have {expected}; expected as many"
+        raise document.error(("network", "normalise"), message)
     if isinstance(network, ConvConfig):
         if tuple(network.image) != dataset.shape:
             expected = list(dataset.shape)

@@ -22,7 +22,7 @@ from torch import Tensor
 from hwsim.convolution import ConvLayer, conv_hopfield
 from hwsim.energy import Cost, CrossEntropy, SquaredError
 from hwsim.errors import WorkError
-from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.hopfield import LayeredHopfield, Normalise, initial_weights, layered_hopfield
 from hwsim.learn import EquilibriumProp, LearningRule
 from hwsim.oracle import ExactGradient
 from hwsim.rng import Streams
@@ -57,14 +57,15 @@ class Epoch:
 
 def network(config: NetworkConfig, device: Device, streams: Streams, *, momentum: float = 0.0) -> LayeredHopfield:
     """The network of a model card with its arrays on ``device`` and digital biases in float."""
-    common = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
-    digital = FloatDevice(momentum=momentum)
+    scale = config.normalise and Normalise(tuple(config.normalise.mean), tuple(config.normalise.std))
+    common: dict[str, Any] = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
+    common |= {"normalise": scale, "bias_device": FloatDevice(momentum=momentum)}
     if isinstance(config, LayeredConfig):
-        return layered_hopfield(config.layers, device, streams, **common, bias_device=digital)
+        return layered_hopfield(config.layers, device, streams, **common)
     channels, height, width = config.image
     convolutions = [ConvLayer(**layer.model_dump()) for layer in config.convolutions]
     image = (channels, height, width)
-    return conv_hopfield(image, convolutions, config.dense, device, streams, **common, bias_device=digital)
+    return conv_hopfield(image, convolutions, config.dense, device, streams, **common)
 
 
 def learning_rule(config: LearningConfig) -> LearningRule:
