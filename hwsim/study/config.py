@@ -161,6 +161,7 @@ class LearningConfig(_Card):
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     rate_decay: float = Field(default=1.0, gt=0, le=1)
     augment: AugmentConfig = AugmentConfig()
+    validation_examples: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:

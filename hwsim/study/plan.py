@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hwsim.robust.corruptions
 from hwsim.errors import InputError
@@ -12,6 +13,7 @@ from hwsim.study import data, shelf
 from hwsim.study.config import ConvConfig, EvaluationConfig, Layer, LearningConfig, ModelConfig, build
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.run import Job
+from hwsim.study.trainjob import TrainJob
 from hwsim.study.yamlfile import Document, Keys, parse_setting
 
 DEFAULT_MODEL = "digits-mlp"
@@ -35,16 +37,11 @@ def plan_run(
     ``settings`` are ``key.path=value``; those that start with ``device.`` go over the device's YAML, the
     others over the model card.
     """
-    if seed < 0:
-        raise InputError(f"--seed: expected a number >= 0, got {seed}")
     if repeats < 1:
         raise InputError(f"--repeats: expected at least 1, got {repeats}")
-    parsed = [parse_setting(setting) for setting in settings]
-    own = [(path.removeprefix("device."), value) for path, value in parsed if path.startswith("device.")]
-    card = read_device(device or DEFAULT_DEVICE, own)
-    document, config = read_model(
-        model or DEFAULT_MODEL, [item for item in parsed if not item[0].startswith("device.")]
-    )
+    for_device, for_model = _parted(settings, seed)
+    card = read_device(device or DEFAULT_DEVICE, for_device)
+    document, config = read_model(model or DEFAULT_MODEL, for_model)
     in_situ = in_situ_recipe(document, config, card)
     # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
     dataset = data.load(data_name or config.data, data_dir).merged()
@@ -52,6 +49,47 @@ def plan_run(
     job = Job(config, card, in_situ, dataset, seed, repeats, Path("."), command)
     folder = out or Path("runs") / f"{config.name}-{card.name}-seed{seed}-{job.config_hash[:8]}"
     return Job(config, card, in_situ, dataset, seed, repeats, folder, command)
+
+
+def plan_training(
+    *,
+    model: str | None,
+    data_name: str | None,
+    data_dir: Path | None,
+    device: str | None,
+    seed: int,
+    out: Path | None,
+    settings: Sequence[str],
+    command: str,
+) -> TrainJob:
+    """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe."""
+    for_device, for_model = _parted(settings, seed)
+    if for_device and device is None:
+        raise InputError(f"--set device.{for_device[0][0]}: there is no device to set it on; give --device")
+    card = read_device(device, for_device) if device else None
+    document, config = read_model(model or DEFAULT_MODEL, for_model)
+    recipe = in_situ_recipe(document, config, card) if card else config.learning
+    dataset = data.load(data_name or config.data, data_dir)
+    _fits(document, config, dataset)
+    job = TrainJob(config, recipe, card, dataset, seed, Path("."), command)
+    where = card.name if card else "float"
+    folder = out or Path("runs") / f"train-{config.name}-{where}-seed{seed}-{job.config_hash[:8]}"
+    return TrainJob(config, recipe, card, dataset, seed, folder, command)
+
+
+Settings = list[tuple[str, Any]]
+
+
+def _parted(settings: Sequence[str], seed: int) -> tuple[Settings, Settings]:
+    """The settings of the device, without the prefix, and those of the model card."""
+    if seed < 0:
+        raise InputError(f"--seed: expected a number >= 0, got {seed}")
+    parsed = [parse_setting(setting) for setting in settings]
+    prefix = "device."
+    return (
+        [(path.removeprefix(prefix), value) for path, value in parsed if path.startswith(prefix)],
+        [(path, value) for path, value in parsed if not path.startswith(prefix)],
+    )
 
 
 def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[Document, ModelConfig]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +14,6 @@ from typing import Any, Protocol
 import torch
 from safetensors.torch import save_file
 
-from hwsim.errors import InputError
 from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
 from hwsim.study import receipt
@@ -24,9 +21,9 @@ from hwsim.study.config import InferenceConfig, LearningConfig, ModelConfig
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
-from hwsim.study.store import append_line, read_lines, write_json, write_text, written_aside
+from hwsim.study.folder import claimed
+from hwsim.study.store import append_line, read_lines, write_json, written_aside
 from hwsim.study.training import Epoch, as_record, layer_names, load_state, network, save_state, train
-from hwsim.study.yamlfile import read_yaml, to_yaml
 from hwsim.synapse import Device, FloatDevice
 
 DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
@@ -115,7 +112,8 @@ def run(job: Job, progress: Progress) -> None:
     Raises InputError where the folder holds another job's results or another process is at it, and
     WorkError where work fails; whatever was finished stays and is not done again.
     """
-    with _claimed(job):
+    cells = job.repeats * len(job.cases()) * len(conditions(job.model.evaluation))
+    with claimed(job.folder, job.config_hash, {"cells": cells, **job.resolved}):
         log = Log(job.folder / "metrics.jsonl")
         started = time.time()
         asked = conditions(job.model.evaluation)
@@ -233,37 +231,6 @@ def _examine(
                 tensors |= {f"{layer_name}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
         with written_aside(path) as aside:
             save_file(tensors, aside)
-
-
-@contextmanager
-def _claimed(job: Job) -> Iterator[None]:
-    """The run folder, made or found, for this process alone."""
-    folder = job.folder
-    config = folder / "config.yaml"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror}); give another folder") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"--out {folder}: another process is running in it; wait, or give another --out"
-            ) from error
-        cells = job.repeats * len(job.cases()) * len(conditions(job.model.evaluation))
-        text = to_yaml({"config_hash": job.config_hash, "cells": cells, **job.resolved})
-        if config.exists():
-            found = read_yaml(config).data.get("config_hash")
-            if found != job.config_hash:
-                raise InputError(
-                    f"--out {folder}: holds a run of another configuration ({found}, this one is {job.config_hash}); "
-                    "give another --out, or remove the folder to start anew"
-                )
-        else:
-            write_text(config, text)
-        yield
 
 
 def _write_receipt(job: Job, started: float) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from cli_settings import small
 
 Call = Callable[..., tuple[int, str, str]]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_settings import SMALL, small
 from safetensors.torch import load_file
 
 from hwsim.study.plan import plan_run
 from hwsim.study.run import Job, run
 from hwsim.study.store import read_lines
-from cli_settings import SMALL, small
 
 CELLS = "soft-bounds-cell"
 
