@@ -88,8 +88,8 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
         if measured.unsettled_share > MOST_UNSETTLED:
             raise WorkError(
                 f"training stopped after epoch {epoch.epoch}: {measured.unsettled_share:.0%} of the validation "
-                f"examples had not settled after {job.model.inference.steps} steps; try a smaller network.init_gain, smaller "
-                "learning.rates, more weight_decay, or more inference.steps"
+                f"examples had not settled after {job.model.inference.steps} steps; try a smaller network.init_gain, "
+                "smaller learning.rates, more weight_decay, or more inference.steps"
             )
 
     with claimed(folder, job.config_hash, job.resolved):
