@@ -202,10 +202,15 @@ class CellSynapse:
     def conductances(self) -> dict[str, Tensor]:
         return {"g": self.g.clone()}
 
-    def clipped_share(self) -> float:
+    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """The conductances with their lowest and highest values, each (post, pre)."""
         lower, upper = (torch.as_tensor(b).expand(self.shape) for b in self.cell.bounds())
+        return {"g": (self.g, lower, upper)}
+
+    def clipped_share(self) -> float:
+        g, lower, upper = self.limits()["g"]
         margin = (upper - lower) * 0.01
-        near = ((upper - self.g <= margin) | (self.g - lower <= margin)) & torch.isfinite(margin)
+        near = ((upper - g <= margin) | (g - lower <= margin)) & torch.isfinite(margin)
         return float(near.float().mean())
 
     def reseed_reads(self, streams: Streams) -> None:

@@ -100,12 +100,22 @@ class AihwDevice:
         return not self.pulsed and all(p is not None and p.ideal for p in path)
 
     @cached_property
+    def write_noise(self) -> bool:
+        """Does what is read differ from what was written?"""
+        return any(getattr(device, "write_noise_std", 0.0) > 0 for device in nested(self.config.device))
+
+    @cached_property
+    def noisy_store(self) -> bool:
+        """Does write noise move the stored weights? In compound cells aihwkit stores what it reads back."""
+        return self.write_noise and len(list(nested(self.config.device))) > 1
+
+    @cached_property
     def not_exact(self) -> tuple[str, ...]:
         """What a resumed array does not get back exactly, in words; the pulses that follow are never the same."""
         reasons = []
-        compound = len(list(nested(self.config.device))) > 1
-        if any(getattr(d, "write_noise_std", 0.0) > 0 for d in nested(self.config.device)):
-            reasons.append("write noise is drawn again" + (", and moves the stored weights" if compound else ""))
+        if self.write_noise:
+            moves = ", and moves the stored weights" if self.noisy_store else ""
+            reasons.append(f"write noise is drawn again{moves}")
         if isinstance(self.config, DigitalRankUpdateRPUConfig):
             reasons.append("the digital accumulator of a mixed-precision device restarts at zero")
         return tuple(reasons)
@@ -238,15 +248,28 @@ class AihwSynapse:
         inner = {name: value for name, value in self.hidden().items() if name.startswith("hidden_weights")}
         return {"weight": self._raw.clone(), **inner}
 
+    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """The state of every device with its lowest and highest values, by name, each (post, pre).
+
+        Under write noise the state is what pulses act on, and the weight that is read lies around it. Where noise moves
+        the state itself (``AihwDevice.noisy_store``) bounds are soft, and there is nothing to hold it against.
+        """
+        return {} if self.device.noisy_store else self._limits()
+
+    def _limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        hidden, found = self.hidden(), {}
+        for name, upper in hidden.items():
+            if name.startswith("max_bound"):
+                which = name.removeprefix("max_bound")
+                read_as = hidden.get("hidden_weights" + which, self._raw)
+                value = hidden.get("persistent_weights" + which, read_as)
+                found["weight" + which] = (value, hidden["min_bound" + which], upper)
+        return found
+
     def clipped_share(self) -> float:
         """Share of devices within 1 % of a bound of their own; a device that only grows from 0 has no lower one."""
-        hidden = self.hidden()
         near = []
-        for name, upper in hidden.items():
-            if not name.startswith("max_bound"):
-                continue
-            which = name.removeprefix("max_bound")
-            lower, w = hidden["min_bound" + which], hidden.get("hidden_weights" + which, self._raw)
+        for w, lower, upper in self._limits().values():
             margin = (upper - lower) * 0.01
             near.append((upper - w <= margin) | ((w - lower <= margin) & (lower < 0)))
         return float(torch.stack(near).float().mean()) if near else 0.0
