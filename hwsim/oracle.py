@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -50,7 +50,8 @@ class Unrolled:
         with torch.enable_grad():
             for _ in range(self.steps):
                 if self.checkpoint:
-                    s = recomputed(lambda *now: self.solver.step(energy, now), *s, use_reentrant=False)
+                    step = recomputed(lambda *now: self.solver.step(energy, now), *s, use_reentrant=False)
+                    s = cast(State, step)
                 else:
                     s = self.solver.step(energy, s)
         return s

@@ -39,11 +39,11 @@ class NormaliseConfig(_Card):
 class _NetworkConfig(_Card):
     """What all networks have; names are those of ``hwsim.hopfield.LayeredHopfield``."""
 
-    c: float = Field(1.0, gt=0, allow_inf_nan=False)
+    c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     output: Literal["linear", "clamped", "readout"] = "linear"
     start: Literal["zero", "feed-forward"] = "zero"
     bias: Literal["digital", "column"] = "digital"
-    init_gain: float = Field(1.0, ge=0, allow_inf_nan=False)
+    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     cost: Literal["squared-error", "cross-entropy"] = "squared-error"
     normalise: NormaliseConfig | None = None
 
@@ -77,9 +77,9 @@ class ConvLayerConfig(_Card):
     """One convolution, see ``hwsim.convolution.ConvLayer``."""
 
     channels: int = Field(ge=1)
-    kernel: int = Field(3, ge=1)
-    stride: int = Field(1, ge=1)
-    padding: int = Field(1, ge=0)
+    kernel: int = Field(default=3, ge=1)
+    stride: int = Field(default=1, ge=1)
+    padding: int = Field(default=1, ge=0)
     pool: Literal["none", "max", "average"] = "none"
 
 
@@ -136,7 +136,7 @@ class AugmentConfig(_Card):
     """Random changes of training images, see ``hwsim.study.data.augment``."""
 
     flip: bool = False
-    crop_padding: int = Field(0, ge=0)
+    crop_padding: int = Field(default=0, ge=0)
 
 
 class LearningConfig(_Card):
@@ -161,7 +161,7 @@ class LearningConfig(_Card):
     schedule: Literal["constant", "cosine", "exponential"] = "constant"
     rate_decay: float = Field(default=1.0, gt=0, le=1)
     augment: AugmentConfig = AugmentConfig()
-    validation_examples: int | None = Field(None, ge=1)
+    validation_examples: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
@@ -275,14 +275,14 @@ def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]
     keys, known = _place(kind, first["loc"])
     if first["type"] == "value_error":
         # "path: what" from one of the validators above
-        path, _, message = str(first["ctx"]["error"]).partition(": ")
+        path, _, message = str(first.get("ctx", {})["error"]).partition(": ")
         keys = (*keys, *path.split("."))
     elif first["type"] == "missing":
         message = "missing; expected a value"
     elif first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         keys = (*keys, "type")
         found = first["input"].get("type") if isinstance(first["input"], dict) else first["input"]
-        message = f"expected one of {first['ctx'].get('expected_tags', NETWORK_TYPES)}, got {shown(found)}"
+        message = f"expected one of {first.get('ctx', {}).get('expected_tags', NETWORK_TYPES)}, got {shown(found)}"
     else:
         message = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown(first['input'])}"
     home = next((layer for layer in reversed(layers) if layer.has(keys)), layers[-1])
