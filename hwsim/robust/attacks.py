@@ -71,6 +71,7 @@ def pgd(
     loss: str = "ce",
     step_size: float | None = None,
     random_start: bool = True,
+    targeted: bool = False,
 ) -> Tensor:
     """Projected gradient ascent (Madry et al. 2018) away from the true labels ``y``.
 
@@ -80,19 +81,22 @@ def pgd(
         restarts: independent starts, >= 1; the best over all of them is kept.
         loss: "ce" (cross-entropy) or "margin".
         step_size: in units of the budget's norm; 2.5 epsilon / steps by default.
+        targeted: go towards the classes ``y`` instead, which are then the wanted ones.
 
-    Returns the iterate with the largest margin of the surrogate, example by example, of the shape of ``x``.
+    Returns the iterate with the largest (targeted: smallest) margin of the surrogate, example by example, of the
+    shape of ``x``.
     Raises InputError for images outside [0, 1] and impossible settings.
     """
     check_images(x, y)
     if steps < 1 or restarts < 1:
         raise InputError(f"pgd: expected steps and restarts of at least 1, got {steps} and {restarts}")
     size = 2.5 * threat.epsilon / steps if step_size is None else step_size
+    away = -1.0 if targeted else 1.0
     best = x.clone()
     reached = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
 
     def keep(candidate: Tensor, logits: Tensor) -> None:
-        gap = margin(logits, y).to(reached.dtype)
+        gap = away * margin(logits, y).to(reached.dtype)
         better = gap > reached
         best[better] = candidate[better]
         reached[better] = gap[better]
@@ -102,7 +106,7 @@ def pgd(
         for _ in range(steps):
             gradient, logits = input_gradient(classifier, now, y, loss)
             keep(now, logits)
-            now = threat.project(now + size * threat.steepest(gradient), x)
+            now = threat.project(now + away * size * threat.steepest(gradient), x)
         keep(now, classifier.differentiable(now).detach())
     return best
 

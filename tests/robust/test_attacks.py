@@ -107,6 +107,20 @@ def test_true_labels_are_used(model: EquilibriumClassifier, digits: Digits) -> N
     assert left(model, pgd(model, x, y, LINF, steps=20, rng=rng()), y) == 0.0
 
 
+def test_a_targeted_attack_reaches_the_wanted_class(model: EquilibriumClassifier, digits: Digits) -> None:
+    x = digits.test_x[:40]
+    wanted = (digits.test_y[:40] + 1) % 10
+
+    def reached(epsilon: float) -> float:
+        threat = Threat("linf", epsilon)
+        moved = pgd(model, x, wanted, threat, steps=30, rng=rng(), loss="margin", targeted=True)
+        assert bool(threat.allowed(moved, x).all())
+        return left(model, moved, wanted)
+
+    assert reached(0.0) == 0.0
+    assert reached(1.0) > 0.8
+
+
 EVERY: list[Attack] = [
     Fgsm(),
     Pgd(5),
