@@ -14,7 +14,7 @@ import argparse
 import re
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from hwsim.study.evaluation import measure
 from hwsim.study.interval import Interval, accuracy
 from hwsim.study.plan import in_situ_recipe, read_model
 from hwsim.study.training import network, train
+from hwsim.study.yamlfile import parse_setting
 from hwsim.synapse import FloatDevice
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,10 +96,10 @@ def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[s
     return Row(name, accuracy(shares), shares.mean(1).tolist(), float(np.mean(seconds)), recipe.epochs)
 
 
-def write_table(path: Path, text: str) -> None:
-    """Replace what stands between a file's result marks; files without marks are left alone."""
+def write_table(path: Path, text: str, mark: str = "results") -> None:
+    """Replace what stands between a file's marks; files without them are left alone."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    marks = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
+    marks = re.compile(rf"(<!-- {mark}:begin -->\n).*?(<!-- {mark}:end -->)", re.DOTALL)
     if marks.search(old):
         path.write_text(marks.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old), encoding="utf-8")
 
@@ -113,14 +114,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    from hwsim.study.yamlfile import parse_setting
-
     settings = [parse_setting(text) for text in arguments.set]
     digits = data.load("digits")
     if arguments.validation:
-        digits = data.Dataset(
-            **{**digits.__dict__, "x_test": digits.x_validation, "y_test": digits.y_validation},
-        )
+        digits = replace(digits, x_test=digits.x_validation, y_test=digits.y_validation)
     else:
         digits = digits.merged()
     names = arguments.names or [FLOAT, *shelf.items("devices")]
