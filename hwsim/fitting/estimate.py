@@ -17,6 +17,7 @@ from hwsim.fitting.optimum import Optimum, Prior, maximise
 from hwsim.fitting.responses import RESPONSES, SIGNED, Guess, Parameter, Response, start
 
 FOLDS = 4
+LEAST_LEAD = 2.0  # nats; with few blocks the standard error of a small difference may be small by chance
 FEWEST_DEVICES = 3  # below, a spread from device to device is not estimated
 
 
@@ -114,15 +115,15 @@ def guess_of(data: Traces) -> Guess:
 
 
 def choose(fits: Sequence[Fit]) -> tuple[Fit, str]:
-    """The response with the fewest parameters among those within one standard error of the highest held-out
-    likelihood, and why; the standard error is that of the paired difference over held-out blocks.
+    """The response with the fewest parameters among those within one standard error, or ``LEAST_LEAD``, of the highest
+    held-out likelihood, and why; the standard error is that of the paired difference over held-out blocks.
     """
     top = max(fits, key=lambda fit: fit.held_out.sum())
     close = []
     for fit in fits:
         lead = top.held_out - fit.held_out
         error = math.sqrt(len(lead)) * float(lead.std(ddof=1)) if len(lead) > 1 else math.inf
-        if lead.sum() <= error:
+        if lead.sum() <= max(error, LEAST_LEAD):
             close.append(fit)
     best = min(close, key=lambda fit: (fit.parameters, -fit.held_out.sum()))
     if best is top:
@@ -130,7 +131,7 @@ def choose(fits: Sequence[Fit]) -> tuple[Fit, str]:
     lead = float((top.held_out - best.held_out).sum())
     return best, (
         f"{best.response} foresees held-out data as well as {top.response} "
-        f"({lead:.1f} nats less, within one standard error) with fewer parameters"
+        f"({lead:.1f} nats less, no clear difference) with fewer parameters"
     )
 
 

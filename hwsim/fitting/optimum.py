@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwsim.fitting.data import Array
 from hwsim.fitting.likelihood import Curvature
+
+Places = NDArray[np.intp]
 
 _TOLERANCE = 0.02  # of the log-likelihood still to be gained, in nats
 
@@ -23,9 +26,9 @@ class Prior:
 
     centre: Array
     std: Array
-    own: np.ndarray
+    own: NDArray[np.bool_]
 
-    def split(self) -> tuple[Array, Array]:
+    def split(self) -> tuple[Places, Places]:
         """Indices of the common parameters and of the devices' own; with one device all are common."""
         own = self.own & (len(self.centre) > 1)
         return np.flatnonzero(~own), np.flatnonzero(own)

@@ -12,13 +12,12 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
 from hwsim.errors import InputError
 from hwsim.rng import Streams
+from hwsim.study.fitfigure import write_canvas
 from hwsim.study.plotting import COLOURS, DASHES, STYLE, panels
-from hwsim.study.store import written_aside
 from hwsim.synapse import Device, Synapse
 
 ROWS, COLUMNS = 24, 32
@@ -87,12 +86,7 @@ def write_device_figure(portrait: Portrait, name: str, folder: Path) -> tuple[Pa
         for ax, (draw, what) in zip(axes, drawn, strict=True):
             draw(ax, what)
         canvas.suptitle(name, fontsize=11, fontweight="bold")
-        FigureCanvasAgg(canvas)
-        paths = folder / "device.svg", folder / "device.png"
-        for path, options in zip(paths, ({"metadata": {"Date": None}}, {"dpi": 160}), strict=True):
-            with written_aside(path) as aside:
-                canvas.savefig(aside, format=path.suffix[1:], **options)
-    return paths
+        return write_canvas(canvas, folder / "device")
 
 
 def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -125,7 +119,7 @@ def steps_by_level(response: Response, up: bool, windows: int = 16) -> tuple[np.
     """
     train = (response.up if up else response.down).double().flatten(1).numpy()
     told = []
-    for window in np.array_split(np.arange(len(train)), windows):
+    for window in np.array_split(np.arange(len(train)), min(windows, len(train) // 4)):
         time = window - window.mean()
         slope = time @ train[window] / (time @ time) / response.size
         told.append((train[window].mean(), slope.mean(), slope.std()))
@@ -151,6 +145,7 @@ def _pulse_response(device: Device, streams: Streams, updates: int) -> Response:
     """Train up, then down, by updates that carry the array over its range; their size is found by trying."""
     pre, post = torch.ones(1, COLUMNS), torch.ones(1, ROWS)
     size = 2.0 / updates
+    trains: list[Tensor] = []
     for attempt in range(6):
         synapse = device.synapse(ROWS, COLUMNS, streams.child("response", attempt))
         trains = [_train(synapse, pre, sign * post, size, updates) for sign in (1, -1, 1, -1)]

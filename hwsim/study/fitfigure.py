@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
 
 from hwsim.cells import BaseCell
 from hwsim.fitting.data import Array, Traces
@@ -32,12 +33,18 @@ def write_fit_figure(fits: Fits, measured: Measured, folder: Path) -> tuple[Path
         _residuals(axes[1], fits, measured)
         _steps(axes[2], fits, measured)
         _choice(axes[3], fits)
-        FigureCanvasAgg(canvas)
-        paths = folder / "fit.svg", folder / "fit.png"
-        for path, options in zip(paths, ({"metadata": {"Date": None}}, {"dpi": 160}), strict=True):
-            with written_aside(path) as aside:
-                canvas.savefig(aside, format=path.suffix[1:], **options)
-    return paths
+        return write_canvas(canvas, folder / "fit")
+
+
+def write_canvas(canvas: Canvas, stem: Path) -> tuple[Path, Path]:
+    """Write ``stem``.svg and ``stem``.png; equal figures give equal files."""
+    FigureCanvasAgg(canvas)
+    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    with written_aside(svg) as aside:
+        canvas.savefig(aside, format="svg", metadata={"Date": None})
+    with written_aside(png) as aside:
+        canvas.savefig(aside, format="png", dpi=160)
+    return svg, png
 
 
 def _unit(measured: Measured) -> str:
@@ -51,7 +58,7 @@ def _physical(fits: Fits, g: Array) -> Array:
 def _shown_rows(traces: Traces) -> list[int]:
     """The first segment of each direction pattern of the first device with the most pulses: one train up, one down."""
     device = traces.device[int((traces.direction != 0).sum(1).argmax())]
-    rows = [row for row in np.flatnonzero(traces.device == device)]
+    rows = [int(row) for row in np.flatnonzero(traces.device == device)]
     first = rows[0]
     if {1, -1} <= set(traces.direction[first]):
         return [first]
