@@ -23,12 +23,18 @@ class Meter:
     ``k`` is the expected number of pulses a cross-point gets for one sample's update,
     rate |pre|max |post|max / dw_min; a stochastic pulse train saturates above ``k_limit``
     (aihwkit's ``desired_bl``). Saturated conversions are counted only while ``count_saturation``
-    is set, because counting costs time on the hottest path.
+    is set, because counting costs time on the hottest path. ``slots`` are the time slots of all pulse trains sent,
+    ``pulses`` the pulses that cross-points are expected to get in them, ``programmed`` the matrices written,
+    ``writes`` the shots or pulses that devices took to get there.
     """
 
     vectors_read: int = 0
     vectors_read_transpose: int = 0
     vectors_updated: int = 0
+    slots: float = 0.0
+    pulses: float = 0.0
+    programmed: int = 0
+    writes: int = 0
     conversions: int = 0
     saturated: int = 0
     k_max: float = 0.0
@@ -40,8 +46,25 @@ class Meter:
     def reset(self) -> None:
         """Start counting anew; the settings (``k_limit``, ``count_saturation``) stay."""
         self.vectors_read = self.vectors_read_transpose = self.vectors_updated = 0
-        self.conversions = self.saturated = self.k_count = 0
-        self.k_max = self.k_sum = 0.0
+        self.conversions = self.saturated = self.k_count = self.programmed = self.writes = 0
+        self.k_max = self.k_sum = self.slots = self.pulses = 0.0
+
+    def count_train(self, pre: Tensor, post: Tensor, per_unit: float) -> Tensor:
+        """Count one update's pulses, ``per_unit`` expected at a cross-point where |pre post| is 1.
+
+        Returns k, (B,): those expected at the strongest cross-point of each sample. At most ``k_limit`` slots carry
+        them; a sample that needs more loses the share of its pulses that does not fit.
+        """
+        k = pre.abs().amax(1) * post.abs().amax(1) * per_unit
+        most = k.max().item()
+        self.k_count += 1
+        self.k_sum += most
+        self.k_max = max(self.k_max, most)
+        slots = k if self.k_limit is None else k.clamp_max(self.k_limit)
+        self.slots += slots.ceil().sum().item()
+        sums = torch.linalg.vector_norm(pre, 1, 1) * torch.linalg.vector_norm(post, 1, 1)
+        self.pulses += (sums * slots / k.clamp_min(1e-30)).sum().item() * per_unit
+        return k
 
     @property
     def k_mean(self) -> float:
