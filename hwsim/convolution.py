@@ -130,7 +130,7 @@ class Conv:
         elif self.pool == "average":
             drive = functional.avg_pool2d(drive, _POOL)
         if self.bias is not None:
-            drive = drive + self.bias.read(pre.new_ones(1, 1)).view(1, -1, 1, 1)
+            drive.add_(self.bias.read(pre.new_ones(1, 1)).view(1, -1, 1, 1))
         return Reading(drive, switches)
 
     def forward(self, pre: Tensor) -> Tensor:
