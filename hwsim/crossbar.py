@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hwsim.circuit import BARE, Circuit, Seen
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
 from hwsim.rng import Streams
@@ -22,6 +23,8 @@ from hwsim.synapse import Meter, check_keys, check_rate, check_weight
 
 __all__ = ["Cell", "CellDevice", "CellSynapse", "ReadPath", "coincidences", "read"]
 
+PULSES = ("stochastic", "mean")
+DRIFT_COMPENSATION = ("none", "global")
 _MOST_SLOTS = 4096  # pulse slots simulated at once; bounds memory for large batches
 
 
@@ -75,6 +78,10 @@ class CellDevice:
         desired_bl: most pulse slots for the update of one sample.
         substeps: most parts in which a batch's pulses are applied. Within a part every pulse sees the conductance at
             its start, so more parts are closer to one pulse after another and cost more.
+        pulses: ``stochastic`` trains, or ``mean``: every cross-point gets the expected number, a fraction of a pulse
+            too, without limit. What is left of an update then is the cell's own doing.
+        drift_compensation: ``global``: after ``age`` one digital factor for both read directions restores the summed
+            magnitude of the weights. One factor keeps the two directions each other's transpose.
     """
 
     cell: Cell
@@ -83,6 +90,8 @@ class CellDevice:
     omega: float = 0.0
     desired_bl: int = 31
     substeps: int = 4
+    pulses: str = "stochastic"
+    drift_compensation: str = "none"
 
     seedable = True
     trains = "in-situ"
@@ -93,6 +102,9 @@ class CellDevice:
         for name in ("desired_bl", "substeps"):
             if getattr(self, name) < 1:
                 raise InputError(f"CellDevice.{name}: expected an integer >= 1, got {getattr(self, name)}")
+        for name, known in (("pulses", PULSES), ("drift_compensation", DRIFT_COMPENSATION)):
+            if getattr(self, name) not in known:
+                raise InputError(f"CellDevice.{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.cell.read_noise and (self.forward.w_noise or (self.backward or self.forward).w_noise):
             raise InputError("CellDevice: read noise is given twice, by cell.read_noise and by w_noise; keep one")
 
@@ -119,13 +131,18 @@ class CellDevice:
 
 
 class CellSynapse:
-    """A (post, pre) array of cells; conductances ``g`` in the cell's unit, weights ``scale * (g - reference)``."""
+    """A (post, pre) array of cells; conductances ``g`` in the cell's unit, weights ``scale * (g - reference)``.
+
+    What reads find is the circuit's view of ``g - reference``, worked out when it is first asked for after a change.
+    """
 
     def __init__(self, device: CellDevice, shape: tuple[int, int], streams: Streams) -> None:
         self.shape = shape
         self.device = device
         self.cell = device.cell.spread(shape, streams.generator("device"))
-        self.scale = 1.0
+        self.scale = 1.0  # of the weights, a digital factor on every read
+        self._gain = 1.0  # the part of it that makes up for drift
+        self._circuit: Circuit = BARE
         self.meter = Meter(k_limit=float(device.desired_bl) if device.cell.dw_min else None)
         self._forward, self._backward = device.paths()
         self.noisy = self._forward.noisy or self._backward.noisy
@@ -137,14 +154,25 @@ class CellSynapse:
     def _set(self, g: Tensor) -> None:
         self.g = bounded(g, *self.cell.bounds())
         self._raw = self.g - self.cell.reference if self.cell.reference else self.g
+        self._view: Seen | None = None
+
+    def place_in(self, circuit: Circuit) -> None:
+        self._circuit, self._view = circuit, None
+
+    def _seen(self) -> Seen:
+        if self._view is None:
+            self._view = self._circuit.seen(self._raw)
+        return self._view
 
     def read(self, pre: Tensor) -> Tensor:
         self.meter.vectors_read += len(pre)
-        return read(self._raw, pre, self._forward, self._rng_read, self.meter, self.scale)
+        seen = self._seen()
+        return read(seen.forward, pre, self._forward, self._rng_read, self.meter, self.scale, seen.offset)
 
     def read_transpose(self, post: Tensor) -> Tensor:
         self.meter.vectors_read_transpose += len(post)
-        return read(self._raw.T, post, self._backward, self._rng_read, self.meter, self.scale)
+        seen, path = self._seen(), self._backward
+        return read(seen.transpose.T, post, path, self._rng_read, self.meter, self.scale, seen.offset_transpose)
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -157,14 +185,14 @@ class CellSynapse:
         if dw_min == 0:
             self._set(torch.addmm(self.g, post.T, pre, alpha=rate))
             return
-        k = pulses_expected(pre, post, rate, dw_min)
-        self.meter.k_count += 1
-        k_most = float(k.max())
-        self.meter.k_sum += k_most
-        self.meter.k_max = max(self.meter.k_max, k_most)
+        k = self.meter.count_train(pre, post, rate / dw_min)
         g = self.g
         parts = self._parts(float(k.sum()))
-        for n_up, n_down in coincidences(pre, post, k, self.device.desired_bl, parts, self._rng_update):
+        if self.device.pulses == "mean":
+            counts = mean_counts(pre, post, rate / dw_min, parts)
+        else:
+            counts = coincidences(pre, post, k, self.device.desired_bl, parts, self._rng_update)
+        for n_up, n_down in counts:
             g = self.cell.step(g, n_up, n_down, self._rng_update)
         self._set(g)
 
@@ -182,12 +210,21 @@ class CellSynapse:
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
-        """Set the conductances exactly, up to the bounds of each cell."""
+        """Set the conductances as the circuit's programming does, exactly by default, up to the bounds of each cell."""
         check_weight(weight, self.shape)
+        self.meter.programmed += 1
         largest = float(weight.abs().max())
         self.scale = largest / self.device.omega if self.device.omega and largest else 1.0
-        self._set(weight.detach().to(self.g.dtype) / self.scale + self.cell.reference)
+        self._gain = 1.0
+        target = weight.detach().to(self.g.dtype) / self.scale
+        reached, writes = self._circuit.write(target, self._raw, self._pulse if self.device.cell.dw_min else None)
+        self.meter.writes += writes
+        self._set(reached + self.cell.reference)
         self._programmed = self.g
+
+    def _pulse(self, weight: Tensor, n_up: Tensor, n_down: Tensor) -> Tensor:
+        reference = self.cell.reference
+        return self.cell.step(weight + reference, n_up, n_down, self._rng_update) - reference
 
     @torch.no_grad()
     def age(self, seconds: float) -> None:
@@ -195,12 +232,17 @@ class CellSynapse:
         if seconds < 0:
             raise InputError(f"time since programming: expected seconds >= 0, got {seconds}")
         self._set(self.cell.drift(self._programmed, seconds))
+        if self.device.drift_compensation == "global":
+            fresh, now = (float((g - self.cell.reference).abs().sum()) for g in (self._programmed, self.g))
+            gain = fresh / now if now else 1.0
+            self.scale *= gain / self._gain
+            self._gain = gain
 
     def weight(self) -> Tensor:
-        return self._raw * self.scale
+        return self._seen().forward * self.scale
 
     def conductances(self) -> dict[str, Tensor]:
-        return {"g": self.g.clone()}
+        return {"g": self.g.clone(), **self._circuit.conductances(self._raw)}
 
     def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         """The conductances with their lowest and highest values, each (post, pre)."""
@@ -221,8 +263,10 @@ class CellSynapse:
             "g": self.g.clone(),
             "programmed": self._programmed.clone(),
             "scale": torch.tensor(self.scale).double(),
+            "gain": torch.tensor(self._gain).double(),
         }
         state |= {f"cell.{name}": value.clone() for name, value in self.cell.varied().items()}
+        state |= self._circuit.state_dict()
         return state | {"rng.read": self._rng_read.get_state(), "rng.update": self._rng_update.get_state()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -231,7 +275,8 @@ class CellSynapse:
         prefix = "cell."
         varied = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         self.cell = self.cell.with_varied(varied)
-        self.scale = float(state["scale"])
+        self.scale, self._gain = float(state["scale"]), float(state["gain"])
+        self._circuit.load_state_dict(state)
         self._set(state["g"].clone())
         self._programmed = state["programmed"].clone()
         self._rng_read.set_state(state["rng.read"])
@@ -243,11 +288,6 @@ def bounded(g: Tensor, lower: Tensor | float, upper: Tensor | float) -> Tensor:
     if isinstance(lower, Tensor) or isinstance(upper, Tensor):
         return torch.clamp(g, torch.as_tensor(lower), torch.as_tensor(upper))
     return g.clamp(lower, upper)
-
-
-def pulses_expected(pre: Tensor, post: Tensor, rate: float, dw_min: float) -> Tensor:
-    """(B,): pulses that the strongest cross-point of each sample should get, rate |pre|max |post|max / dw_min."""
-    return pre.abs().amax(1) * post.abs().amax(1) * (rate / dw_min)
 
 
 def coincidences(
@@ -262,7 +302,7 @@ def coincidences(
 
     Args:
         pre, post: (B, n) and (B, m) factors of the update.
-        k: (B,) expected counts, from ``pulses_expected``.
+        k: (B,) expected counts of the strongest cross-point, from ``Meter.count_train``.
         substeps: number of parts that the slots are split into.
     """
     slots = k.clamp(0, desired_bl).ceil().long()
@@ -279,6 +319,15 @@ def coincidences(
         x, d = _pulses(p_pre[chunk], rng), _pulses(p_post[chunk], rng)
         net, total = d.T @ x, d.abs().T @ x.abs()
         counts.append(((total + net).mul_(0.5), (total - net).mul_(0.5)))
+    return counts
+
+
+def mean_counts(pre: Tensor, post: Tensor, pulses: float, parts: int) -> list[tuple[Tensor, Tensor]]:
+    """Expected counts of up and down pulses in ``parts`` of a batch; a product post x pre of 1 is worth ``pulses``."""
+    counts = []
+    for x, d in zip(pre.tensor_split(parts), post.tensor_split(parts), strict=True):
+        net, total = d.T @ x, d.abs().T @ x.abs()
+        counts.append(((total + net).mul_(pulses / 2), (total - net).mul_(pulses / 2)))
     return counts
 
 

@@ -9,7 +9,7 @@ the plain hard sigmoid of Scellier and Bengio 2017.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -148,7 +148,11 @@ class LayeredHopfield:
 
     def float_twin(self) -> LayeredHopfield:
         """The same network with exact copies of the weights that the arrays hold now."""
-        links = [link.replaced([FloatSynapse(s.weight()) for s in link.synapses]) for link in self.links]
+        return self.mapped(lambda synapse: FloatSynapse(synapse.weight()))
+
+    def mapped(self, change: Callable[[Synapse], Synapse]) -> LayeredHopfield:
+        """The same network with ``change(array)`` in place of every array."""
+        links = [link.replaced([change(synapse) for synapse in link.synapses]) for link in self.links]
         return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
 
 

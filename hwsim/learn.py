@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from torch import Tensor
 from hwsim.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.hopfield import LayeredHopfield
 from hwsim.settle import Phase, Settled, Solver, Synchronous, settle
+from hwsim.twin import negative_phase
 
 NUDGES = ("centred", "one-sided", "random-sign")
 UPDATE_FORMS = ("difference", "interleaved", "two-phase")
@@ -59,9 +60,20 @@ class LearningRule(Protocol):
         ...
 
 
+class Side(NamedTuple):
+    """The hardware that a phase runs on, at rest: the energy with its input held, its cost, and the free state."""
+
+    given: Energy
+    cost: Cost
+    free: Settled
+
+
 @dataclass(frozen=True)
 class EquilibriumProp:
     """Equilibrium propagation.
+
+    On a network of ``TwinDevice``s the second state of every comparison is reached on the twin arrays, from a free
+    phase of their own; the update is written to both.
 
     Attributes:
         beta: strength of the nudge, > 0.
@@ -94,10 +106,11 @@ class EquilibriumProp:
     def step(
         self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
-        given, cost = net.given(x, hold=self.hold_input), net.judged(cost)
-        free = settle(given, given.start(), solver=self.solver, phase=self.free)
+        side, opposite = self._at_rest(net, cost, x), negative_phase(net)
+        other = side if opposite is net else self._at_rest(opposite, cost, x)
+        free, cost = side.free, side.cost
         target = cost.encode(labels, free.state[-1])
-        (energy_plus, plus), (energy_minus, minus) = self._contrast(given, cost, target, free, rng)
+        (energy_plus, plus), (energy_minus, minus) = self._contrast(side, other, target, rng)
         scale = 1.0 / (len(x) * (energy_plus.beta - energy_minus.beta))
         couplings = energy_plus.couplings(plus.state), energy_minus.couplings(minus.state)
         for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
@@ -113,21 +126,25 @@ class EquilibriumProp:
             residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
         )
 
-    def _contrast(
-        self, given: Energy, cost: Cost, target: Tensor, free: Settled, rng: torch.Generator
-    ) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
-        """The two nudged energies to compare, each with the state reached in it."""
+    def _at_rest(self, net: LayeredHopfield, cost: Cost, x: Tensor) -> Side:
+        given = net.given(x, hold=self.hold_input)
+        return Side(given, net.judged(cost), settle(given, given.start(), solver=self.solver, phase=self.free))
 
-        def nudged(beta: float) -> tuple[Nudged, Settled]:
-            energy = Nudged(given, cost, target, beta)
-            return energy, settle(energy, free.state, solver=self.solver, phase=self.nudged)
+    def _contrast(
+        self, side: Side, other: Side, target: Tensor, rng: torch.Generator
+    ) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
+        """The two nudged energies to compare, each with the state reached in it; the second on the ``other`` side."""
+
+        def nudged(side: Side, beta: float) -> tuple[Nudged, Settled]:
+            energy = Nudged(side.given, side.cost, target, beta)
+            return energy, settle(energy, side.free.state, solver=self.solver, phase=self.nudged)
 
         if self.nudge == "centred":
-            return nudged(self.beta), nudged(-self.beta)
+            return nudged(side, self.beta), nudged(other, -self.beta)
         beta = self.beta
         if self.nudge == "random-sign" and torch.rand((), generator=rng) < 0.5:
             beta = -beta
-        return nudged(beta), (Nudged(given, cost, target, 0.0), free)
+        return nudged(side, beta), (Nudged(other.given, other.cost, target, 0.0), other.free)
 
 
 def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Tensor, Tensor]]:

@@ -139,28 +139,30 @@ def read(
     rng: torch.Generator,
     meter: Meter | None = None,
     scale: float = 1.0,
+    offset: Tensor | None = None,
 ) -> Tensor:
     """One analog read, (m, n) x (B, n) -> (B, m).
 
     The gradient with respect to ``x`` is straight through: rounding and noise count as the identity, the two
     clamps as what they are (no gradient through a clipped line), wires as ideal. Weights get no gradient.
     Every draw is from ``rng``. ``scale`` multiplies the result at no cost (a weight mapping's digital factor).
+    ``offset`` (m,) is a constant in every output line before its converter.
     Conversions and saturated ones are added to ``meter`` while its ``count_saturation`` is set.
     """
     if path.ideal:
         factor = scale * path.out_scale
-        y = x @ weight.T
+        y = x @ weight.T if offset is None else torch.addmm(offset, x, weight.T)
         return y if factor == 1.0 else y * factor
     if x.requires_grad and torch.is_grad_enabled():
-        return cast(Tensor, _StraightThrough.apply(x, weight, path, rng, meter, scale))
-    z, alpha, dead = _outputs(weight, x, path, rng, meter)
+        return cast(Tensor, _StraightThrough.apply(x, weight, path, rng, meter, scale, offset))
+    z, alpha, dead = _outputs(weight, x, path, rng, meter, offset)
     return _finished(z, alpha, dead, path, scale)
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, path, rng, meter, scale):
-        z, alpha, dead = _outputs(weight, x, path, rng, meter)
+    def forward(ctx, x, weight, path, rng, meter, scale, offset):
+        z, alpha, dead = _outputs(weight, x, path, rng, meter, offset)
         passed = z.abs() <= (_limit(path.out_bound, path.out_step) or math.inf)
         magnitude = x.abs() if alpha is None else x.abs() / alpha
         ctx.save_for_backward(weight, passed, magnitude <= path.inp_bound)
@@ -171,18 +173,18 @@ class _StraightThrough(torch.autograd.Function):
     def backward(ctx, *grad_outputs):
         weight, passed, inside = ctx.saved_tensors
         grad = (grad_outputs[0] * passed) @ weight * inside
-        return grad if ctx.factor == 1.0 else grad * ctx.factor, None, None, None, None, None
+        return grad if ctx.factor == 1.0 else grad * ctx.factor, None, None, None, None, None, None
 
 
 def _outputs(
-    weight: Tensor, x: Tensor, path: ReadPath, rng: torch.Generator, meter: Meter | None
+    weight: Tensor, x: Tensor, path: ReadPath, rng: torch.Generator, meter: Meter | None, offset: Tensor | None
 ) -> tuple[Tensor, Tensor | float | None, Tensor | None]:
     """Outputs in converter steps before they are clamped, what the inputs were divided by, and the silent vectors."""
     limit = _limit(path.out_bound, path.out_step)
     alpha, dead = _noise_management(x, path)
-    z = _pass(weight, x, alpha, path, rng)
+    z = _pass(weight, x, alpha, path, rng, offset)
     if path.bound_management == "ITERATIVE" and limit is not None:
-        z, alpha = _halve_until_inside(weight, x, alpha, z, limit, path, rng)
+        z, alpha = _halve_until_inside(weight, x, alpha, z, limit, path, rng, offset)
     if meter is not None and meter.count_saturation:
         meter.conversions += z.numel()
         if limit is not None:
@@ -200,7 +202,14 @@ def _finished(z: Tensor, alpha: Tensor | float | None, dead: Tensor | None, path
     return z if dead is None else z.masked_fill_(dead, 0.0)
 
 
-def _pass(weight: Tensor, x: Tensor, alpha: Tensor | float | None, path: ReadPath, rng: torch.Generator) -> Tensor:
+def _pass(
+    weight: Tensor,
+    x: Tensor,
+    alpha: Tensor | float | None,
+    path: ReadPath,
+    rng: torch.Generator,
+    offset: Tensor | None,
+) -> Tensor:
     """One pass through the array; outputs in units of the output step, not yet clamped."""
     step_in, step_out = path.inp_step or 1.0, path.out_step or 1.0
     limit = _limit(path.inp_bound, path.inp_step)
@@ -229,6 +238,8 @@ def _pass(weight: Tensor, x: Tensor, alpha: Tensor | float | None, path: ReadPat
             z = torch.addmm(noise, u, weight.T, beta=std / step_out, alpha=gain)
     if path.ir_drop:
         z -= _ir_drop(weight, u, step_in, path).mul_(gain)
+    if offset is not None:
+        z += offset / step_out
     if path.out_step:
         if path.out_sto_round:
             z += torch.rand(z.shape, generator=rng, dtype=z.dtype).sub_(0.5)
@@ -287,6 +298,7 @@ def _halve_until_inside(
     limit: float,
     path: ReadPath,
     rng: torch.Generator,
+    offset: Tensor | None,
 ) -> tuple[Tensor, Tensor | float | None]:
     """Read the vectors that hit the bound again at 1/2, 1/4, ... of their input, each only as often as it needs."""
     most = float(path.max_bm_factor)
@@ -300,6 +312,6 @@ def _halve_until_inside(
     while len(rows) and reduction <= most:
         reduction *= 2
         each[rows] *= 2
-        z[rows] = _pass(weight, x[rows], each[rows], path, rng)
+        z[rows] = _pass(weight, x[rows], each[rows], path, rng, offset)
         rows = rows[z[rows].abs().amax(1) > limit]
     return z, each

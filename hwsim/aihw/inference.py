@@ -24,6 +24,7 @@ from torch import Tensor
 from hwsim.aihw.pair import check_pair
 from hwsim.aihw.readpath import not_covered, read_path
 from hwsim.aihw.synapse import AihwDevice
+from hwsim.circuit import BARE, Circuit, Seen
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
 from hwsim.rng import Streams
@@ -94,6 +95,7 @@ class AihwInferenceSynapse:
         self._noise = copy.deepcopy(device.config.noise_model)
         self._rng_device = streams.generator("device")
         self._rng_read = streams.generator("read")
+        self._circuit: Circuit = BARE
         self._target = torch.zeros(shape)
         self._written: Tensor | None = None  # as programmed, in units of the array
         self._nu: list[Any] = []
@@ -115,16 +117,27 @@ class AihwInferenceSynapse:
         self._raw = self._target / (self._scale if self._columns is None else self._columns[:, None])
         self._gain = 1.0
         self._written = None
+        self._view: Seen | None = None
+
+    def place_in(self, circuit: Circuit) -> None:
+        self._circuit, self._view = circuit, None
+
+    def _seen(self) -> Seen:
+        if self._view is None:
+            self._view = self._circuit.seen(self._raw)
+        return self._view
 
     def read(self, pre: Tensor) -> Tensor:
         self.meter.vectors_read += len(pre)
-        y = read(self._raw, pre, self.device.path, self._rng_read, self.meter, self._scale * self._gain)
+        seen, scale = self._seen(), self._scale * self._gain
+        y = read(seen.forward, pre, self.device.path, self._rng_read, self.meter, scale, seen.offset)
         return y if self._columns is None else y * self._columns
 
     def read_transpose(self, post: Tensor) -> Tensor:
         self.meter.vectors_read_transpose += len(post)
         post = post if self._columns is None else post * self._columns
-        return read(self._raw.T, post, self.device.path, self._rng_read, self.meter, self._scale * self._gain)
+        seen, scale, path = self._seen(), self._scale * self._gain, self.device.path
+        return read(seen.transpose.T, post, path, self._rng_read, self.meter, scale, seen.offset_transpose)
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -141,11 +154,14 @@ class AihwInferenceSynapse:
     def program(self, weight: Tensor) -> None:
         """Write a matrix with the noise model's programming noise; the array is then fresh, 0 s old."""
         check_weight(weight, self.shape)
+        self.meter.programmed += 1
         self._target = weight.detach().clone().to(torch.float32)
         self._thaw()
         self._seed = int(torch.randint(2**62, (), generator=self._rng_device))
+        reached, writes = self._circuit.write(self._raw, self._raw, None)
+        self.meter.writes += writes
         with _seeded(self._seed):
-            self._written, self._nu = self._noise.apply_programming_noise(self._raw)
+            self._written, self._nu = self._noise.apply_programming_noise(reached)
         self._reference = 0.0
         self.age(0.0)
 
@@ -164,6 +180,7 @@ class AihwInferenceSynapse:
         self._seconds = seconds
         with _seeded(self._seed + 1):  # one course of the accumulated 1/f noise, whatever times are asked for
             self._raw = self._noise.apply_drift_noise(self._written, self._nu, seconds)
+        self._view = None
         self._gain = 1.0
         if self.device.config.drift_compensation is not None:
             self._reference = self._reference or self._readout(fresh=True)
@@ -176,17 +193,20 @@ class AihwInferenceSynapse:
         rng = torch.Generator().manual_seed(self._seed + (2 if fresh else 3))
         inputs = compensation.get_readout_tensor(self.shape[1])
         path = ReadPath(is_perfect=True, out_scale=self.device.path.out_scale) if exact else self.device.path
-        return float(compensation.readout(read(self._raw, inputs, path, rng)))
+        seen = self._seen()
+        return float(compensation.readout(read(seen.forward, inputs, path, rng, offset=seen.offset)))
 
     def weight(self) -> Tensor:
-        weight = self._raw * (self._scale * self._gain)
+        """What is read once it is programmed; while it is trained, the float weights themselves."""
+        weight = (self._raw if self._written is None else self._seen().forward) * (self._scale * self._gain)
         return weight if self._columns is None else weight * self._columns[:, None]
 
     def conductances(self) -> dict[str, Tensor]:
         """Normalised weights, and the devices of a pair in uS as the noise model's converter maps them."""
         devices, _ = self._noise.g_converter.convert_to_conductances(self._raw)
         names = ("g_plus_uS", "g_minus_uS") if len(devices) == 2 else [f"g_{i}_uS" for i in range(len(devices))]
-        return {"weight": self._raw.clone(), **dict(zip(names, devices, strict=True))}
+        named = dict(zip(names, devices, strict=True)) | self._circuit.conductances(self._raw)
+        return {"weight": self._raw.clone(), **named}
 
     def clipped_share(self) -> float:
         return 0.0  # the map to conductances follows the largest weight, so nothing is cut
@@ -206,6 +226,7 @@ class AihwInferenceSynapse:
             "seconds": torch.tensor(self._seconds, dtype=torch.float64),
             "rng.device": self._rng_device.get_state(),
             "rng.read": self._rng_read.get_state(),
+            **self._circuit.state_dict(),
         }
 
     @torch.no_grad()
@@ -213,6 +234,7 @@ class AihwInferenceSynapse:
         check_keys(state, set(self.state_dict()), "programmed array")
         check_weight(state["target"], self.shape)
         self._target = state["target"].clone()
+        self._circuit.load_state_dict(state)
         self._thaw()
         self._seed, self._reference = int(state["seed"]), float(state["reference"])
         if state["written"].numel():

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hwsim.aihw.pair import check_pair
 from hwsim.aihw.readpath import not_covered, read_path
+from hwsim.circuit import BARE, Circuit, Seen
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
 from hwsim.rng import Streams
@@ -165,6 +166,7 @@ class AihwSynapse:
         paths = self._forward, self._backward
         self.noisy = any(path is None or path.noisy for path in paths)
         self._rng = streams.generator("read")
+        self._circuit: Circuit = BARE
         self._dw_min = self._granularity() if device.pulsed else None
         pulses = device.pulsed and not isinstance(device.config, DigitalRankUpdateRPUConfig)
         self.meter = Meter(k_limit=float(config.update.desired_bl) if pulses else None)
@@ -176,8 +178,23 @@ class AihwSynapse:
         keys = [key for key in extra if key.endswith(("device.weight_granularity", "device.granularity"))]
         return extra[min(keys, key=len)][0] if keys else None
 
+    def place_in(self, circuit: Circuit) -> None:
+        if self.device.unseeded_reads:
+            raise InputError(
+                f"array: the compiled tile reads this device ({'; '.join(self.device.unseeded_reads)}) and knows nothing "
+                "of an array; remove that setting or `array:`"
+            )
+        self._circuit = circuit
+        self._refresh()
+
+    def _seen(self) -> Seen:
+        if self._view is None:
+            self._view = self._circuit.seen(self._raw)
+        return self._view
+
     def _refresh(self) -> None:
         self._raw = self.tile.tile.get_weights().detach()
+        self._view: Seen | None = None
         scales = self.tile.get_mapping_scales()
         scales = torch.ones(1) if scales is None else scales.detach().flatten()
         common = bool((scales == scales[0]).all())
@@ -189,7 +206,8 @@ class AihwSynapse:
         if self._forward is None:
             y = _compiled_read(pre, self.tile.tile, transpose=False) * self._scale
         else:
-            y = read(self._raw, pre, self._forward, self._rng, self.meter, self._scale)
+            seen = self._seen()
+            y = read(seen.forward, pre, self._forward, self._rng, self.meter, self._scale, seen.offset)
         return y if self._columns is None else y * self._columns
 
     def read_transpose(self, post: Tensor) -> Tensor:
@@ -197,7 +215,8 @@ class AihwSynapse:
         post = post if self._columns is None else post * self._columns
         if self._backward is None:
             return _compiled_read(post, self.tile.tile, transpose=True) * self._scale
-        return read(self._raw.T, post, self._backward, self._rng, self.meter, self._scale)
+        seen, path = self._seen(), self._backward
+        return read(seen.transpose.T, post, path, self._rng, self.meter, self._scale, seen.offset_transpose)
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -215,10 +234,7 @@ class AihwSynapse:
             return
         rate = getattr(self.device.config.device, "fast_lr", 0.0) or rate
         smallest = self._scale if self._columns is None else float(self._columns.min())
-        k = float((pre.abs().amax(1) * post.abs().amax(1)).max()) * rate / (self._dw_min * smallest)
-        self.meter.k_count += 1
-        self.meter.k_sum += k
-        self.meter.k_max = max(self.meter.k_max, k)
+        self.meter.count_train(pre, post, rate / (self._dw_min * smallest))
 
     @torch.no_grad()
     def tick(self) -> None:
@@ -228,15 +244,21 @@ class AihwSynapse:
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
         check_weight(weight, self.shape)
+        self.meter.programmed += 1
         self.tile.set_weights(weight.detach().float().contiguous())
         if self.device.programming == "pulsed" and float(weight.abs().max()):
             # A reference left from an earlier call makes aihwkit 1.1 and 1.2 fail with UnboundLocalError.
             self.tile.reference_combined_weights = None
             self.tile.program_weights()
         self._refresh()
+        reached, writes = self._circuit.write(self._raw, self._raw, None)
+        self.meter.writes += writes
+        if reached is not self._raw:
+            self.tile.tile.set_weights(reached.contiguous())
+            self._refresh()
 
     def weight(self) -> Tensor:
-        return self._raw * (self._scale if self._columns is None else self._columns[:, None])
+        return self._seen().forward * (self._scale if self._columns is None else self._columns[:, None])
 
     def hidden(self) -> dict[str, Tensor]:
         """The tile's device parameters and inner weights by aihwkit's names, each (post, pre)."""
@@ -246,7 +268,7 @@ class AihwSynapse:
     def conductances(self) -> dict[str, Tensor]:
         """The normalised weights of the tile, and of every device in a compound cell."""
         inner = {name: value for name, value in self.hidden().items() if name.startswith("hidden_weights")}
-        return {"weight": self._raw.clone(), **inner}
+        return {"weight": self._raw.clone(), **inner, **self._circuit.conductances(self._raw)}
 
     def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         """The state of every device with its lowest and highest values, by name, each (post, pre).
@@ -286,6 +308,7 @@ class AihwSynapse:
             "hidden": tile.get_hidden_parameters().detach().clone(),
             "extra": torch.tensor(list(json.dumps(tile.dump_extra()).encode()), dtype=torch.uint8),
             "rng.read": self._rng.get_state(),
+            **self._circuit.state_dict(),
         }
 
     @torch.no_grad()
@@ -319,6 +342,8 @@ class AihwSynapse:
             tile.load_extra(extra, True)
         self._refresh()
         self._raw = state["raw"].clone()
+        self._circuit.load_state_dict(state)
+        self._view = None
         self._rng.set_state(state["rng.read"])
 
 
