@@ -1,7 +1,7 @@
 """Cells with curved step responses, as measured devices show them: exponential, power law, tabulated.
 
-Their equations are those of aihwkit's ``ExpStepDevice``, ``PowStepDevice`` and ``PiecewiseStepDevice``; the differences
-are said where they are.
+Their equations are those of aihwkit's ``ExpStepDevice``, ``PowStepDevice`` and ``PiecewiseStepDevice`` as documented;
+its compiled part differs in one: there ``up_down`` shrinks the smaller of the two steps and leaves the other alone.
 """
 
 from __future__ import annotations
