@@ -1,0 +1,120 @@
+"""``hwsim device``: the shelf of devices, devices of one's own, and what can be told of any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hwsim.cli.app import console, device_app
+
+Device = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]
+
+
+@device_app.command("list")
+def list_() -> None:
+    """The devices on the shelf and those that installed packages bring."""
+    from hwsim.study.devicecard import list_devices
+
+    table = Table("device", "kind", "what it is", box=None, pad_edge=False)
+    for item in list_devices():
+        table.add_row(item.name, item.kind, item.summary)
+    console.print(table)
+
+
+@device_app.command()
+def show(device: Device) -> None:
+    """Everything a device's YAML stands for, defaults included."""
+    from hwsim.study.devicecard import describe, read_device
+    from hwsim.study.yamlfile import to_yaml
+
+    print(to_yaml(describe(read_device(device))), end="")
+
+
+@device_app.command()
+def validate(
+    device: Device,
+    seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
+    gap: Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")] = (
+        None
+    ),
+) -> None:
+    """Read a device's YAML to the last key, then put its arrays through the conformance suite.
+
+    Exit code 1 if the device fails a check, 2 if its YAML is wrong.
+    """
+    from hwsim.errors import InputError, WorkError
+    from hwsim.rng import Streams
+    from hwsim.study.devicecard import read_device
+    from hwsim.testing import GAP, conformance
+
+    if gap is not None and not 0 <= gap < float("inf"):
+        raise InputError(f"--gap: expected a finite number >= 0, got {gap}")
+    checks = conformance(read_device(device).device, Streams(seed), GAP if gap is None else gap)
+    table = Table("check", "", "found", "expected", box=None, pad_edge=False)
+    for check in checks:
+        table.add_row(check.name, "ok" if check.passed else "FAILED", check.found, check.expected)
+    console.print(table)
+    failed = [check.name for check in checks if not check.passed]
+    if failed:
+        raise WorkError(f"{device}: fails {len(failed)} of {len(checks)} checks: {', '.join(failed)}")
+    print(f"{device}: valid")
+
+
+@device_app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new device and of its folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path("devices"),
+) -> None:
+    """Write the folder of a device of your own: a commented YAML file and its Python cell, which run at once."""
+    from hwsim.study.devicenew import write_skeleton
+
+    folder = write_skeleton(name, out)
+    print(f"wrote {folder}/rpu-config.yaml, cell.py, README.md")
+    print(f"edit cell.py, then: hwsim device validate {folder}")
+
+
+@device_app.command()
+def fit(
+    traces: Annotated[Path, typer.Argument(help="CSV: device,cycle,pulse,polarity,g_uS, or two columns up,down.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new device.")],
+    unit: Annotated[str | None, typer.Option(help="Of the conductances; else as the header says.")] = None,
+    response: Annotated[str | None, typer.Option(help="Fit only this response; else all, and choose.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a device that is there already.")] = False,
+) -> None:
+    """Turn measured pulses into a device: fit its response, spreads and noise, and write its YAML, card and figure."""
+    from hwsim.study.fitreport import fit_device
+
+    for line in fit_device(traces, out, unit, response, overwrite).lines():
+        print(line)
+    print(f"next: hwsim device validate {out}, then hwsim run --device {out}")
+
+
+@device_app.command()
+def plot(
+    device: Device,
+    out: Annotated[Path | None, typer.Option(help="Folder for device.svg and device.png. [default: here]")] = None,
+    seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
+) -> None:
+    """Draw what a device does: pulse response, steps and symmetry point, read noise, retention, a map of its array."""
+    from hwsim.study.devicecard import read_device
+    from hwsim.study.deviceplot import portray, write_device_figure
+
+    card = read_device(device)
+    figures = write_device_figure(portray(card.device, seed), card.name, out or Path())
+    print(f"wrote {', '.join(str(path) for path in figures)}")
+
+
+@device_app.command("diff")
+def diff_(first: Device, second: Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]) -> None:
+    """The parameters in which two devices differ, defaults included."""
+    from hwsim.study.devicecard import read_device
+    from hwsim.study.deviceplot import diff
+
+    one, other = read_device(first), read_device(second)
+    table = Table("parameter", one.name, other.name, box=None, pad_edge=False)
+    for path, values in diff(one.resolved, other.resolved).items():
+        table.add_row(path, *("-" if value is None else str(value) for value in values))
+    console.print(table if table.row_count else "no difference")

@@ -1,0 +1,124 @@
+"""``hwsim device``: every command once as it should go, and once as it should not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwsim.cli.device import console
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(console, "_width", 200)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def skeleton(hwsim_here: Call) -> Path:
+    code, out, _ = hwsim_here("device", "new", "mine", "--out", "lab")
+    assert code == 0
+    assert "hwsim device validate lab/mine" in out
+    return Path("lab/mine")
+
+
+def test_a_new_device_validates_at_once(hwsim_here: Call, skeleton: Path) -> None:
+    code, out, err = hwsim_here("device", "validate", str(skeleton))
+    assert (code, err) == (0, "")
+    assert out.count(" ok ") == 11
+    assert out.endswith("lab/mine: valid\n")
+
+
+def test_new_refuses_what_is_there(hwsim_here: Call, skeleton: Path) -> None:
+    before = (skeleton / "cell.py").read_text()
+    code, _, err = hwsim_here("device", "new", "mine", "--out", "lab")
+    assert code == 2
+    assert "exists" in err
+    assert (skeleton / "cell.py").read_text() == before
+
+
+def test_a_device_that_pulses_the_wrong_way_fails(hwsim_here: Call, skeleton: Path) -> None:
+    cell = skeleton / "cell.py"
+    cell.write_text(cell.read_text().replace("return step if up else -step", "return -step if up else step"))
+    code, out, err = hwsim_here("device", "validate", str(skeleton))
+    assert code == 1
+    assert "FAILED" in out
+    assert err == "hwsim: lab/mine: fails 1 of 11 checks: update direction\n"
+
+
+def test_two_directions_that_differ_fail_unless_the_gap_is_allowed(hwsim_here: Call, skeleton: Path) -> None:
+    card = skeleton / "rpu-config.yaml"
+    card.write_text(card.read_text() + "\nbackward: {out_scale: 0.7}\n")
+    code, _, err = hwsim_here("device", "validate", str(skeleton))
+    assert code == 1
+    assert "adjointness" in err
+    assert hwsim_here("device", "validate", str(skeleton), "--gap", "0.4")[0] == 0
+    code, _, err = hwsim_here("device", "validate", str(skeleton), "--gap", "-1")
+    assert code == 2
+    assert "--gap" in err
+
+
+def test_a_mistake_in_the_yaml_is_the_users(hwsim_here: Call, skeleton: Path) -> None:
+    card = skeleton / "rpu-config.yaml"
+    card.write_text(card.read_text().replace("nonlinearity:", "nonlinearty:"))
+    code, _, err = hwsim_here("device", "validate", str(skeleton))
+    assert code == 2
+    assert "nonlinearity" in err
+
+
+def test_diff_tells_what_differs(hwsim_here: Call, skeleton: Path) -> None:
+    (Path("other") / "x").mkdir(parents=True)
+    for file in skeleton.iterdir():
+        (Path("other") / "x" / file.name).write_text(file.read_text().replace("dw_min: 0.002", "dw_min: 0.004"))
+    code, out, _ = hwsim_here("device", "diff", str(skeleton), "other/x")
+    assert code == 0
+    assert out.splitlines()[1].split() == ["parameters.dw_min", "0.002", "0.004"]
+    assert len(out.splitlines()) == 2
+    assert hwsim_here("device", "diff", "ecram", "ecram")[1] == "no difference\n"
+
+
+def test_plot_draws_into_the_folder_given(hwsim_here: Call, skeleton: Path) -> None:
+    code, out, _ = hwsim_here("device", "plot", str(skeleton), "--out", "figures")
+    assert code == 0
+    assert "figures/device.png" in out
+    assert sorted(path.name for path in Path("figures").iterdir()) == ["device.png", "device.svg"]
+
+
+def traces(path: Path) -> Path:
+    """One cycle of 60 up and 60 down pulses on four soft-bounds devices, in uS."""
+    rng, lines = np.random.default_rng(0), ["device,cycle,pulse,polarity,g_uS"]
+    for device in range(4):
+        g = 2.0
+        for pulse in range(120):
+            up = pulse < 60
+            g += (20 - g) * 0.05 if up else (1 - g) * 0.05
+            lines.append(f"{device},0,{pulse},{'up' if up else 'down'},{g + rng.normal(0, 0.05):.4f}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_measured_pulses_become_a_device_that_validates(hwsim_here: Call) -> None:
+    csv = traces(Path("traces.csv"))
+    code, out, err = hwsim_here("device", "fit", str(csv), "--out", "fitted", "--response", "soft-bounds")
+    assert (code, err) == (0, "")
+    assert "next: hwsim device validate fitted" in out
+    assert hwsim_here("device", "validate", "fitted")[0] == 0
+    code, _, err = hwsim_here("device", "fit", str(csv), "--out", "fitted", "--response", "soft-bounds")
+    assert code == 2
+    assert "exists" in err
+
+
+def test_a_fit_of_something_else_is_the_users_mistake(hwsim_here: Call) -> None:
+    Path("no.csv").write_text("a,b,c\n1,2,3\n")
+    code, _, err = hwsim_here("device", "fit", "no.csv", "--out", "x")
+    assert code == 2
+    assert "no.csv" in err
+    assert not Path("x").exists()
+    code, _, err = hwsim_here("device", "fit", str(traces(Path("t.csv"))), "--out", "x", "--unit", "furlong")
+    assert code == 2
+    assert "furlong" in err
