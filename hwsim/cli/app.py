@@ -68,7 +68,7 @@ def with_progress(work: Callable[[Any], None]) -> None:
     if not console.is_terminal:
         work(Lines())
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
         work(Bar(bar))
 

@@ -23,7 +23,7 @@ from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
 from hwsim.study.folder import claimed
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
-from hwsim.study.training import Epoch, as_record, layer_names, load_state, network, save_state, train
+from hwsim.study.training import Epoch, as_record, hardware, layer_names, load_state, network, save_state, train
 from hwsim.synapse import Device, FloatDevice
 
 DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
@@ -133,7 +133,7 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
     def trained(case: str, device: Device, recipe: LearningConfig) -> LayeredHopfield:
         own = streams.child(case)
         # The same initial weights and the same order of examples for all cases: the difference is the device's.
-        net = network(job.model.network, device, own, momentum=recipe.momentum)
+        net = network(job.model.network, hardware(device, recipe), own, momentum=recipe.momentum)
 
         def tell(epoch: Epoch) -> None:
             log.add({"kind": "training", "case": case, "repeat": repeat, **as_record(epoch)})
@@ -196,7 +196,8 @@ def _measure_case(
             record |= {"draws": measured.draws, "hits": measured.hits}
             record |= {"unsettled_share": measured.unsettled_share, "noise_floor_share": measured.noise_floor_share}
             log.add({**record, "seconds": time.perf_counter() - started})
-        progress.done(f"{case}, repeat {repeat + 1}: {condition.name} {condition.level:g}".rstrip(" 0"))
+        level = f" {condition.level:g}" if condition.unit else ""
+        progress.done(f"{case}, repeat {repeat + 1}: {condition.name}{level}")
     _examine(job, case, repeat, net, log, inference, streams)
     progress.done(f"{case}, repeat {repeat + 1}: diagnostics")
 
