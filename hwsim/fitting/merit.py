@@ -119,6 +119,9 @@ def cautions(fits: Fits, measured: Traces) -> tuple[str, ...]:
         )
     if not best.converged:
         told.append(f"the fit of {best.response} did not converge; its standard errors are unreliable")
+    vague = [e.name for e in best.estimates if e.name in ("dw_min", "dw_min_std") and e.std > 0.5 * e.value]
+    if vague:
+        told.append(f"the data hardly determine {' and '.join(vague)} (standard error over half of the value)")
     merit = figures(best.cell)
     if merit["snr_pulse"] < 0.2:
         told.append(f"one pulse changes the conductance {1 / merit['snr_pulse']:.0f} times less than its noise does")

@@ -139,7 +139,7 @@ def _readme(result: FitResult, name: str) -> str:
     lines = [
         f"# {name}: fitted to measured pulses",
         "",
-        f"A {fits.best.response} cell, fitted by maximum likelihood to {_counted(result)} in `traces.csv`.",
+        f"Cell `{fits.best.response}`, fitted by maximum likelihood to {_counted(result)} in `traces.csv`.",
         f"Conductance = {fits.middle:.5g} + {fits.half:.5g} g, in {unit}; parameters are in units of g.",
         "",
         "![Data and fit](fit.png)",
