@@ -45,7 +45,7 @@ def plan_run(
     in_situ = in_situ_recipe(document, config, card)
     # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
     dataset = data.load(data_name or config.data, data_dir).merged()
-    _fits(document, config, dataset)
+    check_fit(document, config, dataset)
     job = Job(config, card, in_situ, dataset, seed, repeats, Path("."), command)
     folder = out or Path("runs") / f"{config.name}-{card.name}-seed{seed}-{job.config_hash[:8]}"
     return Job(config, card, in_situ, dataset, seed, repeats, folder, command)
@@ -70,7 +70,7 @@ def plan_training(
     document, config = read_model(model or DEFAULT_MODEL, for_model)
     recipe = in_situ_recipe(document, config, card) if card else config.learning
     dataset = data.load(data_name or config.data, data_dir)
-    _fits(document, config, dataset)
+    check_fit(document, config, dataset)
     job = TrainJob(config, recipe, card, dataset, seed, Path("."), command)
     where = card.name if card else "float"
     folder = out or Path("runs") / f"train-{config.name}-{where}-seed{seed}-{job.config_hash[:8]}"
@@ -129,7 +129,8 @@ def _known_corruptions(document: Document, evaluation: EvaluationConfig) -> None
             raise document.unknown(keys, known, f"unknown corruption {name!r}")
 
 
-def _fits(document: Document, config: ModelConfig, dataset: data.Dataset) -> None:
+def check_fit(document: Document, config: ModelConfig, dataset: data.Dataset) -> None:
+    """InputError, at the place in the card, unless the network takes these images and tells these classes apart."""
     network, classes = config.network, len(dataset.classes)
     shape = "x".join(str(size) for size in dataset.shape)
     if network.normalise and len(network.normalise.mean) != dataset.shape[0]:
