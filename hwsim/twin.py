@@ -32,7 +32,7 @@ class TwinDevice(WrappedDevice):
 
 
 class TwinSynapse:
-    """Two arrays, programmed and updated alike. All reads are of ``positive``; ``negative`` is there to be asked for."""
+    """Two arrays, programmed and updated alike. All reads are of ``positive``, until ``negative`` is asked for."""
 
     def __init__(self, positive: Synapse, negative: Synapse) -> None:
         self.positive = positive

@@ -181,8 +181,8 @@ class AihwSynapse:
     def place_in(self, circuit: Circuit) -> None:
         if self.device.unseeded_reads:
             raise InputError(
-                f"array: the compiled tile reads this device ({'; '.join(self.device.unseeded_reads)}) and knows nothing "
-                "of an array; remove that setting or `array:`"
+                f"array: the compiled tile reads this device ({'; '.join(self.device.unseeded_reads)}) and knows "
+                "nothing of an array; remove that setting or `array:`"
             )
         self._circuit = circuit
         self._refresh()

@@ -7,7 +7,8 @@ One top key says of what kind the device is:
     cell: soft-bounds                  # a python cell: hwsim.cells.CELLS, ./cell.py:MyCell, or an entry point
     float: {momentum: 0.9}             # exact arithmetic
 
-Beside it may stand ``name``, ``summary``, ``source`` and ``learning``, the training recipe that works on the device.
+Beside it may stand ``name``, ``summary``, ``source``, ``learning``, the training recipe that works on the device, and
+``array``, the physical array that it is built into (``hwsim.study.arraycard``).
 aihwkit is loaded for the first two kinds only.
 """
 
@@ -31,7 +32,7 @@ from hwsim.crossbar import CellDevice
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
-from hwsim.study import rpuconfig
+from hwsim.study import arraycard, rpuconfig
 from hwsim.study.fields import PLAIN, Filler
 from hwsim.study.shelf import CARDS, Item, find, items, load_entry_point, plugin, shelf
 from hwsim.study.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
@@ -39,8 +40,9 @@ from hwsim.synapse import Device, FloatDevice
 
 GROUP = "hwsim.devices"
 KINDS = {"preset": "aihwkit", "class": "aihwkit", "cell": "cell", "float": "float"}
-OWN_KEYS = ("name", "summary", "source", "learning")
-CELL_KEYS = {"update": ("desired_bl", "substeps"), "mapping": ("omega",)}  # where CellDevice's own fields stand
+OWN_KEYS = ("name", "summary", "source", "learning", arraycard.KEY)
+# where CellDevice's own fields stand
+CELL_KEYS = {"update": ("desired_bl", "substeps", "pulses"), "mapping": ("omega", "drift_compensation")}
 AIHWKIT_KEYS = ("programming", "compiled_reads")  # AihwDevice's own fields
 
 
@@ -100,6 +102,7 @@ def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> 
     for path, value in settings:
         document = document.override(path, value, "--set device.")
     kind, device, resolved = _read(item, document)
+    device, resolved = arraycard.placed(device, resolved, document)
     texts = {key: _text(document, key) for key in ("name", "summary", "source")}
     card = DeviceCard(
         name=texts["name"] or item.name,

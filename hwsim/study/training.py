@@ -31,6 +31,7 @@ from hwsim.study.config import LayeredConfig, LearningConfig, NetworkConfig
 from hwsim.study.data import augment
 from hwsim.study.store import written_aside
 from hwsim.synapse import Device, FloatDevice
+from hwsim.twin import TwinDevice
 
 COSTS: dict[str, Cost] = {"squared-error": SquaredError(), "cross-entropy": CrossEntropy()}
 
@@ -66,6 +67,11 @@ def network(config: NetworkConfig, device: Device, streams: Streams, *, momentum
     convolutions = [ConvLayer(**layer.model_dump()) for layer in config.convolutions]
     image = (channels, height, width)
     return conv_hopfield(image, convolutions, config.dense, device, streams, **common)
+
+
+def hardware(device: Device, config: LearningConfig) -> Device:
+    """What a recipe trains on: arrays that both phases share, or two for every weight."""
+    return TwinDevice(device) if config.phase_hardware == "twin" else device
 
 
 def learning_rule(config: LearningConfig) -> LearningRule:

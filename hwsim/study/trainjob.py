@@ -24,7 +24,7 @@ from hwsim.study.evaluation import Measured, measure
 from hwsim.study.folder import claimed
 from hwsim.study.interval import accuracy
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
-from hwsim.study.training import Epoch, as_record, layer_names, network, train
+from hwsim.study.training import Epoch, as_record, hardware, layer_names, network, train
 from hwsim.study.weights import load_weights
 from hwsim.synapse import Device, FloatDevice
 
@@ -70,7 +70,7 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
     """
     device: Device = job.device.device if job.device else FloatDevice(job.recipe.momentum, job.recipe.weight_decay)
     streams = Streams(job.seed)
-    net = network(job.model.network, device, streams, momentum=job.recipe.momentum)
+    net = network(job.model.network, hardware(device, job.recipe), streams, momentum=job.recipe.momentum)
     folder, log = job.folder, job.folder / "metrics.jsonl"
     state, best = folder / "state.safetensors", folder / "best.safetensors"
     x, labels = (t[: job.recipe.validation_examples] for t in (job.data.x_validation, job.data.y_validation))

@@ -155,7 +155,7 @@ FAILS = CELL.replace("del rng", "raise RuntimeError('no such state')  #")
             None,
             ": expected exactly one of the keys preset, class, cell, float at the top, got cell and float",
         ),
-        ("name: x\npreest: EcRamPreset\n", None, ":2: preest: unknown key; did you mean 'preset'? Known keys: cell, "),
+        ("name: x\npreest: EcRamPreset\n", None, ":2: preest: unknown key; did you mean 'preset'? Known keys: array, cell, "),
         ("float: {momentun: 1}\n", None, ":1: float.momentun: unknown key; did you mean 'momentum'? Known keys: "),
         ("float: {momentum: 1}\n", None, ":1: float.momentum: expected a number in [0, 1), got 1.0"),
         ("float: [1]\n", None, ":1: float: expected a map of keys and values, got a list"),

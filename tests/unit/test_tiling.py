@@ -1,0 +1,161 @@
+"""Tiles: a layer cut into arrays computes the same, keeps its own state, and says how it lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hwsim.array import Array, ArrayDevice
+from hwsim.cells import IdealCell, SoftBoundsCell
+from hwsim.convolution import ConvLayer, conv_hopfield
+from hwsim.crossbar import CellDevice, ReadPath
+from hwsim.errors import InputError
+from hwsim.hopfield import initial_weights
+from hwsim.learn import infer
+from hwsim.rng import Streams
+from hwsim.settle import OddEven, Phase
+from hwsim.synapse import Device, FloatDevice, Synapse
+from hwsim.tiling import TiledDevice, layout
+
+SIZES = st.integers(1, 20)
+LIMITS = st.one_of(st.none(), st.integers(1, 9))
+NOISY = CellDevice(SoftBoundsCell(dw_min=2e-3, dw_min_dtod=0.3), ReadPath(out_noise=0.1), omega=0.4)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def filled(device: Device, post: int, pre: int, seed: int = 0) -> tuple[Synapse, Tensor]:
+    synapse = device.synapse(post, pre, Streams(seed))
+    weight = torch.randn(post, pre, generator=rng(seed), dtype=torch.float64)
+    synapse.program(weight)
+    return synapse, weight
+
+
+@given(SIZES, SIZES, LIMITS, LIMITS, st.integers(0, 99))
+def test_tiling_does_not_show_on_ideal_arrays(
+    post: int, pre: int, max_rows: int | None, max_cols: int | None, seed: int
+) -> None:
+    tiled, weight = filled(TiledDevice(FloatDevice(dtype=torch.float64), max_rows, max_cols), post, pre, seed)
+    whole, _ = filled(FloatDevice(dtype=torch.float64), post, pre, seed)
+    x, d = (torch.randn(3, n, generator=rng(seed + 1), dtype=torch.float64) for n in (pre, post))
+    for synapse in (tiled, whole):
+        synapse.update(x, d, 0.3)
+        synapse.tick()
+    for found, expected in (
+        (tiled.read(x), whole.read(x)),
+        (tiled.read_transpose(d), whole.read_transpose(d)),
+        (tiled.weight(), weight + 0.3 * d.T @ x),
+        (tiled.conductances()["weight"], whole.weight()),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@given(SIZES, SIZES, st.integers(1, 9), st.integers(1, 9))
+def test_the_layout_is_as_few_tiles_as_possible(post: int, pre: int, max_rows: int, max_cols: int) -> None:
+    synapse, _ = filled(TiledDevice(FloatDevice(), max_rows, max_cols), post, pre)
+    tiles = -(-post // max_rows) * -(-pre // max_cols)
+    assert layout(synapse) == (tiles, pytest.approx(post * pre / (tiles * max_rows * max_cols)))
+    assert all(tile.shape[0] <= max_rows and tile.shape[1] <= max_cols for tile in synapse.arrays)  # type: ignore[attr-defined]
+    assert layout(filled(FloatDevice(), post, pre)[0]) == (1, 1.0)
+
+
+def test_a_layer_that_fits_is_the_array_it_would_be_without_a_limit() -> None:
+    x = torch.rand(3, 9, generator=rng())
+    whole, tiled = (filled(device, 6, 9)[0] for device in (NOISY, TiledDevice(NOISY, 6, 9)))
+    assert torch.equal(whole.read(x), tiled.read(x))
+    whole.reseed_reads(Streams(5))
+    tiled.reseed_reads(Streams(5))
+    assert torch.equal(whole.read(x), tiled.read(x))
+    assert tiled.shape == (6, 9)
+    assert isinstance(tiled, Synapse)
+
+
+def test_every_tile_has_its_own_devices_noise_and_converter() -> None:
+    tiled, _ = filled(TiledDevice(NOISY, 3, 3), 6, 6)
+    tiled.program(torch.zeros(6, 6))
+    reads = tiled.read(torch.zeros(4000, 6))
+    # Two tiles a row, each with output noise .1, scale 1: variances add. 4000 x 6 draws: 6.5 sigma are 3 %.
+    assert abs(float(reads.std()) / (0.1 * 2**0.5) - 1) < 0.03
+    clipped = TiledDevice(CellDevice(IdealCell(), ReadPath(out_bound=1.0)), None, 2)
+    synapse, _ = filled(clipped, 1, 6)
+    synapse.program(torch.ones(1, 6))
+    # Digitised tile by tile: three converters of range 1 together reach 3, one would stop at 1.
+    assert float(synapse.read(torch.ones(1, 6))) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_partial_reads_are_counted_tile_by_tile() -> None:
+    synapse, _ = filled(TiledDevice(CellDevice(SoftBoundsCell()), 3, 3), 6, 6)
+    synapse.meter.reset()
+    synapse.meter.count_saturation = True
+    synapse.read(torch.rand(5, 6))
+    synapse.read_transpose(torch.rand(7, 6))
+    synapse.update(torch.rand(2, 6), torch.rand(2, 6), 0.01)
+    meter = synapse.meter
+    assert (meter.vectors_read, meter.vectors_read_transpose, meter.vectors_updated) == (4 * 5, 4 * 7, 4 * 2)
+    assert meter.k_count == 4
+
+
+def test_state_survives_and_a_foreign_one_is_refused() -> None:
+    device = TiledDevice(NOISY, 4, 5)
+    first, _ = filled(device, 7, 9)
+    second = device.synapse(7, 9, Streams(8))
+    second.load_state_dict(first.state_dict())
+    x = torch.rand(3, 9, generator=rng())
+    assert torch.equal(first.read(x), second.read(x))
+    assert torch.equal(first.weight(), second.weight())
+    with pytest.raises(ValueError, match="tiles"):
+        second.load_state_dict({**first.state_dict(), "5.0.g": torch.zeros(1)})
+    with pytest.raises(ValueError, match="saved state"):
+        second.load_state_dict({k: v for k, v in first.state_dict().items() if not k.startswith("1.1.")})
+
+
+def test_tiles_age_where_their_devices_do() -> None:
+    drifting = CellDevice(SoftBoundsCell(drift_nu=0.1, w_min=-1.0))
+    tiled, _ = filled(TiledDevice(drifting, 4, 4), 6, 6)
+    before = tiled.weight()
+    tiled.age(1e4)  # type: ignore[attr-defined]
+    assert not torch.equal(tiled.weight(), before)
+    assert TiledDevice(drifting, 4, 4).drifts
+    assert not hasattr(filled(TiledDevice(FloatDevice(), 4, 4), 6, 6)[0], "age")
+
+
+def test_tiles_are_arrays_with_wires_of_their_own() -> None:
+    array = ArrayDevice(CellDevice(IdealCell()), Array(wire_resistance_ohm=50.0))
+    weight = torch.ones(24, 24)
+    whole, tiled = array.synapse(24, 24, Streams(0)), TiledDevice(array, 8, 8).synapse(24, 24, Streams(0))
+    losses = []
+    for synapse in (whole, tiled):
+        synapse.program(weight)
+        losses.append(1 - float(synapse.weight().mean()))
+    assert losses[0] > 3 * losses[1] > 0  # shorter wires lose less
+
+
+def test_a_convolution_runs_on_tiles() -> None:
+    nets = []
+    for device in (FloatDevice(), TiledDevice(FloatDevice(), 3, 7)):
+        net = conv_hopfield((1, 6, 6), [ConvLayer(4, pool="max")], [3], device, Streams(0))
+        net.program(initial_weights(net, 1.0, Streams(1)))
+        nets.append(net)
+    x = torch.rand(5, 1, 6, 6, generator=rng())
+    logits = [infer(net, x, solver=OddEven(), phase=Phase(20))[0] for net in nets]
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-5)
+
+
+def test_a_planted_mistake_shows() -> None:
+    """Tiles joined in the wrong order must not pass for the layer."""
+    tiled, weight = filled(TiledDevice(FloatDevice(), 2, 3), 4, 6)
+    tiled.tiles.reverse()  # type: ignore[attr-defined]
+    assert not torch.allclose(tiled.weight().double(), weight)
+
+
+@pytest.mark.parametrize("limit", ["max_rows", "max_cols"])
+def test_impossible_limits_are_refused(limit: str) -> None:
+    with pytest.raises(InputError, match=f"TiledDevice.{limit}: expected at least 1, got 0"):
+        replace(TiledDevice(FloatDevice()), **{limit: 0})

@@ -1,0 +1,102 @@
+"""Twin arrays: two of everything, kept in step; the negative phase runs on the second."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hwsim.array import Array, ArrayDevice
+from hwsim.cells import IdealCell, SoftBoundsCell
+from hwsim.crossbar import CellDevice, ReadPath
+from hwsim.energy import SquaredError
+from hwsim.faults import Faults
+from hwsim.hopfield import initial_weights, layered_hopfield
+from hwsim.learn import EquilibriumProp
+from hwsim.rng import Streams
+from hwsim.settle import OddEven, Phase
+from hwsim.synapse import Device, FloatDevice, Synapse
+from hwsim.twin import TwinDevice, TwinSynapse, negative_phase
+
+SHARES = 0.15
+FAULTY = ArrayDevice(CellDevice(IdealCell()), Array(faults=Faults(SHARES, SHARES)))
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def net_on(device: Device):
+    net = layered_hopfield([6, 8, 3], device, Streams(0))
+    net.program(initial_weights(net, 2.0, Streams(1)))
+    return net
+
+
+def steps(device: Device, nudge: str = "centred", count: int = 3):
+    net = net_on(device)
+    rule = EquilibriumProp(0.3, nudge, Phase(60), Phase(60), OddEven())
+    x, labels = torch.rand(16, 6, generator=rng(2)), torch.arange(16) % 3
+    for _ in range(count):
+        rule.step(net, SquaredError(), x, labels, [0.3, 0.2], rng(3))
+    return net
+
+
+def test_the_protocol_holds_and_both_halves_are_written_alike() -> None:
+    synapse = TwinDevice(CellDevice(IdealCell())).synapse(4, 5, Streams(0))
+    assert isinstance(synapse, Synapse)
+    synapse.program(torch.ones(4, 5))
+    synapse.update(torch.rand(3, 5, generator=rng()), torch.randn(3, 4, generator=rng()), 0.1)
+    synapse.tick()
+    assert torch.equal(synapse.positive.weight(), synapse.negative.weight())
+    assert set(synapse.conductances()) == {"g", "g.twin"}
+
+
+@pytest.mark.parametrize("nudge", ["centred", "one-sided", "random-sign"])
+def test_on_perfect_hardware_twins_learn_what_shared_arrays_learn(nudge: str) -> None:
+    shared, twin = steps(FloatDevice(), nudge), steps(TwinDevice(FloatDevice()), nudge)
+    for a, b in zip(shared.weights(), twin.weights(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_the_first_half_is_the_array_that_would_be_shared() -> None:
+    device = CellDevice(SoftBoundsCell(dw_min_dtod=0.3, w_max_dtod=0.2), ReadPath(out_noise=0.1))
+    twin, alone = TwinDevice(device).synapse(4, 5, Streams(0)), device.synapse(4, 5, Streams(0))
+    for synapse in (twin, alone):
+        synapse.program(torch.ones(4, 5))
+    x = torch.rand(3, 5, generator=rng())
+    assert torch.equal(twin.read(x), alone.read(x))
+    assert not torch.equal(twin.negative.weight(), twin.weight())  # other devices
+
+
+def test_the_negative_phase_reads_the_second_half() -> None:
+    net = net_on(TwinDevice(FAULTY))
+    opposite = negative_phase(net)
+    assert [link.synapse for link in opposite.links] == [link.synapse.negative for link in net.links]  # type: ignore[attr-defined]
+    shared = net_on(FAULTY)
+    assert negative_phase(shared) is shared
+
+
+def drift(device: Device) -> float:
+    """How far one step without a nudge worth speaking of moves the weights: what is no gradient."""
+    net = net_on(device)
+    before = net.weights()
+    rule = EquilibriumProp(1e-3, "centred", Phase(200), Phase(200), OddEven())
+    x, labels = torch.rand(16, 6, generator=rng(2), dtype=torch.float32), torch.arange(16) % 3
+    rule.step(net, SquaredError(), x, labels, [1.0, 1.0], rng(3))
+    return sum(float((a - b).abs().sum()) for a, b in zip(before, net.weights(), strict=True))
+
+
+def test_defects_cancel_on_shared_arrays_and_pass_for_a_gradient_on_twins() -> None:
+    assert drift(TwinDevice(FAULTY)) > 20 * drift(FAULTY)
+    assert drift(TwinDevice(FloatDevice())) < 2 * drift(FloatDevice())
+
+
+def test_state_survives() -> None:
+    device = TwinDevice(CellDevice(SoftBoundsCell(), ReadPath(out_noise=0.1)))
+    first, second = device.synapse(4, 5, Streams(0)), device.synapse(4, 5, Streams(1))
+    first.update(torch.rand(3, 5, generator=rng()), torch.randn(3, 4, generator=rng()), 0.1)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.weight(), second.weight())
+    assert torch.equal(first.negative.weight(), second.negative.weight())
+    x = torch.rand(3, 5, generator=rng())
+    assert torch.equal(first.read(x), second.read(x))
+    assert isinstance(first, TwinSynapse)
