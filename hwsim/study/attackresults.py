@@ -1,0 +1,195 @@
+"""What an attack found: accuracies with intervals, the figure to report with its flags, and every caveat."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.robust.threat import parse
+from hwsim.study.attackjob import AttackJob
+from hwsim.study.fitfigure import write_canvas
+from hwsim.study.interval import accuracy
+from hwsim.study.plotting import PERCENT, STYLE, line_style, panels
+from hwsim.study.store import write_json, written_aside
+
+Record = dict[str, Any]
+Shares = NDArray[np.float64]
+
+COLUMNS = ("image", "label", "threat", "chip", "attack", "clean", "attacked", "draws", "distance")
+
+
+def write_results(job: AttackJob, records: Sequence[Record]) -> Record:
+    """Write ``results.json``, ``examples.csv`` and, for several budgets, the security curve; returns the results."""
+    results = {
+        "model": job.subject.name,
+        "device": job.device.name if job.device else "float",
+        "data": job.data.name,
+        "images": job.examples,
+        "chips": job.instances if job.device else 0,
+        "knows": job.knows,
+        "gradient": job.gradient,
+        "threats": [_threat(job, str(threat), records) for threat in job.threats],
+        "caveats": list(caveats(job, records)),
+        "config_hash": job.config_hash,
+    }
+    with written_aside(job.folder / "examples.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(example_rows(records))
+    if len(job.threats) > 1:
+        _security_curve(results, job.folder)
+    write_json(job.folder / "results.json", results)
+    return results
+
+
+def example_rows(records: Sequence[Record]) -> Iterator[Record]:
+    """One row an image, threat, chip and attack: the shares of draws that found the label."""
+    for record in (r for r in records if r["kind"] == "attack"):
+        worst = np.array(record["hits"]).mean(0) / record["draws"]
+        for name, shares in (*record["attacked"].items(), ("worst", worst.tolist())):
+            for i, share in enumerate(shares):
+                yield {
+                    "image": record["first"] + i,
+                    "label": record["labels"][i],
+                    "threat": record["threat"],
+                    "chip": "all" if record["chip"] is None else record["chip"],
+                    "attack": name,
+                    "clean": record["clean"][i],
+                    "attacked": share,
+                    "draws": record["draws"],
+                    "distance": record["distance"][i] if name == "worst" else "",
+                }
+
+
+def _threat(job: AttackJob, threat: str, records: Sequence[Record]) -> Record:
+    own = [r for r in records if r["threat"] == threat]
+    slices = [r for r in own if r["kind"] == "attack"]
+    draws = slices[0]["draws"]
+    hits = _matrix(job, slices, lambda r: np.array(r["hits"], dtype=float))
+    by_draw = np.concatenate(
+        [sum(np.array(r["hits_by_draw"]) for r in slices if r["chip"] == chip) for chip in job.targets]
+    )
+    found: Record = {"threat": threat, "draws": draws}
+    found["clean"] = _interval(_matrix(job, slices, lambda r: np.array([r["clean"]])))
+    found["attacks"] = {
+        name: _interval(_matrix(job, slices, lambda r, name=name: np.array([r["attacked"][name]])))
+        for name in slices[0]["attacked"]
+    }
+    judged = by_draw / job.examples
+    found["worst"] = {
+        **_interval(hits / draws),
+        "spread": float(judged.std(ddof=1)) if judged.size > 1 else 0.0,
+        "majority": float((hits / draws > 0.5).mean()),
+    }
+    count = sum(len(r["labels"]) for r in slices)
+    found["strayed"] = {
+        name: sum(r["strayed"][name] * len(r["labels"]) for r in slices) / count for name in slices[0]["strayed"]
+    }
+    found["unsettled_share"] = sum(r["unsettled_share"] * len(r["labels"]) for r in slices) / count
+    # A noisy pick of each image's worst attack can be worse than one attack throughout.
+    least = min((found["worst"], *found["attacks"].values()), key=lambda one: one["mean"])
+    found["reported"] = {**{key: least[key] for key in ("mean", "low", "high", "over")}, "of": "the attacks"}
+    for checks in (r for r in own if r["kind"] == "checks"):
+        count = checks["images"]
+        found["checks"] = {key: checks[key] for key in ("images", "checks", "accuracies", "lowest")}
+        found["flags"] = [check["name"] for check in checks["checks"] if not check["passed"]]
+        # Only what is lower on the same images is a stronger attack, and not easier images.
+        if checks["lowest"] < min((hits[0] / draws)[:count].mean(), found["reported"]["mean"]):
+            left = round(checks["lowest"] * count)
+            lower = _interval(np.repeat([1.0, 0.0], [left, count - left])[None])
+            found["reported"] = {**lower, "mean": checks["lowest"], "of": f"the checks, first {count} images"}
+    return found
+
+
+def _matrix(job: AttackJob, slices: Sequence[Record], part: Any) -> Shares:
+    """(chips, images) from the slices' (chips, images of the slice)."""
+    rows = []
+    for chip in job.targets:
+        parts = sorted((r for r in slices if r["chip"] == chip), key=lambda r: r["slice"])
+        rows.append(np.concatenate([part(r) for r in parts], axis=1))
+    return np.concatenate(rows)
+
+
+def _interval(shares: Shares) -> Record:
+    found = accuracy(shares)
+    return {"mean": found.mean, "low": found.low, "high": found.high, "over": found.over}
+
+
+def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
+    """What has to be known before a figure is believed or compared."""
+    if job.subject.net is not None:
+        yield (
+            "Not comparable with RobustBench's leaderboard, at its budgets either: it admits no model with an "
+            "optimisation loop or noise in its forward pass."
+        )
+    elif job.subject.module is not None and job.subject.module.noisy:
+        yield "Not comparable with RobustBench's leaderboard: it admits no model with noise in its forward pass."
+    else:
+        yield (
+            "Comparable with RobustBench's leaderboard only for CIFAR or ImageNet at its budgets, with all its test "
+            "images and the standard attack."
+        )
+    total = len(job.data.x_test)
+    if job.examples < total:
+        yield f"On the first {job.examples} of {total} test images."
+    if job.attack != "standard":
+        yield f"Attacked by {job.attack}; the standard ensemble (--attack standard) may leave less."
+    if job.device is not None:
+        yield _knowledge(job.knows)
+        if job.device.device.drifts:
+            yield "Right after programming: this device drifts, and ageing is not part of the figure."
+        if not job.device.device.ideal and job.instances < 5:
+            yield f"On {job.instances} programmed chips; at least 5 are needed to speak of a device."
+    elif job.knows == "nothing":
+        yield _knowledge(job.knows)
+    if not job.checks and job.white_box:
+        yield "The checks were left out (--no-checks), so nothing speaks against masked gradients."
+    for threat in job.threats:
+        strayed = {
+            name: max(r["strayed"][name] for r in records if r["kind"] == "attack" and r["threat"] == str(threat))
+            for name in (attack.name for attack in job.attacks)
+        }
+        for name, share in strayed.items():
+            if share:
+                yield f"{threat}: {name} left the budget on up to {share:.1%} of a slice's images, which were clipped."
+
+
+def _knowledge(knows: str) -> str:
+    return {
+        "nothing": "The attacker may only query: an upper bound, no white-box figure.",
+        "float-weights": "The attacker knows the weights before programming, not those of a chip; who knows more does "
+        "better (--knows conductances).",
+        "conductances": "The attacker knows what each chip's arrays hold, and differentiates without its noise.",
+        "device": "The attacker reads the chips themselves and averages gradients over their noise (EOT).",
+    }[knows]
+
+
+def _security_curve(results: Record, folder: Path) -> None:
+    """Accuracy against the budget, a panel a norm, from the clean accuracy at 0."""
+    threats = [(parse(one["threat"]), one) for one in results["threats"]]
+    norms = sorted({threat.norm for threat, _ in threats})
+    with matplotlib.rc_context(STYLE):
+        canvas, axes = panels(len(norms), 2, 3.4)
+        names = list(threats[0][1]["attacks"])
+        for ax, norm in zip(axes, norms, strict=True):
+            own = sorted((p for p in threats if p[0].norm == norm), key=lambda p: p[0].epsilon)
+            budgets = [0.0, *(threat.epsilon for threat, _ in own)]
+            clean = own[0][1]["clean"]
+            for i, name in enumerate((*names, "worst for each image")):
+                rows = [clean, *(one["attacks"].get(name, one["worst"]) for _, one in own)]
+                mean, low, high = (np.array([row[key] for row in rows]) for key in ("mean", "low", "high"))
+                style = line_style(i)
+                ax.plot(budgets, mean, label=name, **style)
+                ax.fill_between(budgets, low, high, color=style["color"], alpha=0.14, linewidth=0)
+            ax.set_ylim(-0.02, 1.02)
+            ax.yaxis.set_major_formatter(PERCENT)
+            ax.set(title=f"{results['model']} on {results['device']}", xlabel=f"{norm} budget ε (pixel units)")
+        axes[0].set_ylabel("accuracy, all images")
+        axes[0].legend(loc="upper right")
+        write_canvas(canvas, folder / "figures" / "security")
