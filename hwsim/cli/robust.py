@@ -95,7 +95,7 @@ def _tell_attack(results: dict[str, Any]) -> None:
     for found in results["threats"]:
         table = Table("", "accuracy", "95 % interval", "spread", "majority", box=None, pad_edge=False)
         rows = [("clean", found["clean"]), *found["attacks"].items(), ("worst for each image", found["worst"])]
-        for name, row in [*rows, (f"to report, by {found['reported']['of']}", found["reported"])]:
+        for name, row in [*rows, ("to report", found["reported"])]:
             bounds = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
             noisy = [
                 f"{100 * row[key]:.1f}" if key in row and found["draws"] > 1 else "" for key in ("spread", "majority")
@@ -103,10 +103,89 @@ def _tell_attack(results: dict[str, Any]) -> None:
             table.add_row(name, f"{100 * row['mean']:.1f} %", bounds, *noisy)
         print(f"\n{found['threat']}")
         console.print(table)
+        print(f"to report: the lowest found, by {found['reported']['of']}")
         if "checks" in found:
             print(f"checks, on {found['checks']['images']} images:")
             for check in found["checks"]["checks"]:
                 print(f"  {'ok  ' if check['passed'] else 'FLAG'} {check['told']}")
     print()
+    for caveat in results["caveats"]:
+        print(f"note: {caveat}")
+
+
+@app.command()
+def corrupt(
+    model: Model = "digits-mlp",
+    weights: Weights = None,
+    device: DeviceName = None,
+    types: Annotated[str, typer.Option(help="common (15), all (19), or names with commas between them.")] = "common",
+    severities: Annotated[str, typer.Option(help="From 1 to 5, with commas between them.")] = "1,2,3,4,5",
+    noise: Annotated[str, typer.Option(help="Standard deviations of plain Gaussian noise, pixel units.")] = "",
+    salt_and_pepper: Annotated[str, typer.Option(help="Shares of pixel values set to 0 or 1.")] = "",
+    baseline: Annotated[str | None, typer.Option(help="MODEL or MODEL:WEIGHTS.safetensors, for mCE.")] = None,
+    corrupted_dir: Annotated[Path | None, typer.Option(help="Published CIFAR-10-C or CIFAR-100-C files.")] = None,
+    instances: Instances = None,
+    draws: Draws = 20,
+    examples: Examples = None,
+    seed: Seed = 0,
+    data: Data = None,
+    data_dir: DataDir = None,
+    out: Out = None,
+    threads: Threads = 1,
+) -> None:
+    """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
+    from hwsim.study.corruptjob import plan_corrupt, run_corrupt
+    from hwsim.study.corruptresults import write_results
+    from hwsim.study.run import command_line
+    from hwsim.study.run import threads as use_threads
+
+    job = plan_corrupt(
+        model=model,
+        weights=weights,
+        device=device,
+        types=types,
+        severities=severities,
+        noise=noise,
+        salt_pepper=salt_and_pepper,
+        baseline=baseline,
+        corrupted_dir=corrupted_dir,
+        instances=instances,
+        draws=draws,
+        examples=examples,
+        seed=seed,
+        data_name=data,
+        data_dir=data_dir,
+        out=out,
+        command=command_line(sys.argv[1:]),
+    )
+    use_threads(threads)
+    print(f"{job.subject.name} on {job.data.name}: {job.examples} images\nfolder: {job.folder}", flush=True)
+    records: list[dict[str, Any]] = []
+    with_progress(lambda progress: records.extend(run_corrupt(job, progress)))
+    _tell_corrupt(write_results(job, records))
+    print(f"results: {job.folder / 'results.json'}, figures: {job.folder / 'figures'}")
+
+
+def _tell_corrupt(results: dict[str, Any]) -> None:
+    for case in ("model", "baseline"):
+        rows = [row for row in results["rows"] if row["case"] == case]
+        if not rows:
+            continue
+        table = Table(results[case], *(str(severity) for severity in results["severities"]), box=None, pad_edge=False)
+        for name in dict.fromkeys(row["name"] for row in rows if row["kind"] in ("clean", "corruption")):
+            table.add_row(name, *(f"{100 * row['mean']:.1f}" for row in rows if row["name"] == name))
+        console.print(table)
+        for row in rows:
+            if row["kind"] not in ("clean", "corruption"):
+                print(f"{row['name']} {row['level']:g}: {100 * row['mean']:.1f} %")
+    for means in results["means"]:
+        text = f"mean over {means['types']} {means['over']}: {100 * means['accuracy']:.1f} %"
+        if results["baseline"]:
+            scores = (
+                f"{name} {means[key]:.3f}" if isinstance(means[key], float) else f"no {name} ({means[key]})"
+                for name, key in (("mCE", "mce"), ("relative mCE", "relative_mce"))
+            )
+            text += f" ({results['baseline']} {100 * means['baseline_accuracy']:.1f} %); " + "; ".join(scores)
+        print(text)
     for caveat in results["caveats"]:
         print(f"note: {caveat}")

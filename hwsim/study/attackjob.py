@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from hwsim.errors import InputError
@@ -27,14 +26,13 @@ from hwsim.robust.evaluate import evaluate
 from hwsim.robust.stochastic import OverDraws, attacked_net, judge_on_fresh_draws
 from hwsim.robust.suite import PRESETS, Pgd, Transfer, attacks_named
 from hwsim.robust.threat import Threat
-from hwsim.study import receipt
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.folder import claimed
+from hwsim.study.jobreceipt import write_receipt
 from hwsim.study.run import Progress
-from hwsim.study.store import append_line, read_lines, write_json, written_aside
+from hwsim.study.store import append_line, read_lines, written_aside
 from hwsim.study.subject import Subject, chips
-from hwsim.synapse import FloatDevice
 
 CHECKED_IMAGES = 100
 CHECK_EFFORT = {"smoke": (10, 100)}
@@ -74,9 +72,27 @@ class AttackJob:
 
     @cached_property
     def attacks(self) -> tuple[Attack, ...]:
-        """The attacks asked for, and PGD on every other model."""
+        """The attacks asked for, and PGD on every other model.
+
+        Where verdicts are noisy or another chip's, PGD for the largest margin joins in: the ensemble's attacks stop
+        just over the boundary, and half of the reads bring such images back.
+        """
+        asked = attacks_named(self.attack)
+        if self.uncertain and self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in asked}:
+            asked = (*asked, Pgd(self.effort[0], loss="margin"))
         moved = [Transfer(s.surrogate("implicit"), Pgd(40), f"transfer from {s.name}") for s in self.sources]
-        return (*attacks_named(self.attack), *moved)
+        return (*asked, *moved)
+
+    @property
+    def uncertain(self) -> bool:
+        """May a verdict differ from what the attacker saw?"""
+        module = self.subject.module
+        return module.noisy if module is not None else self.device is not None and not self.device.device.ideal
+
+    @property
+    def effort(self) -> tuple[int, int]:
+        """PGD steps and Square queries beside the attacks that were asked for."""
+        return CHECK_EFFORT.get(self.attack, FULL_EFFORT)
 
     @property
     def white_box(self) -> bool:
@@ -97,7 +113,10 @@ class AttackJob:
             "device": device,
             "data": {"name": self.data.name, "test": len(self.data.x_test)},
             "threats": [str(threat) for threat in self.threats],
-            "attack": {"name": self.attack, "parts": [repr(attack) for attack in attacks_named(self.attack)]},
+            "attack": {
+                "name": self.attack,
+                "parts": [repr(attack) for attack in self.attacks if not isinstance(attack, Transfer)],
+            },
             **plain,
             "transfer_from": [source.identity for source in self.sources],
             "seed": self.seed,
@@ -115,7 +134,7 @@ Key = tuple[str, str, int | None, int | None]
 
 
 def run_attack(job: AttackJob, progress: Progress) -> list[dict[str, Any]]:
-    """Do what is not done yet; the records of everything, in order. Results are in ``attackresults.summarised``.
+    """Do what is not done yet; the records of everything, in order. ``attackresults`` sums them up.
 
     Raises InputError where the folder holds another evaluation, and WorkError where work fails.
     """
@@ -148,7 +167,7 @@ def run_attack(job: AttackJob, progress: Progress) -> list[dict[str, Any]]:
                     began = time.perf_counter()
                     kept(_checks(job, nets, threat), time.perf_counter() - began)
                 progress.done(f"{threat}: checks")
-        _write_receipt(job, started)
+        write_receipt(job, started)
         return list(found.values())
 
 
@@ -170,7 +189,7 @@ def _slice(
 
     def tell(name: str, done: int, total: int) -> None:
         where = "" if target is None else f", chip {target + 1}"
-        progress.done(f"{threat}: {name}{where}, images {rows.start} to {rows.stop - 1}", min(done, 1))
+        progress.done(f"{threat}: {name or 'judged'}{where}, images {rows.start} to {rows.stop - 1}", min(done, 1))
 
     found = evaluate(
         attacker(job, nets, target),
@@ -245,7 +264,7 @@ def _checks(job: AttackJob, nets: list[LayeredHopfield], threat: Threat) -> dict
             alternatives = {way: subject.surrogate(way, known) for way in ways}
         if chip is not None and job.knows != "float-weights":
             sources = {"the float network": subject.surrogate("implicit"), **sources}
-    steps, queries = CHECK_EFFORT.get(job.attack, FULL_EFFORT)
+    steps, queries = job.effort
     result = unmask(
         attacker(job, nets, None if chip is None or job.knows == "float-weights" else 0),
         subject.judge(chip),
@@ -282,21 +301,3 @@ def check_knowledge(job: AttackJob) -> None:
             f"--knows nothing: {', '.join(blind)} need gradients; expected --attack {' or '.join(black)}, "
             f"or presets ({', '.join(PRESETS)}) with more knowledge"
         )
-
-
-def _write_receipt(job: AttackJob, started: float) -> None:
-    path = job.folder / "receipt.json"
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_json(
-        path,
-        {
-            "command": job.command,
-            "config_hash": job.config_hash,
-            "versions": receipt.versions(),
-            "git": receipt.git_revision(),
-            "machine": {**receipt.machine(), "torch_threads": torch.get_num_threads()},
-            "streams": receipt.streams(job.device.device if job.device else FloatDevice()),
-            "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(earlier.get("seconds", 0.0) + time.time() - started, 1),
-        },
-    )
