@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hwsim.cli.app import console, device_app
+from hwsim.cli.app import DataDir, console, device_app
 
 Device = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]
 
@@ -118,3 +118,42 @@ def diff_(first: Device, second: Annotated[str, typer.Argument(help="Shelf name,
     for path, values in diff(one.resolved, other.resolved).items():
         table.add_row(path, *("-" if value is None else str(value) for value in values))
     console.print(table if table.row_count else "no difference")
+
+
+@device_app.command()
+def cost(
+    device: Device,
+    model: Annotated[str | None, typer.Option(help="Shelf name, folder or model.yaml. [default: digits-mlp]")] = None,
+    data_dir: DataDir = None,
+    table: Annotated[Path | None, typer.Option(help="YAML file of prices, in place of ours.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the model card; device.KEY... the device's.")
+    ] = None,
+) -> None:
+    """Count what a model asks of a device's arrays, per inference and per training step, and price it."""
+    from hwsim.study.costtable import read_table
+    from hwsim.study.jobcost import cost_section, rows
+    from hwsim.study.plan import plan_run
+
+    prices = read_table(table)
+    job = plan_run(
+        device=device,
+        model=model,
+        data_name=None,
+        data_dir=data_dir,
+        seed=0,
+        repeats=1,
+        out=None,
+        settings=set_ or [],
+        command="",
+    )
+    section = cost_section(job, prices)
+    shown = Table(f"{job.model.name} on {job.device.name}", box=None, pad_edge=False)
+    for activity in section["activities"]:
+        shown.add_column(activity["title"], justify="right")
+    for title, values in rows(section):
+        shown.add_row(title, *values)
+    console.print(shown)
+    print(f"\nFirst training step, batch of {section['batch']}. Prices: {section['table']}")
+    for assumption in section["assumptions"]:
+        print(f"- {assumption}")

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from hwsim.cells import LinearStepCell
+from hwsim.cost import Work, cost_of
 from hwsim.crossbar import CellDevice, coincidences
+from hwsim.energy import SquaredError
+from hwsim.errors import InputError
+from hwsim.hopfield import initial_weights, layered_hopfield
+from hwsim.learn import EquilibriumProp, infer
 from hwsim.rng import Streams
-from hwsim.synapse import Meter
+from hwsim.settle import Phase, Synchronous
+from hwsim.study.costtable import CostTable, priced, read_table
+from hwsim.study.jobcost import cost_section, rows
+from hwsim.study.plan import plan_run
+from hwsim.synapse import FloatDevice, Meter
+from hwsim.tiling import TiledDevice
+
+CELL = CellDevice(LinearStepCell(dw_min=0.001), desired_bl=31)
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.5], ids=["few", "many"])
@@ -38,3 +52,123 @@ def test_slots_of_saturated_trains_are_limited() -> None:
     assert synapse.meter.programmed == 1
     synapse.meter.reset()
     assert synapse.meter == Meter(k_limit=31.0)
+
+
+def test_reads_of_an_inference_are_steps_times_directions() -> None:
+    """A held input is read once; each step reads the last array in both directions, the logits once more."""
+    net = layered_hopfield([6, 5, 4], CELL, Streams(0))
+    arrays = {"first": net.synapses[0], "last": net.synapses[2]}
+    x = torch.rand(7, 6)
+    first, last = cost_of(arrays, lambda: infer(net, x, solver=Synchronous(), phase=Phase(9)))
+    assert (first.reads, first.reads_transpose) == (7, 0)
+    assert (last.reads, last.reads_transpose) == (7 * 10, 7 * 9)
+    assert last.multiplications == 4 * 5 * 7 * 19
+    assert last.dac_conversions == 7 * 10 * 5 + 7 * 9 * 4
+    assert last.adc_conversions == 7 * 10 * 4 + 7 * 9 * 5
+    assert last.per(7).reads == 10
+
+
+def test_reads_of_a_training_step_are_those_of_its_three_phases() -> None:
+    net = layered_hopfield([6, 5, 4], CELL, Streams(0))
+    phases = {"free": Phase(9), "nudged": Phase(4)}
+    net.program(initial_weights(net, 2.0, Streams(0)))
+    rule = EquilibriumProp(0.5, solver=Synchronous(), **phases)
+    x, labels = torch.rand(7, 6), torch.randint(4, (7,))
+    step = lambda: rule.step(net, SquaredError(), x, labels, [0.1, 0.1], torch.Generator())  # noqa: E731
+    (last,) = cost_of({"last": net.synapses[2]}, step)
+    assert last.reads_transpose == 7 * (9 + 4 + 4)
+    assert last.reads >= 7 * (9 + 4 + 4)
+    assert last.updates == 2 * 7  # the difference is written as two outer products
+    assert last.programmed == last.writes == 0
+
+
+def test_counting_leaves_the_meter_going() -> None:
+    synapse = FloatDevice().synapse(3, 4, Streams(0))
+    synapse.read(torch.ones(2, 4))
+    (work,) = cost_of({"layer": synapse}, lambda: synapse.read(torch.ones(5, 4)))
+    assert (work.reads, synapse.meter.vectors_read) == (5, 7)
+    assert work.digital
+    assert work.dac_conversions == work.adc_conversions == 0
+
+
+def test_tiles_are_counted_one_by_one() -> None:
+    """7 x 10 on tiles of at most 4 x 4: 2 x 3 tiles, each with its own converters."""
+    synapse = TiledDevice(CELL, 4, 4).synapse(7, 10, Streams(0))
+    (work,) = cost_of({"layer": synapse}, lambda: synapse.read(torch.ones(5, 10)))
+    assert (work.arrays, work.rows, work.columns) == (6, 3.5, pytest.approx(10 / 3))
+    assert work.multiplications == pytest.approx(5 * 7 * 10)
+    assert work.adc_conversions == pytest.approx(5 * 7 * 3)  # every output is converted once for each of three tiles
+    assert work.dac_conversions == pytest.approx(5 * 10 * 2)
+    table = read_table()
+    assert priced([work], table).seconds == pytest.approx(5 * table.read.seconds)  # side by side
+
+
+def test_the_published_chip_is_reproduced() -> None:
+    """Le Gallo et al. 2023: 64 cores of 256 x 256 at 63.1 TOPS and 9.76 TOPS/W."""
+    table = read_table()
+    assert table.read.energy_J == pytest.approx(13.4e-9, rel=5e-3)
+    assert table.read.seconds == pytest.approx(133e-9, rel=5e-3)
+    work = Work("layer", (256, 256), 1, 256, 256, False, reads=1e6)
+    price = priced([work], table)
+    assert price.read_J == pytest.approx(price.energy_by_share_J - price.digital_J) == pytest.approx(13.43e-3, rel=1e-3)
+    assert 2 * work.multiplications / price.read_J == pytest.approx(9.76e12)
+    assert 64 * 2 * work.multiplications / price.seconds == pytest.approx(63.1e12)
+    four_phase = table.read.model_copy(update={"tops": 16.1, "tops_per_watt": 2.48})
+    assert (four_phase.energy_J, four_phase.seconds) == (
+        pytest.approx(52.9e-9, rel=5e-3),
+        pytest.approx(521e-9, rel=5e-3),
+    )
+
+
+def test_prices_add_up() -> None:
+    table = read_table()
+    slow = Work("slow", (300, 20), 1, 300, 20, False, reads=2, reads_transpose=1, updates=5, slots=30, pulses=40)
+    quick = Work("quick", (10, 10), 1, 10, 10, False, reads=1, programmed=1, writes=100)
+    biases = Work("bias", (10, 1), 1, 10, 1, True, reads=1, updates=2)
+    price = priced([slow, quick, biases], table)
+    assert price.read_J == pytest.approx((3 * 2 + 1) * table.read.energy_J)  # 300 rows take two cores
+    assert price.pulse_J == pytest.approx(140 * 1e-12)
+    conversions = 2 * 300 + 20 + 10
+    assert price.digital_J == pytest.approx(conversions * 0.9e-12 + (10 + 20) * 4.6e-12)
+    assert price.energy_J == pytest.approx(price.read_J + price.pulse_J + price.digital_J)
+    assert price.seconds == pytest.approx(3 * table.read.seconds + 30 * 100e-9)
+    assert price.digital_reference_J == pytest.approx((3 * 6000 + 5 * 6000 + 100 + 30) * 4.6e-12)
+
+
+def test_updates_without_pulses_are_digital() -> None:
+    work = Work("layer", (10, 10), 1, 10, 10, False, updates=3)
+    assert priced([work], read_table()).digital_J == pytest.approx(300 * 4.6e-12)
+
+
+def test_a_table_says_where_its_numbers_are_from_and_mistakes_are_told(tmp_path: Path) -> None:
+    table = read_table()
+    assert all(any(part.source in line for line in table.assumptions()) for part in (table.read, table.pulse))
+    path = tmp_path / "prices.yaml"
+    path.write_text("name: x\nread: {cores: 1}\n")
+    with pytest.raises(InputError, match=r"prices\.yaml:2: read\.source: missing"):
+        read_table(path)
+    assert isinstance(table, CostTable)
+
+
+def test_the_cost_of_a_run_is_told_for_each_activity() -> None:
+    job = plan_run(
+        device="soft-bounds-cell",
+        model="digits-mlp",
+        data_name=None,
+        data_dir=None,
+        seed=0,
+        repeats=1,
+        out=None,
+        settings=["network.layers=[64, 12, 10]", "inference.steps=8", "inference.average_last=2"],
+        command="",
+    )
+    section = cost_section(job)
+    assert section == cost_section(job)  # the device is seeded, and the count leaves no trace
+    programming, inference, training = section["activities"]
+    assert [layer["writes"] for layer in programming["layers"] if not layer["digital"]] == [64 * 12, 12 * 10]
+    assert inference["layers"][0]["reads"] == 1
+    assert inference["price"]["pulse_J"] == 0 < training["price"]["pulse_J"]
+    told = dict(rows(section))
+    assert told["reads of layer0.weight (12 x 64), back"][:2] == ["0, 0", "1, 0"]
+    assert told["energy"][1].endswith("nJ")
+    assert all(len(values) == 3 for values in told.values())

@@ -42,6 +42,7 @@ FLOORS = {
     "robust": 4,
     "fitting": 4,
     "testing": 4,
+    "cost": 4,
     "study": 5,
     "cli": 6,
     "__main__": 6,
