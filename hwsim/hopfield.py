@@ -9,7 +9,7 @@ the plain hard sigmoid of Scellier and Bengio 2017.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -135,6 +135,21 @@ class LayeredHopfield:
         """Write all arrays, each as its device can."""
         for synapse, weight in zip(self.synapses, weights, strict=True):
             synapse.program(weight)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the arrays have to remember; array i's entries begin with ``i.``."""
+        return {f"{i}.{name}": t for i, s in enumerate(self.synapses) for name, t in s.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state_dict`` gave. Raises ValueError where it is another network's."""
+        parts: list[dict[str, Tensor]] = [{} for _ in self.synapses]
+        for key, tensor in state.items():
+            index, _, name = key.partition(".")
+            if not index.isdecimal() or int(index) >= len(parts):
+                raise ValueError(f"saved state: {key!r} belongs to none of {len(parts)} arrays")
+            parts[int(index)][name] = tensor
+        for synapse, part in zip(self.synapses, parts, strict=True):
+            synapse.load_state_dict(part)
 
     def tick(self) -> None:
         """The end of a training step on every array."""

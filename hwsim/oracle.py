@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -127,9 +127,17 @@ def weight_gradient(net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor,
     return _gradient(net, cost, x, labels, through)[0]
 
 
+class _Found(NamedTuple):
+    """The free equilibrium that was differentiated: mean cost, outputs (B, ...), and how far from rest (B,)."""
+
+    cost: Tensor
+    output: Tensor
+    residual: Tensor
+
+
 def _gradient(
     net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium
-) -> tuple[list[Tensor], Tensor, Tensor]:
+) -> tuple[list[Tensor], _Found]:
     twin = net.float_twin()
     parameters = [s.tensor.requires_grad_(True) for s in twin.synapses if isinstance(s, FloatSynapse)]
     with torch.enable_grad():
@@ -138,7 +146,10 @@ def _gradient(
         value = cost.value(state[-1], cost.encode(labels, state[-1])).mean()
         # Fewer steps than layers leave some weights without influence: their gradient is zero.
         gradients = torch.autograd.grad(value, parameters, materialize_grads=True)
-        return list(gradients), value.detach(), twin.outputs(state).detach()
+    with torch.no_grad():
+        state = tuple(layer.detach() for layer in state)
+        still = settle(given, state, solver=Synchronous(), phase=Phase(1))
+        return list(gradients), _Found(value.detach(), twin.outputs(state), still.residual)
 
 
 @dataclass(frozen=True)
@@ -146,18 +157,26 @@ class ExactGradient:
     """Gradient descent on the cost at equilibrium: the twin that EP approximates, through the same arrays.
 
     The gradient is taken on the float twin and written through ``update``, one row a column of the
-    array, so that it can be compared with EP on any device.
+    array, so that it can be compared with EP on any device. Its statistics say how far the state that was
+    differentiated still is from rest: what one more synchronous step would move, against ``tolerance``.
     """
 
     through: Equilibrium = field(default_factory=Implicit)
+    tolerance: float = 1e-3
 
     def step(
         self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
         del rng
-        gradients, value, output = _gradient(net, cost, x, labels, self.through)
+        gradients, found = _gradient(net, cost, x, labels, self.through)
         for synapse, gradient, rate in zip(net.synapses, gradients, per_synapse(net, rates), strict=True):
-            synapse.update(torch.eye(gradient.shape[1], dtype=gradient.dtype), -gradient.T, rate)
+            rows = torch.eye(gradient.shape[1], dtype=gradient.dtype, device=gradient.device)
+            synapse.update(rows, -gradient.T, rate)
         net.tick()
-        correct = int((output.argmax(1) == labels).sum())
-        return StepStats(value.item(), correct, len(x), 0.0, 0.0)
+        return StepStats(
+            cost=found.cost.item(),
+            correct=int((found.output.argmax(1) == labels).sum()),
+            examples=len(x),
+            unsettled_share=(~(found.residual <= self.tolerance)).double().mean().item(),  # NaN has not settled
+            residual=found.residual.mean().item(),
+        )

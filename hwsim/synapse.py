@@ -170,11 +170,13 @@ class FloatDevice:
         weight_decay: L2 coefficient, >= 0; the weights shrink by ``rate * weight_decay`` with the first
             update of a step, however many calls the step is written in.
         dtype: of the weights; float64 for theory.
+        place: the torch device that computes, such as "cuda".
     """
 
     momentum: float = 0.0
     weight_decay: float = 0.0
     dtype: torch.dtype = torch.float32
+    place: str = "cpu"
 
     seedable = True
     trains = "in-situ"
@@ -190,7 +192,9 @@ class FloatDevice:
     def synapse(self, post: int, pre: int, streams: Streams) -> FloatSynapse:
         """Weights at zero; ``streams`` are not used, float has no randomness."""
         del streams
-        return FloatSynapse(torch.zeros(post, pre, dtype=self.dtype), self.momentum, self.weight_decay)
+        return FloatSynapse(
+            torch.zeros(post, pre, dtype=self.dtype, device=self.place), self.momentum, self.weight_decay
+        )
 
 
 class FloatSynapse:

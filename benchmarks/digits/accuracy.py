@@ -25,6 +25,7 @@ from hwsim.study import data, shelf
 from hwsim.study.devicecard import read_device
 from hwsim.study.evaluation import measure
 from hwsim.study.interval import Interval, accuracy
+from hwsim.study.learners import EquilibriumModel
 from hwsim.study.plan import in_situ_recipe, read_model
 from hwsim.study.training import network, train
 from hwsim.study.yamlfile import parse_setting
@@ -73,7 +74,7 @@ def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[s
     """Train by EP on one device ("float": in float, by the model's own recipe) and judge at equilibrium."""
     document, model = read_model(MODEL, settings)
     if name == FLOAT:
-        recipe = model.learning
+        recipe = model.settled_learning
         device = FloatDevice(recipe.momentum, recipe.weight_decay)
     else:
         card = read_device(name)
@@ -81,11 +82,12 @@ def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[s
     hits, seconds = [], []
     for seed in range(seeds):
         streams = Streams(seed)
-        net = network(model.network, device, streams, momentum=recipe.momentum)
+        net = network(model.energy, device, streams, momentum=recipe.momentum)
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder) / "state.safetensors"
-            train(net, model.network, recipe, digits.x_train, digits.y_train, streams, state, lambda epoch: None)
+            learner = EquilibriumModel(net, model.energy, recipe, model.inference)
+            train(learner, recipe, digits.x_train, digits.y_train, streams, state, lambda epoch: None)
         seconds.append(time.perf_counter() - started)
         if device.trains == "hardware-aware":
             net.program(net.weights())

@@ -36,6 +36,8 @@ class Pgd:
     steps: int = 40
     restarts: int = 1
     loss: str = "margin"
+    step_size: float | None = None
+    random_start: bool = True
 
     white_box = True
 
@@ -44,7 +46,8 @@ class Pgd:
         return f"pgd-{self.loss}"
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
-        return pgd(classifier, x, y, threat, steps=self.steps, rng=rng, restarts=self.restarts, loss=self.loss)
+        settings = {"restarts": self.restarts, "loss": self.loss, "step_size": self.step_size}
+        return pgd(classifier, x, y, threat, steps=self.steps, rng=rng, random_start=self.random_start, **settings)
 
 
 @dataclass(frozen=True)

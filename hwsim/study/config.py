@@ -6,116 +6,20 @@ device's ``learning`` and ``--set``. A mistake is told at the place it was writt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hwsim.errors import InputError
+from hwsim.study.card import Card, Solvers
+from hwsim.study.networkcard import EnergyConfig, ModuleConfig, NetworkConfig
+from hwsim.study.recipe import LearningConfig, LearningSection
 from hwsim.study.yamlfile import Document, Keys, shown
 
-Solvers = Literal["synchronous", "odd-even", "up-down"]
 
-
-class _Card(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class NormaliseConfig(_Card):
-    """Means and standard deviations of the channels, see ``hwsim.hopfield.Normalise``."""
-
-    mean: list[float] = Field(min_length=1)
-    std: list[float] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _matching(self) -> NormaliseConfig:
-        if len(self.mean) != len(self.std) or not all(0 < std < math.inf for std in self.std):
-            raise ValueError(f"std: expected a number > 0 for each of {len(self.mean)} means, got {self.std}")
-        return self
-
-
-class _NetworkConfig(_Card):
-    """What all networks have; names are those of ``hwsim.hopfield.LayeredHopfield``."""
-
-    c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    output: Literal["linear", "clamped", "readout"] = "linear"
-    start: Literal["zero", "feed-forward"] = "zero"
-    bias: Literal["digital", "column"] = "digital"
-    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
-    normalise: NormaliseConfig | None = None
-
-
-class LayeredConfig(_NetworkConfig):
-    """A fully connected network. ``layers`` are units a layer, input first."""
-
-    type: Literal["layered-hopfield"] = "layered-hopfield"
-    layers: list[int] = Field(min_length=2)
-
-    @model_validator(mode="after")
-    def _sizes(self) -> LayeredConfig:
-        if min(self.layers) < 1:
-            raise ValueError(f"layers: expected sizes of at least 1, got {self.layers}")
-        return self
-
-    @property
-    def pixels(self) -> int:
-        return self.layers[0]
-
-    @property
-    def classes(self) -> int:
-        return self.layers[-1]
-
-    @property
-    def links(self) -> int:
-        return len(self.layers) - 1
-
-
-class ConvLayerConfig(_Card):
-    """One convolution, see ``hwsim.convolution.ConvLayer``."""
-
-    channels: int = Field(ge=1)
-    kernel: int = Field(default=3, ge=1)
-    stride: int = Field(default=1, ge=1)
-    padding: int = Field(default=1, ge=0)
-    pool: Literal["none", "max", "average"] = "none"
-
-
-class ConvConfig(_NetworkConfig):
-    """A convolutional network on images of (channels, height, width), then fully connected layers, classes last."""
-
-    type: Literal["conv-hopfield"]
-    image: list[int] = Field(min_length=3, max_length=3)
-    convolutions: list[ConvLayerConfig] = Field(min_length=1)
-    dense: list[int] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _sizes(self) -> ConvConfig:
-        for name, sizes in (("image", self.image), ("dense", self.dense)):
-            if min(sizes) < 1:
-                raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
-        return self
-
-    @property
-    def pixels(self) -> int:
-        return math.prod(self.image)
-
-    @property
-    def classes(self) -> int:
-        return self.dense[-1]
-
-    @property
-    def links(self) -> int:
-        return len(self.convolutions) + len(self.dense)
-
-
-NetworkConfig = LayeredConfig | ConvConfig
-NETWORK_TYPES = "'layered-hopfield', 'conv-hopfield'"
-
-
-class InferenceConfig(_Card):
+class InferenceConfig(Card):
     """The relaxation behind a prediction."""
 
     solver: Solvers = "synchronous"
@@ -123,6 +27,7 @@ class InferenceConfig(_Card):
     steps: int = Field(default=60, ge=1)
     average_last: int = Field(default=1, ge=1)
     tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    stop_early: bool = False
     hold_input: bool = True
 
     @model_validator(mode="after")
@@ -132,66 +37,22 @@ class InferenceConfig(_Card):
         return self
 
 
-class AugmentConfig(_Card):
-    """Random changes of training images, see ``hwsim.study.data.augment``."""
-
-    flip: bool = False
-    crop_padding: int = Field(default=0, ge=0)
-
-
-class LearningConfig(_Card):
-    """A training recipe; the names are those of ``hwsim.learn.EquilibriumProp``."""
-
-    rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
-    nudge: Literal["centred", "one-sided", "random-sign"] = "centred"
-    beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
-    update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
-    hold_input: bool = True
-    solver: Solvers = "synchronous"
-    damping: float = Field(default=1.0, gt=0, le=1)
-    free_steps: int = Field(default=20, ge=1)
-    nudged_steps: int = Field(default=10, ge=1)
-    average_last: int = Field(default=1, ge=1)
-    tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    epochs: int = Field(default=20, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    rates: list[float] = Field(min_length=1)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    schedule: Literal["constant", "cosine", "exponential"] = "constant"
-    rate_decay: float = Field(default=1.0, gt=0, le=1)
-    augment: AugmentConfig = AugmentConfig()
-    validation_examples: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> LearningConfig:
-        for rate in self.rates:
-            if not 0 <= rate < float("inf"):
-                raise ValueError(f"rates: expected finite numbers >= 0, got {rate}")
-        if self.average_last > min(self.free_steps, self.nudged_steps):
-            shortest = min(self.free_steps, self.nudged_steps)
-            raise ValueError(f"average_last: expected at most the shorter phase ({shortest}), got {self.average_last}")
-        if self.rate_decay != 1.0 and self.schedule != "exponential":
-            raise ValueError(f"rate_decay: acts under schedule 'exponential' only, and it is {self.schedule!r}")
-        return self
-
-
-class InputNoiseConfig(_Card):
+class InputNoiseConfig(Card):
     sigma: list[float] = Field(default=[])
 
 
-class CorruptionsConfig(_Card):
+class CorruptionsConfig(Card):
     types: list[str] = Field(default=[])
     severities: list[int] = Field(default=[1, 2, 3, 4, 5])
 
 
-class PgdConfig(_Card):
+class PgdConfig(Card):
     norm: Literal["linf", "l2"] = "linf"
     epsilon: list[float] = Field(default=[])
     steps: int = Field(default=20, ge=1)
 
 
-class EvaluationConfig(_Card):
+class EvaluationConfig(Card):
     """What accuracy is measured under. Budgets and noise are in pixel units, images lie in [0, 1]."""
 
     draws: int = Field(default=5, ge=1)
@@ -210,7 +71,7 @@ class EvaluationConfig(_Card):
         return self
 
 
-class ModelConfig(_Card):
+class ModelConfig(Card):
     """A model card."""
 
     schema_version: Literal[1] = 1
@@ -220,9 +81,35 @@ class ModelConfig(_Card):
     data: str = "digits"
     network: NetworkConfig = Field(discriminator="type")
     inference: InferenceConfig = InferenceConfig()
-    learning: LearningConfig
-    in_situ: dict[str, Any] = {}
+    learning: LearningSection = Field(discriminator="rule")
+    in_situ: dict[str, Any] = Field(default={})
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def energy(self) -> EnergyConfig:
+        """The network, where it has an energy. InputError for a feed-forward module."""
+        if isinstance(self.network, ModuleConfig):
+            raise InputError(
+                f"model {self.name}: is a feed-forward torch module; this needs an energy-based network "
+                "(network.type layered-hopfield or conv-hopfield)"
+            )
+        return self.network
+
+    @property
+    def settled_learning(self) -> LearningConfig:
+        """The recipe, where the model learns at equilibria. InputError for a feed-forward module."""
+        self.energy  # noqa: B018 - refuses modules
+        assert isinstance(self.learning, LearningConfig)  # read_model has seen to it
+        return self.learning
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_rule(cls, card: Any) -> Any:
+        """A recipe that names no rule is one of equilibrium propagation."""
+        learning = card.get("learning") if isinstance(card, dict) else None
+        if isinstance(learning, dict) and "rule" not in learning:
+            return {**card, "learning": {"rule": "equilibrium-propagation", **learning}}
+        return card
 
 
 @dataclass(frozen=True)
@@ -253,6 +140,11 @@ class Layer:
         return True
 
 
+TAGS = {"network": "type", "learning": "rule"}
+"""Sections of a model card that come in several kinds, and the key that says which."""
+
+NETWORK_TYPES = "'layered-hopfield', 'conv-hopfield', 'module'"
+
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -280,8 +172,9 @@ def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]
     elif first["type"] == "missing":
         message = "missing; expected a value"
     elif first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        keys = (*keys, "type")
-        found = first["input"].get("type") if isinstance(first["input"], dict) else first["input"]
+        tag = TAGS[str(keys[-1])]
+        keys = (*keys, tag)
+        found = first["input"].get(tag) if isinstance(first["input"], dict) else first["input"]
         message = f"expected one of {first.get('ctx', {}).get('expected_tags', NETWORK_TYPES)}, got {shown(found)}"
     else:
         message = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown(first['input'])}"
@@ -300,7 +193,7 @@ def _place(kind: type[BaseModel], loc: Sequence[int | str]) -> tuple[Keys, list[
     members: tuple[Any, ...] = (kind,)
     known: list[str] = []
     for part in loc:
-        tagged = [m for m in members if len(members) > 1 and m.model_fields["type"].annotation == Literal[part]]
+        tagged = [m for m in members if len(members) > 1 and part in _tags(m)]
         if tagged:
             members = tuple(tagged)
             continue
@@ -310,3 +203,9 @@ def _place(kind: type[BaseModel], loc: Sequence[int | str]) -> tuple[Keys, list[
         found = [model.model_fields[part].annotation for model in models if part in model.model_fields]
         members = tuple(inner for annotation in found for inner in (get_args(annotation) or (annotation,)))
     return tuple(keys), known
+
+
+def _tags(kind: Any) -> tuple[Any, ...]:
+    """What a member of a union is told by: the values that its type, or its rule, may have."""
+    fields = getattr(kind, "model_fields", {})
+    return tuple(tag for name in TAGS.values() if name in fields for tag in get_args(fields[name].annotation))

@@ -42,6 +42,11 @@ class Dataset:
     shape: tuple[int, int, int]
     source: str
 
+    def to(self, place: str) -> Dataset:
+        """The same with all images and labels where torch computes."""
+        names = [f"{kind}_{part}" for kind in "xy" for part in ("train", "validation", "test")]
+        return replace(self, **{name: getattr(self, name).to(place) for name in names})
+
     def merged(self) -> Dataset:
         """Training on all that may be learned from, once the choices are made; no validation images are left."""
         return replace(
@@ -125,10 +130,17 @@ def batches(count: int, batch_size: int, rng: torch.Generator | None = None) -> 
     yield from order.split(batch_size)
 
 
-def augment(x: Tensor, rng: torch.Generator, *, flip: bool = True, crop_padding: int = 4) -> Tensor:
+BORDERS = {"zeros": "constant", "edge": "replicate", "reflect": "reflect"}
+"""What comes in at the side that an image is shifted from, by torch's names."""
+
+
+def augment(
+    x: Tensor, rng: torch.Generator, *, flip: bool = True, crop_padding: int = 4, crop_border: str = "zeros"
+) -> Tensor:
     """Each image of (B, C, H, W) mirrored with probability 1/2 and shifted by up to ``crop_padding`` pixels.
 
-    The border is filled with zeros. Every draw comes from ``rng``, a generator on the CPU.
+    The border is filled as ``crop_border``, a key of BORDERS, says. Every draw comes from ``rng``, a generator on
+    the CPU.
     """
     if crop_padding < 0:
         raise ValueError(f"augment: expected crop_padding >= 0, got {crop_padding}")
@@ -141,7 +153,7 @@ def augment(x: Tensor, rng: torch.Generator, *, flip: bool = True, crop_padding:
     if crop_padding:
         shifts = torch.randint(0, 2 * crop_padding + 1, (count, 2), generator=rng)
         rows, columns = rows + shifts[:, :1], columns + shifts[:, 1:]
-        x = torch.nn.functional.pad(x, (crop_padding,) * 4)
+        x = torch.nn.functional.pad(x, (crop_padding,) * 4, mode=BORDERS[crop_border])
     rows, columns = rows.to(x.device), columns.to(x.device)
     image = torch.arange(count, device=x.device)[:, None, None]
     return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -97,8 +97,8 @@ def measure(
     for _ in range(draws):
         for some in torch.arange(len(x)).split(BATCH):
             logits, settled = infer(net, x[some], **relaxation(inference))
-            hits[some] += logits.argmax(1) == labels[some]
-            ends += torch.bincount(settled.outcome.long(), minlength=len(Outcome))
+            hits[some] += (logits.argmax(1) == labels[some]).cpu()
+            ends += torch.bincount(settled.outcome.long(), minlength=len(Outcome)).cpu()
     shares = (ends / ends.sum()).tolist()
     unsettled = shares[Outcome.MAX_STEPS] + shares[Outcome.NONFINITE]
     return Measured(draws, hits.tolist(), unsettled, shares[Outcome.NOISE_FLOOR])
@@ -108,7 +108,7 @@ def relaxation(inference: InferenceConfig) -> dict:
     """The keyword arguments of ``infer`` that a model card's inference section stands for."""
     return {
         "solver": SOLVERS[inference.solver](inference.damping),
-        "phase": Phase(inference.steps, inference.average_last, inference.tolerance),
+        "phase": Phase(inference.steps, inference.average_last, inference.tolerance, inference.stop_early),
         "hold_input": inference.hold_input,
     }
 

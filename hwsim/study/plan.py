@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hwsim.robust.corruptions
 from hwsim.errors import InputError
 from hwsim.study import data, shelf
-from hwsim.study.config import ConvConfig, EvaluationConfig, Layer, LearningConfig, ModelConfig, build
+from hwsim.study.config import EvaluationConfig, Layer, ModelConfig, build
 from hwsim.study.devicecard import DeviceCard, read_device
+from hwsim.study.networkcard import LayeredConfig, ModuleConfig
+from hwsim.study.recipe import LearningConfig
 from hwsim.study.run import Job
-from hwsim.study.trainjob import TrainJob
+from hwsim.study.trainjob import TrainJob, check_place
 from hwsim.study.yamlfile import Document, Keys, parse_setting
 
 DEFAULT_MODEL = "digits-mlp"
@@ -42,6 +45,7 @@ def plan_run(
     for_device, for_model = _parted(settings, seed)
     card = read_device(device or DEFAULT_DEVICE, for_device)
     document, config = read_model(model or DEFAULT_MODEL, for_model)
+    config.energy  # noqa: B018 - refuses modules, before the recipe of one is read as another's
     in_situ = in_situ_recipe(document, config, card)
     # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
     dataset = data.load(data_name or config.data, data_dir).merged()
@@ -61,20 +65,27 @@ def plan_training(
     out: Path | None,
     settings: Sequence[str],
     command: str,
+    place: str = "cpu",
 ) -> TrainJob:
-    """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe."""
+    """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe.
+
+    ``place`` is the torch device that computes, see ``check_place``.
+    """
+    check_place(place, device is not None)
     for_device, for_model = _parted(settings, seed)
     if for_device and device is None:
         raise InputError(f"--set device.{for_device[0][0]}: there is no device to set it on; give --device")
     card = read_device(device, for_device) if device else None
     document, config = read_model(model or DEFAULT_MODEL, for_model)
+    if card:
+        config.energy  # noqa: B018 - modules have no arrays
     recipe = in_situ_recipe(document, config, card) if card else config.learning
     dataset = data.load(data_name or config.data, data_dir)
     check_fit(document, config, dataset)
-    job = TrainJob(config, recipe, card, dataset, seed, Path("."), command)
+    job = TrainJob(config, recipe, card, dataset, seed, Path("."), command, place)
     where = card.name if card else "float"
     folder = out or Path("runs") / f"train-{config.name}-{where}-seed{seed}-{job.config_hash[:8]}"
-    return TrainJob(config, recipe, card, dataset, seed, folder, command)
+    return replace(job, folder=folder)
 
 
 Settings = list[tuple[str, Any]]
@@ -94,13 +105,22 @@ def _parted(settings: Sequence[str], seed: int) -> tuple[Settings, Settings]:
 
 def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[Document, ModelConfig]:
     """A model card by shelf name or path, with settings laid over it."""
-    document = shelf.find("models", name).document()
+    item = shelf.find("models", name)
+    document = item.document()
     for key, value in settings:
         document = document.override(key, value)
     config = build(ModelConfig, [Layer(document)])
     _known_corruptions(document, config.evaluation)
+    if isinstance(config.network, ModuleConfig) != (config.learning.rule == "backpropagation"):
+        kind, rule = config.network.type, config.learning.rule
+        raise document.error(
+            ("learning", "rule"),
+            f"a network of type {kind} does not learn by {rule}; 'module' and it alone learns by 'backpropagation'",
+        )
+    if isinstance(config.network, ModuleConfig):
+        return document, config.model_copy(update={"network": config.network.at(document, item.folder)})
     if len(config.learning.rates) != config.network.links:
-        raise _rates_error(document, ("learning", "rates"), config.learning, config)
+        raise _rates_error(document, ("learning", "rates"), config.learning.rates, config.network.links)
     return document, config
 
 
@@ -110,15 +130,13 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     typed = {key: value for key, value in document.section("in_situ").items() if ("in_situ", key) in document.settings}
     origins: dict[Keys, str] = {(key,): f"--set in_situ.{key}" for key in typed}
     recipe = build(LearningConfig, [*layers, Layer(Document(typed, "--set in_situ", settings=origins))])
-    if len(recipe.rates) != config.network.links:
-        raise _rates_error(document, ("in_situ", "rates"), recipe, config)
+    if len(recipe.rates) != config.energy.links:
+        raise _rates_error(document, ("in_situ", "rates"), recipe.rates, config.energy.links)
     return recipe
 
 
-def _rates_error(document: Document, keys: tuple[str, ...], recipe: LearningConfig, config: ModelConfig) -> InputError:
-    return document.error(
-        keys, f"expected {config.network.links} numbers, one a link of the network, got {recipe.rates}"
-    )
+def _rates_error(document: Document, keys: tuple[str, ...], rates: list[float], links: int) -> InputError:
+    return document.error(keys, f"expected {links} numbers, one a link of the network, got {rates}")
 
 
 def _known_corruptions(document: Document, evaluation: EvaluationConfig) -> None:
@@ -137,14 +155,16 @@ def check_fit(document: Document, config: ModelConfig, dataset: data.Dataset) ->
         found, expected = len(network.normalise.mean), dataset.shape[0]
         message = f"has {found} channels and images of {dataset.name} have {expected}; expected as many"
         raise document.error(("network", "normalise"), message)
-    if isinstance(network, ConvConfig):
+    if not isinstance(network, LayeredConfig):
         if tuple(network.image) != dataset.shape:
             expected = list(dataset.shape)
             raise document.error(
                 ("network", "image"),
                 f"is {network.image} and images of {dataset.name} are {shape}; expected {expected}",
             )
-        last: Keys = ("network", "dense", len(network.dense) - 1)
+        last: Keys = ("network", "classes")
+        if not isinstance(network, ModuleConfig):
+            last = ("network", "dense", len(network.dense) - 1)
     else:
         pixels = math.prod(dataset.shape)
         if network.pixels != pixels:
@@ -154,7 +174,7 @@ def check_fit(document: Document, config: ModelConfig, dataset: data.Dataset) ->
                 f"expected {pixels}",
             )
         last = ("network", "layers", network.links)
-    if network.classes != classes:
+    if network.outputs != classes:
         raise document.error(
-            last, f"the output has {network.classes} units and {dataset.name} has {classes} classes; expected as many"
+            last, f"the output has {network.outputs} units and {dataset.name} has {classes} classes; expected as many"
         )

@@ -17,11 +17,14 @@ from safetensors.torch import save_file
 from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
 from hwsim.study import receipt
-from hwsim.study.config import InferenceConfig, LearningConfig, ModelConfig
+from hwsim.study.config import InferenceConfig, ModelConfig
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
 from hwsim.study.folder import claimed
+from hwsim.study.jobcost import cost_section
+from hwsim.study.learners import EquilibriumModel
+from hwsim.study.recipe import LearningConfig
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
 from hwsim.study.training import Epoch, as_record, hardware, layer_names, load_state, network, save_state, train
 from hwsim.synapse import Device, FloatDevice
@@ -122,6 +125,8 @@ def run(job: Job, progress: Progress) -> None:
         for repeat in range(job.repeats):
             for case, net in _networks(job, repeat, log, progress):
                 _measure_case(job, case, repeat, net, asked, log, progress)
+        if not (job.folder / "cost.json").exists():
+            write_json(job.folder / "cost.json", cost_section(job))
         _write_receipt(job, started)
 
 
@@ -133,22 +138,23 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
     def trained(case: str, device: Device, recipe: LearningConfig) -> LayeredHopfield:
         own = streams.child(case)
         # The same initial weights and the same order of examples for all cases: the difference is the device's.
-        net = network(job.model.network, hardware(device, recipe), own, momentum=recipe.momentum)
+        net = network(job.model.energy, hardware(device, recipe), own, momentum=recipe.momentum)
 
         def tell(epoch: Epoch) -> None:
             log.add({"kind": "training", "case": case, "repeat": repeat, **as_record(epoch)})
             progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
 
         x, labels = job.data.x_train, job.data.y_train
-        train(net, job.model.network, recipe, x, labels, streams, states / f"{case}-{repeat}.safetensors", tell)
+        learner = EquilibriumModel(net, job.model.energy, recipe, job.model.inference)
+        train(learner, recipe, x, labels, streams, states / f"{case}-{repeat}.safetensors", tell)
         return net
 
-    learning = job.model.learning
+    learning = job.model.settled_learning
     in_float = trained("float", FloatDevice(learning.momentum, learning.weight_decay), learning)
     yield "float", in_float
 
     device = job.device.device
-    programmed = network(job.model.network, device, streams.child("programmed"))
+    programmed = network(job.model.energy, device, streams.child("programmed"))
     _programmed(programmed, in_float, states / f"programmed-{repeat}.safetensors")
     yield "programmed", programmed
     if device.drifts:
@@ -162,7 +168,7 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
     in_situ = trained("in-situ", device, job.in_situ)
     if device.trains == "hardware-aware":
         # Its updates were exact and digital; what is deployed are devices programmed with the result.
-        deployed = network(job.model.network, device, streams.child("in-situ", "deployed"))
+        deployed = network(job.model.energy, device, streams.child("in-situ", "deployed"))
         _programmed(deployed, in_situ, states / f"in-situ-deployed-{repeat}.safetensors")
         in_situ = deployed
     yield "in-situ", in_situ

@@ -93,6 +93,8 @@ def resolve(kind: str, given: str | Path) -> Path:
 def plugin(reference: str, folder: Path | None, group: str, document: Document, keys: Keys) -> Any:
     """What a card names as its Python: `./file.py:Name` beside the card, or an entry point's name.
 
+    `../other/file.py:Name` is the file beside the card of a neighbour on the same shelf.
+
     Args:
         reference: the text in the card.
         folder: the card's folder.
@@ -111,7 +113,10 @@ def plugin(reference: str, folder: Path | None, group: str, document: Document, 
     if folder is None or not file.endswith(".py") or not name.isidentifier():
         raise document.error(keys, f"expected ./file.py:Name or an installed entry point's name, got {reference!r}")
     path = (folder / file).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    neighbour = path.parent.parent == folder.resolve().parent and any(
+        (path.parent / c).is_file() for c in CARDS.values()
+    )
+    if not path.is_relative_to(folder.resolve()) and not neighbour:
         raise document.error(keys, f"{file!r} lies outside the card's folder; put the file beside the card")
     if not path.is_file():
         raise document.error(keys, f"no such file: {_shown_path(path)}")

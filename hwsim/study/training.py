@@ -1,7 +1,7 @@
 """Training a network epoch by epoch, with a checkpoint after each: stopped anywhere, it goes on.
 
 Every epoch draws its own streams (order of the examples, signs of the nudge), so all that a
-checkpoint has to keep is the arrays' state. What a resumed training repeats exactly is what the
+checkpoint has to keep is the learner's state. What a resumed training repeats exactly is what the
 device's state can hold: everything for float and python cells, see ``AihwDevice.not_exact`` for tiles.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,18 +22,27 @@ from torch import Tensor
 from hwsim.convolution import ConvLayer, conv_hopfield
 from hwsim.energy import Cost, CrossEntropy, SquaredError
 from hwsim.errors import WorkError
-from hwsim.hopfield import LayeredHopfield, Normalise, initial_weights, layered_hopfield
-from hwsim.learn import EquilibriumProp, LearningRule
-from hwsim.oracle import ExactGradient
+from hwsim.hopfield import LayeredHopfield, Normalise, layered_hopfield
+from hwsim.learn import EquilibriumProp, LearningRule, StepStats
+from hwsim.oracle import ExactGradient, Implicit
 from hwsim.rng import Streams
+from hwsim.robust.attacks import Attack
+from hwsim.robust.gradients import Truncated
+from hwsim.robust.suite import Pgd
+from hwsim.robust.threat import Threat, parse
+from hwsim.robust.training import Adversarial
 from hwsim.settle import SOLVERS, Phase
-from hwsim.study.config import LayeredConfig, LearningConfig, NetworkConfig
 from hwsim.study.data import augment
+from hwsim.study.networkcard import EnergyConfig, LayeredConfig, NormaliseConfig
+from hwsim.study.recipe import AdversarialConfig, LearningConfig, LearningSection
 from hwsim.study.store import written_aside
-from hwsim.synapse import Device, FloatDevice
+from hwsim.synapse import Device, FloatDevice, Synapse
 from hwsim.twin import TwinDevice
 
 COSTS: dict[str, Cost] = {"squared-error": SquaredError(), "cross-entropy": CrossEntropy()}
+
+ADJOINT_STEPS = 200
+"""Iterations at most of an exact gradient's adjoint, which ends early at the recipe's tolerance."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +65,17 @@ class Epoch:
     seconds: float
 
 
-def network(config: NetworkConfig, device: Device, streams: Streams, *, momentum: float = 0.0) -> LayeredHopfield:
-    """The network of a model card with its arrays on ``device`` and digital biases in float."""
-    scale = config.normalise and Normalise(tuple(config.normalise.mean), tuple(config.normalise.std))
+def normalisation(config: NormaliseConfig | None) -> Normalise | None:
+    """What a network does to pixels first."""
+    return Normalise(tuple(config.mean), tuple(config.std)) if config else None
+
+
+def network(
+    config: EnergyConfig, device: Device, streams: Streams, *, momentum: float = 0.0, place: str = "cpu"
+) -> LayeredHopfield:
+    """The network of a model card with its arrays on ``device`` and digital biases in float, computed at ``place``."""
     common: dict[str, Any] = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
-    common |= {"normalise": scale, "bias_device": FloatDevice(momentum=momentum)}
+    common |= {"normalise": normalisation(config.normalise), "bias_device": FloatDevice(momentum, place=place)}
     if isinstance(config, LayeredConfig):
         return layered_hopfield(config.layers, device, streams, **common)
     channels, height, width = config.image
@@ -77,70 +92,98 @@ def hardware(device: Device, config: LearningConfig) -> Device:
 def learning_rule(config: LearningConfig) -> LearningRule:
     """The rule that a recipe names."""
     solver = SOLVERS[config.solver](config.damping)
-    free = Phase(config.free_steps, config.average_last, config.tolerance)
+    free = Phase(config.free_steps, config.average_last, config.tolerance, config.stop_early)
     if config.rule == "exact-gradient":
-        return ExactGradient()
-    nudged = Phase(config.nudged_steps, config.average_last, config.tolerance)
-    return EquilibriumProp(
-        config.beta, config.nudge, free, nudged, solver, config.update_form, hold_input=config.hold_input
-    )
+        adjoint = Phase(ADJOINT_STEPS, tolerance=config.tolerance, stop_early=True)
+        way = Implicit(replace(free, average_last=1, stop_early=True), adjoint, solver)
+        rule: LearningRule = ExactGradient(way, config.tolerance)
+    else:
+        nudged = replace(free, steps=config.nudged_steps)
+        form, hold = config.update_form, config.hold_input
+        rule = EquilibriumProp(config.beta, config.nudge, free, nudged, solver, form, hold_input=hold)
+    if config.adversarial is None:
+        return rule
+    reached = Truncated(5, replace(free, average_last=1, stop_early=True), solver)
+    threat, attack = adversary(config.adversarial)
+    return Adversarial(rule, threat, attack, config.adversarial.share, reached)
 
 
-def rate_factor(config: LearningConfig, progress: float) -> float:
-    """The schedule's factor on all rates; ``progress`` counts epochs, with fractions."""
-    if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress / config.epochs))
-    return config.rate_decay ** math.floor(progress) if config.schedule == "exponential" else 1.0
+def adversary(config: AdversarialConfig) -> tuple[Threat, Attack]:
+    """Who moves the images of an adversarial training, and how far."""
+    attack = Pgd(config.steps, loss="ce", step_size=config.step_size, random_start=config.random_start)
+    return parse(config.threat), attack
+
+
+class Stateful(Protocol):
+    """What a checkpoint keeps: a network, a torch module, a learner with all that it needs to go on."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> Any: ...
+
+
+class Learner(Stateful, Protocol):
+    """What ``train`` trains: something with weights and a way to step them."""
+
+    @property
+    def synapses(self) -> Sequence[Synapse]:
+        """The arrays whose pulses are counted; none where there are no arrays."""
+        ...
+
+    def begin(self, streams: Streams) -> None:
+        """Take the initial weights."""
+        ...
+
+    def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
+        """Learn from a batch with all rates multiplied by ``factor``."""
+        ...
 
 
 def train(
-    net: LayeredHopfield,
-    network_config: NetworkConfig,
-    config: LearningConfig,
+    learner: Learner,
+    config: LearningSection,
     x: Tensor,
     labels: Tensor,
     streams: Streams,
     checkpoint: Path,
     on_epoch: Callable[[Epoch], None],
 ) -> None:
-    """Train ``net`` in place, from its checkpoint where there is one.
+    """Train in place, from the checkpoint where there is one.
 
     Args:
-        net: freshly built; programmed with initial weights unless the checkpoint says more.
-        x, labels: (N, ...) and (N,) training examples.
+        learner: freshly built; begins with initial weights unless the checkpoint says more.
+        x, labels: (N, ...) and (N,) training examples, where the learner computes.
         checkpoint: a safetensors file, replaced as a whole after every epoch.
         on_epoch: told of each finished epoch; epochs that the checkpoint holds are not told again.
             The last one may be told twice where a run died between telling and keeping it.
 
     Raises WorkError when the training diverges, naming the epoch and what to try.
     """
-    cost, rule = COSTS[network_config.cost], learning_rule(config)
-    done = load_state(net, checkpoint) if checkpoint.exists() else -1
+    done = load_state(learner, checkpoint) if checkpoint.exists() else -1
     if done < 0:
-        net.program(initial_weights(net, network_config.init_gain, streams))
-        save_state(net, checkpoint, 0)
+        learner.begin(streams)
+        save_state(learner, checkpoint, 0)
         done = 0
     size = min(config.batch_size, len(x))
     batches = len(x) // size
+    change = config.augment
     for epoch in range(done, config.epochs):
         own = streams.child("epoch", epoch)
         order = torch.randperm(len(x), generator=own.generator("data"))
         signs, changes = own.generator("update"), own.child("augment").generator("data")
-        for synapse in net.synapses:
+        for synapse in learner.synapses:
             synapse.meter.reset()
         started, totals, correct = time.perf_counter(), [0.0, 0.0, 0.0], 0
         for batch in range(batches):
             index = order[batch * size : (batch + 1) * size]
-            factor = rate_factor(config, epoch + batch / batches)
-            rates = [rate * factor for rate in config.rates]
             images = x[index]
-            if config.augment.flip or config.augment.crop_padding:
-                images = augment(images, changes, flip=config.augment.flip, crop_padding=config.augment.crop_padding)
-            stats = rule.step(net, cost, images, labels[index], rates, signs)
+            if change.flip or change.crop_padding:
+                images = augment(images, changes, **change.model_dump())
+            stats = learner.step(images, labels[index], config.rate_factor(epoch + batch / batches), signs)
             if not math.isfinite(stats.cost):
                 raise WorkError(
                     f"training diverged in epoch {epoch + 1}, batch {batch + 1}: the cost is {stats.cost}; "
-                    f"try smaller learning.rates (now {config.rates}) or a smaller learning.beta (now {config.beta})"
+                    f"try {config.cure}"
                 )
             correct += stats.correct
             for i, value in enumerate((stats.cost, stats.unsettled_share, stats.residual)):
@@ -153,19 +196,19 @@ def train(
                 accuracy_train=correct / (batches * size),
                 unsettled_share=totals[1],
                 residual=totals[2],
-                rates=[rate * rate_factor(config, epoch) for rate in config.rates],
-                k_mean=[synapse.meter.k_mean for synapse in net.synapses],
-                k_max=[synapse.meter.k_max for synapse in net.synapses],
-                k_limit=[synapse.meter.k_limit for synapse in net.synapses],
+                rates=[rate * config.rate_factor(epoch) for rate in config.rates],
+                k_mean=[synapse.meter.k_mean for synapse in learner.synapses],
+                k_max=[synapse.meter.k_max for synapse in learner.synapses],
+                k_limit=[synapse.meter.k_limit for synapse in learner.synapses],
                 seconds=time.perf_counter() - started,
             )
         )
-        save_state(net, checkpoint, epoch + 1)
+        save_state(learner, checkpoint, epoch + 1)
 
 
-def save_state(net: LayeredHopfield, path: Path, epoch: int) -> None:
-    """Write the state of every array, generators included, replacing the file as a whole."""
-    tensors = {f"{i}.{name}": t.contiguous() for i, s in enumerate(net.synapses) for name, t in s.state_dict().items()}
+def save_state(of: Stateful, path: Path, epoch: int) -> None:
+    """Write all that has to be remembered, generators included, replacing the file as a whole."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in of.state_dict().items()}
     with written_aside(path) as aside:
         try:
             save_file(tensors, aside, metadata={"epoch": str(epoch)})
@@ -173,18 +216,13 @@ def save_state(net: LayeredHopfield, path: Path, epoch: int) -> None:
             raise WorkError(f"{path}: could not be written ({error})") from error
 
 
-def load_state(net: LayeredHopfield, path: Path) -> int:
+def load_state(of: Stateful, path: Path) -> int:
     """Take over a saved state; the epochs it holds. WorkError for a file that is not one of this network's."""
-    states: list[dict[str, Tensor]] = [{} for _ in net.synapses]
     try:
         with safe_open(path, framework="pt") as file:
             epoch = int(file.metadata()["epoch"])
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                index, _, name = key.partition(".")
-                states[int(index)][name] = file.get_tensor(key)
-        for synapse, state in zip(net.synapses, states, strict=True):
-            synapse.load_state_dict(state)
-    except (SafetensorError, KeyError, IndexError, TypeError, ValueError) as error:
+            of.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - not a mapping
+    except (SafetensorError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise WorkError(f"{path}: not a saved state of this network ({error}); remove it to start anew") from error
     return epoch
 

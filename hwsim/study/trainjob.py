@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+import torch
 
-from hwsim.errors import WorkError
-from hwsim.hopfield import LayeredHopfield
+from hwsim.errors import InputError, WorkError
 from hwsim.rng import Streams
 from hwsim.study import receipt
-from hwsim.study.config import LearningConfig, ModelConfig
+from hwsim.study.config import ModelConfig
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Measured, measure
 from hwsim.study.folder import claimed
 from hwsim.study.interval import accuracy
+from hwsim.study.learners import EquilibriumModel, Model, model_of
+from hwsim.study.recipe import LearningConfig, LearningSection
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
-from hwsim.study.training import Epoch, as_record, hardware, layer_names, network, train
-from hwsim.study.weights import load_weights
+from hwsim.study.training import Epoch, as_record, hardware, train
 from hwsim.synapse import Device, FloatDevice
 
 MOST_UNSETTLED = 0.5
@@ -38,15 +38,19 @@ STEPS_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200)
 
 @dataclass(frozen=True)
 class TrainJob:
-    """A resolved training. ``device`` None: exact arithmetic with the recipe's momentum and weight decay."""
+    """A resolved training. ``device`` None: exact arithmetic with the recipe's momentum and weight decay.
+
+    ``place`` is the torch device that computes; it is no part of the configuration, a training may go on elsewhere.
+    """
 
     model: ModelConfig
-    recipe: LearningConfig
+    recipe: LearningSection
     device: DeviceCard | None
     data: Dataset
     seed: int
     folder: Path
     command: str
+    place: str = "cpu"
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -68,21 +72,23 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
 
     ``tell`` gets every finished epoch's record. Raises WorkError where the training diverges.
     """
-    device: Device = job.device.device if job.device else FloatDevice(job.recipe.momentum, job.recipe.weight_decay)
     streams = Streams(job.seed)
-    net = network(job.model.network, hardware(device, job.recipe), streams, momentum=job.recipe.momentum)
+    model = model_of(job.model, job.recipe, _device(job), streams, job.place)
+    data = job.data.to(job.place)
     folder, log = job.folder, job.folder / "metrics.jsonl"
     state, best = folder / "state.safetensors", folder / "best.safetensors"
-    x, labels = (t[: job.recipe.validation_examples] for t in (job.data.x_validation, job.data.y_validation))
+    x, labels = (t[: job.recipe.validation_examples] for t in (data.x_validation, data.y_validation))
 
     def judged(epoch: Epoch) -> None:
-        measured = measure(net, x, labels, job.model.inference, 1, streams.child("validation", epoch.epoch))
+        own = streams.child("validation", epoch.epoch)
+        measured = model.measure(x, labels, 1, own)
         validation = sum(measured.hits) / (measured.draws * len(x))
         so_far = max((r["accuracy_validation"] for r in read_lines(log) if r["epoch"] < epoch.epoch), default=-1.0)
         record = {"kind": "training", "case": "train", "repeat": 0, **as_record(epoch)}
         record |= {"accuracy_validation": validation, "unsettled_validation": measured.unsettled_share}
+        record |= model.figures(x, own.child("watched"))
         if validation > so_far:
-            _save_weights(net, best)
+            model.save_weights(best)
         append_line(log, record)
         tell(record)
         if measured.unsettled_share > MOST_UNSETTLED:
@@ -93,52 +99,74 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
             )
 
     with claimed(folder, job.config_hash, job.resolved):
-        train(net, job.model.network, job.recipe, job.data.x_train, job.data.y_train, streams, state, judged)
+        train(model, job.recipe, data.x_train, data.y_train, streams, state, judged)
         if not best.exists():
-            _save_weights(net, best)
+            model.save_weights(best)
         weights = folder / "weights.safetensors"
         with written_aside(weights) as aside:
             shutil.copyfile(best, aside)
-        return _card(job, net, weights, log)
+        return _card(job, model, data, weights, log)
 
 
-def _save_weights(net: LayeredHopfield, path: Path) -> None:
-    tensors = {name: w.contiguous() for name, w in zip(layer_names(net), net.weights(), strict=True)}
-    with written_aside(path) as aside:
-        save_file(tensors, aside)
+def check_place(place: str, on_device: bool) -> None:
+    """InputError unless torch computes at ``place``, "cpu" or "cuda", and what is trained can be there."""
+    if place not in ("cpu", "cuda"):
+        raise InputError(f"--accelerator: expected cpu or cuda, got {place!r}")
+    if place == "cuda" and on_device:
+        raise InputError("--accelerator cuda: simulated devices are computed on the CPU; leave out one of the two")
+    if place == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "--accelerator cuda: torch finds no CUDA device here; use --accelerator cpu, or install the CUDA build of "
+            "torch on a machine with an NVIDIA GPU"
+        )
 
 
-def _card(job: TrainJob, net: LayeredHopfield, weights: Path, log: Path) -> dict[str, Any]:
-    """What the best weights reach at equilibrium, on validation and on test images."""
-    load_weights(net, weights)
+def _device(job: TrainJob) -> Device:
+    if job.device is not None:
+        assert isinstance(job.recipe, LearningConfig)
+        return hardware(job.device.device, job.recipe)
+    device = FloatDevice(job.recipe.momentum, job.recipe.weight_decay, place=job.place)
+    return hardware(device, job.recipe) if isinstance(job.recipe, LearningConfig) else device
+
+
+def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path) -> dict[str, Any]:
+    """What the best weights reach, on validation and on test images; a network's, at equilibrium."""
+    model.load_weights(weights)
     records = {r["epoch"]: r for r in read_lines(log) if r.get("kind") == "training"}
     streams = Streams(job.seed).child("card")
 
     def shares(measured: Measured) -> list[list[float]]:
         return [[hit / measured.draws for hit in measured.hits]]
 
-    inference = job.model.inference
-    parts = {"validation": (job.data.x_validation, job.data.y_validation), "test": (job.data.x_test, job.data.y_test)}
+    parts = {"validation": (data.x_validation, data.y_validation), "test": (data.x_test, data.y_test)}
     card: dict[str, Any] = {"command": job.command, "model": job.model.name, "data": job.data.name, "seed": job.seed}
     card["device"] = job.device.name if job.device else "float"
     for part, (x, labels) in parts.items():
-        measured = measure(net, x, labels, inference, job.model.evaluation.draws, streams.child(part))
+        measured = model.measure(x, labels, job.model.evaluation.draws, streams.child(part))
         found = accuracy(shares(measured))
         card[f"accuracy_{part}"] = {"mean": found.mean, "low": found.low, "high": found.high, "images": len(x)}
-        card[f"unsettled_share_{part}"] = measured.unsettled_share
-    by_steps = {}
-    x, labels = parts["validation"]
-    for steps in (s for s in STEPS_SHOWN if s < inference.steps):
-        shorter = inference.model_copy(update={"steps": steps, "average_last": min(steps, inference.average_last)})
-        measured = measure(net, x[:1000], labels[:1000], shorter, 1, streams.child("steps", steps))
-        by_steps[str(steps)] = sum(measured.hits) / len(measured.hits)
-    card["accuracy_validation_by_steps"] = by_steps
+        if isinstance(model, EquilibriumModel):
+            card[f"unsettled_share_{part}"] = measured.unsettled_share
+    if isinstance(model, EquilibriumModel):
+        x, labels = (t[:1000] for t in parts["validation"])
+        card["accuracy_validation_by_steps"] = _by_steps(model, x, labels, streams)
     card["best_epoch"] = max(records.values(), key=lambda r: r["accuracy_validation"])["epoch"] if records else 0
     card["epochs"], card["seconds"] = len(records), round(sum(r["seconds"] for r in records.values()), 1)
-    card["weights"] = sum(w.numel() for w in net.weights())
+    card["weights"] = model.weights
+    card["curve"] = [records[epoch]["accuracy_validation"] for epoch in sorted(records)]
     card["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     card["versions"], card["git"] = receipt.versions(), receipt.git_revision()
     card["streams"] = receipt.streams(job.device.device if job.device else FloatDevice())
     card["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(job.folder / "card.json", card)
     return card
+
+
+def _by_steps(model: EquilibriumModel, x: torch.Tensor, labels: torch.Tensor, streams: Streams) -> dict[str, float]:
+    """Accuracy after fewer steps than inference takes: what is an equilibrium's, and what was there before it."""
+    found, inference = {}, model.inference
+    for steps in (s for s in STEPS_SHOWN if s < inference.steps):
+        shorter = {"steps": steps, "average_last": min(steps, inference.average_last), "stop_early": False}
+        measured = measure(model.net, x, labels, inference.model_copy(update=shorter), 1, streams.child("steps", steps))
+        found[str(steps)] = sum(measured.hits) / len(measured.hits)
+    return found
