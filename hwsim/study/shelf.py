@@ -113,9 +113,8 @@ def plugin(reference: str, folder: Path | None, group: str, document: Document, 
     if folder is None or not file.endswith(".py") or not name.isidentifier():
         raise document.error(keys, f"expected ./file.py:Name or an installed entry point's name, got {reference!r}")
     path = (folder / file).resolve()
-    neighbour = path.parent.parent == folder.resolve().parent and any(
-        (path.parent / c).is_file() for c in CARDS.values()
-    )
+    beside_a_card = any((path.parent / card).is_file() for card in CARDS.values())
+    neighbour = beside_a_card and path.parent.parent == folder.resolve().parent
     if not path.is_relative_to(folder.resolve()) and not neighbour:
         raise document.error(keys, f"{file!r} lies outside the card's folder; put the file beside the card")
     if not path.is_file():

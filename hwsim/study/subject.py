@@ -23,11 +23,11 @@ from hwsim.settle import OddEven, Phase
 from hwsim.study import data, shelf
 from hwsim.study.config import ModelConfig
 from hwsim.study.evaluation import relaxation
+from hwsim.study.learners import classifier_of
 from hwsim.study.plan import check_fit, read_model
 from hwsim.study.training import load_state, network, save_state
-from hwsim.study.weights import load_weights
 from hwsim.study.yamlfile import Document
-from hwsim.synapse import Device, FloatDevice
+from hwsim.synapse import Device
 
 WEIGHTS = "weights.safetensors"
 
@@ -113,10 +113,12 @@ def read_subject(
         raise InputError(
             f"{where}; run `hwsim train --model {model}` and give the {WEIGHTS} that it writes with --weights"
         )
-    net = network(config.network, FloatDevice(), Streams(0))
-    load_weights(net, path)
     card = config.model_dump(include={"name", "network", "inference"})
-    return Subject(config.name, {"card": card, "weights": _sha256(path)}, config, net), dataset
+    identity = {"card": card, "weights": _sha256(path)}
+    judge = classifier_of(config, path)
+    if isinstance(judge, TorchClassifier):
+        return Subject(config.name, identity, module=judge), dataset
+    return Subject(config.name, identity, config, judge.net), dataset
 
 
 def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
@@ -132,7 +134,7 @@ def chips(subject: Subject, device: Device, count: int, streams: Streams, folder
         raise InputError(f"--device: {subject.name} is a torch module; only models of the shelf run on devices")
     made = []
     for i in range(count):
-        chip = network(subject.config.network, device, streams.child("chip", i))
+        chip = network(subject.config.energy, device, streams.child("chip", i))
         path = folder / f"chip-{i}.safetensors"
         if path.exists():
             load_state(chip, path)
