@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from hwsim.cli import device, robust, run, shelves, train
+from hwsim.cli import ablate, device, robust, run, shelves, sweep, train
 from hwsim.cli.app import app
 from hwsim.errors import InputError, WorkError
 
-__all__ = ["app", "device", "main", "robust", "run", "shelves", "train"]
+__all__ = ["ablate", "app", "device", "main", "robust", "run", "shelves", "sweep", "train"]
 
 INTERRUPTED = 130
 """What typer, like shells, exits with after Ctrl-C."""
