@@ -171,7 +171,7 @@ def _knowledge(knows: str) -> str:
 
 
 def _security_curve(results: Record, folder: Path) -> None:
-    """Accuracy against the budget, a panel a norm, from the clean accuracy at 0."""
+    """Accuracy against the budget, a panel a norm, from the clean accuracy at 0; the band is the worst case's."""
     threats = [(parse(one["threat"]), one) for one in results["threats"]]
     norms = sorted({threat.norm for threat, _ in threats})
     with matplotlib.rc_context(STYLE):
@@ -186,10 +186,11 @@ def _security_curve(results: Record, folder: Path) -> None:
                 mean, low, high = (np.array([row[key] for row in rows]) for key in ("mean", "low", "high"))
                 style = line_style(i)
                 ax.plot(budgets, mean, label=name, **style)
-                ax.fill_between(budgets, low, high, color=style["color"], alpha=0.14, linewidth=0)
+                if i == len(names):
+                    ax.fill_between(budgets, low, high, color=style["color"], alpha=0.14, linewidth=0)
             ax.set_ylim(-0.02, 1.02)
             ax.yaxis.set_major_formatter(PERCENT)
             ax.set(title=f"{results['model']} on {results['device']}", xlabel=f"{norm} budget ε (pixel units)")
         axes[0].set_ylabel("accuracy, all images")
-        axes[0].legend(loc="upper right")
+        axes[0].legend(loc="lower left")
         write_canvas(canvas, folder / "figures" / "security")

@@ -1,0 +1,141 @@
+"""What attacks and corruptions leave of an energy-based model, of its twins in float, and of it on three devices.
+
+    python benchmarks/attacks/table.py            # print the table
+    python benchmarks/attacks/table.py --write    # and put it into benchmarks/attacks/README.md
+
+All networks are 64-128-10 on scikit-learn's digits. Every number comes from the folder of a `hwsim attack` or
+`hwsim corrupt`, below runs/attacks-table, which an interrupted run goes on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+from feedforward import trained  # noqa: E402 - the file beside this one
+
+from hwsim.study import attackresults, corruptresults, data  # noqa: E402
+from hwsim.study.attackjob import run_attack  # noqa: E402
+from hwsim.study.attackplan import plan_attack  # noqa: E402
+from hwsim.study.corruptjob import plan_corrupt, run_corrupt  # noqa: E402
+from hwsim.study.plan import plan_training  # noqa: E402
+from hwsim.study.store import write_text  # noqa: E402
+from hwsim.study.trainjob import run_training  # noqa: E402
+
+RUNS = ROOT / "runs" / "attacks-table"
+README = Path(__file__).parent / "README.md"
+BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
+THREAT = "linf:0.1"
+DEVICES = ("ecram", "capacitor", "pcm-inference")
+FEEDFORWARD = f"{Path(__file__).parent / 'feedforward.py'}:FeedForward"
+
+
+class Lines:
+    """One line a finished part."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def total(self, units: int) -> None:
+        print(f"{self.name}: {units} parts", flush=True)
+
+    def done(self, what: str, units: int = 1) -> None:
+        if units:
+            print(f"  {what}", flush=True)
+
+
+def feedforward(seed: int) -> Path:
+    path = RUNS / f"feedforward-seed{seed}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digits = data.load("digits")
+        save_file(trained(digits.x_train, digits.y_train, seed).state_dict(), path)
+    return path
+
+
+def exact_gradient(seed: int) -> Path:
+    folder = RUNS / f"exact-gradient-seed{seed}"
+    settings = ["learning.rule=exact-gradient"]
+    common: dict[str, Any] = {"data_name": None, "data_dir": None, "device": None, "out": folder, "settings": settings}
+    run_training(plan_training(model="digits-mlp", seed=seed, command="", **common), lambda record: None)
+    return folder / "weights.safetensors"
+
+
+def attacked(name: str, **options: Any) -> dict[str, Any]:
+    job = plan_attack(threats=[THREAT], out=RUNS / name, **options)
+    return attackresults.write_results(job, run_attack(job, Lines(name)))["threats"][0]
+
+
+def corrupted(name: str, **options: Any) -> float:
+    job = plan_corrupt(out=RUNS / name, **options)
+    return corruptresults.write_results(job, run_corrupt(job, Lines(name)))["means"][0]["accuracy"]
+
+
+def told(found: dict[str, Any]) -> str:
+    return f"{100 * found['mean']:.1f} ({100 * found['low']:.0f} to {100 * found['high']:.0f})"
+
+
+def least(*found: dict[str, Any]) -> dict[str, Any]:
+    return min(found, key=lambda one: one["mean"])
+
+
+def flags(*found: dict[str, Any]) -> str:
+    return ", ".join(dict.fromkeys(flag for one in found for flag in one.get("flags", []))) or "none"
+
+
+def rows(examples: int, chips: int, seed: int) -> list[Sequence[str]]:
+    common: dict[str, Any] = {"examples": examples, "seed": seed}
+    table: list[Sequence[str]] = []
+    plain = {"model": FEEDFORWARD, "weights": feedforward(seed), "data_name": "digits"}
+    twin = {"model": "digits-mlp", "weights": exact_gradient(seed)}
+    for name, who in (("feed-forward", plain), ("exact gradient", twin), ("EP", {"model": "digits-mlp"})):
+        stem = name.replace(" ", "-")
+        pgd = attacked(f"{stem}-pgd", attack="pgd", checks=False, **who, **common)
+        standard = attacked(f"{stem}-standard", attack="standard", **who, **common)
+        mean = corrupted(f"{stem}-corrupt", **who, **common)
+        parts = (standard["clean"], pgd["worst"], standard["worst"], standard["attacks"]["square"])
+        lowest = least(pgd["reported"], standard["reported"])
+        table.append((name, "float", *map(told, parts), told(lowest), f"{100 * mean:.1f}", flags(standard)))
+    for device in DEVICES:
+        chip: dict[str, Any] = {"model": "digits-mlp", "device": device, "instances": chips}
+        quick = attacked(f"{device}-quick", attack="quick", draws=20, **chip, **common)
+        eot = attacked(f"{device}-eot", attack="pgd", knows="device", eot=2, draws=20, **chip, **common)
+        mean = corrupted(f"{device}-corrupt", draws=2, **chip, **common)
+        parts = (quick["clean"], eot["worst"], quick["worst"], quick["attacks"]["square"])
+        lowest = least(quick["reported"], eot["reported"])
+        table.append(("EP", device, *map(told, parts), told(lowest), f"{100 * mean:.1f}", flags(quick, eot)))
+    return table
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    head = ("model", "on", "clean", "PGD", "AutoAttack", "Square", "to report", "15 corruptions", "flags")
+    lines = [head, ["---"] * len(head), *table]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=100, help="test images")
+    parser.add_argument("--chips", type=int, default=5, help="programmed chips of each device")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true", help="replace the table in README.md")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    text = markdown(rows(given.examples, given.chips, given.seed))
+    print(text)
+    if given.write:
+        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+        write_text(README, f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()
