@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hwsim.study.caveats import described
 from hwsim.study.figures import Figure, write_figures
+from hwsim.study.jobcost import rows as cost_rows
 from hwsim.study.store import write_text
 from hwsim.study.summary import Record, Run, cell, middle_level, read_run, summarise, summary_of
 
@@ -24,6 +25,7 @@ DATA_FILES = {
     "metrics.jsonl": "the raw records, hits of every test image included",
     "config.yaml": "the resolved configuration",
     "receipt.json": "versions, seeds and streams",
+    "cost.json": "what every array does for an inference and a training step, and its price",
 }
 
 
@@ -79,6 +81,7 @@ def _page(run: Run, summary: Record, figures: list[Figure]) -> str:
         rows=rows,
         flagged=Counter(found["case"] for found in summary["warnings"] if found["level"] == "warning"),
         described=described,
+        costs=cost_rows(summary["cost"]) if summary["cost"] else [],
         figures=[(figure, _inline(figure)) for figure in figures],
         receipt=_flat(run.receipt or {}),
         command=(run.receipt or {}).get("command"),

@@ -48,6 +48,7 @@ class Run:
     training: list[Record]
     diagnostics: list[Record]
     relaxation: list[Record]
+    cost: Record | None = None
 
     @property
     def cases(self) -> list[str]:
@@ -64,6 +65,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a run folder, as `hwsim run` leaves it")
     config, metrics, receipt = folder / "config.yaml", folder / "metrics.jsonl", folder / "receipt.json"
+    cost = folder / "cost.json"
     if not config.exists() and not metrics.exists():
         raise InputError(f"{folder}: not a run folder (neither config.yaml nor metrics.jsonl is in it)")
     last: dict[tuple[Any, ...], Record] = {}
@@ -81,6 +83,7 @@ def read_run(folder: Path) -> Run:
         training=[r for r in kinds["training"] if isinstance(r.get("epoch"), int)],
         diagnostics=kinds["diagnostics"],
         relaxation=kinds["relaxation"],
+        cost=_read_json(cost) if cost.exists() else None,
     )
 
 
@@ -115,6 +118,7 @@ def summary_of(run: Run) -> Record:
         "learning": [_learnt(run, case) for case in _unique(r["case"] for r in run.training)],
         "diagnostics": _diagnosed(run),
         "relaxation": _relaxed(run),
+        "cost": run.cost,
     }
     return {**summary, "warnings": [asdict(found) for found in caveats.find(summary, run.receipt or {})]}
 
