@@ -97,7 +97,7 @@ def verdict(found: Results) -> str:
             f"properties together cost {points}."
         )
     if found.lost.low <= 0:
-        return f"No property limits: with everything off the accuracy differs by {points}, no more than chance."
+        return f"No property limits: all together cost {points}, no more than chance."
     alone = max(found.costs, key=lambda cost: cost.alone.mean)
     if alone.alone.low > 0:
         return (

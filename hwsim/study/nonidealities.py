@@ -49,8 +49,11 @@ def properties(card: DeviceCard) -> list[Property]:
         ours = {f"parameters.{key}": value for key, value in values.items()}
         if any(card.resolved["parameters"].get(key) != value for key, value in values.items()):
             found[name] = {**found.get(name, {}), **ours}
-    if not any(path.endswith("dw_min") or path == "update.pulses" for path in found.get(_GRANULARITY, {})):
-        found.pop(_GRANULARITY, None)  # long trains alone are none
+    if not any(path.endswith("dw_min") for path in found.get(_GRANULARITY, {})) and not _pulsed(card.resolved):
+        found.pop(_GRANULARITY, None)  # trains of pulses that no device takes
+    if _BOUNDS in found and "array" in card.resolved:
+        # The range of the devices, not what stands for the largest conductance in their array.
+        found[_BOUNDS]["array.weight_range"] = card.resolved["array"]["weight_range"]
     order = [*_RULES, *(name for name in found if name not in _RULES)]
     return [Property(name, tuple(found[name].items())) for name in order if name in found]
 
@@ -61,6 +64,11 @@ def switched_off(off: list[Property]) -> list[tuple[str, Any]]:
     for item in off:
         merged.update(item.off)
     return list(merged.items())
+
+
+def _pulsed(resolved: Fields) -> bool:
+    """Does a python cell take pulses?"""
+    return bool(resolved.get("parameters", {}).get("dw_min"))
 
 
 def _maps(value: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Fields]]:
@@ -106,8 +114,6 @@ def _granularity(keys: Keys, fields: Fields) -> dict[str, Any]:
 
 
 def _bounds(keys: Keys, fields: Fields) -> dict[str, Any]:
-    if keys == ("array",):
-        return {"weight_range": fields["weight_range"]}
     bounds = {name: fields[name] for name in ("w_max", "w_min") if isinstance(fields.get(name), int | float)}
     return {name: 10 * value for name, value in bounds.items() if value and math.isfinite(value)}
 
@@ -141,7 +147,7 @@ def _read_noise(keys: Keys, fields: Fields) -> dict[str, Any]:
     return _zero(*names)(keys, fields)
 
 
-_GRANULARITY = "granularity"
+_GRANULARITY, _BOUNDS = "granularity", "bounds"
 _RULES: dict[str, Rule] = {
     "DAC range": _range("inp"),
     "DAC steps": _zero("inp_res"),
@@ -157,7 +163,7 @@ _RULES: dict[str, Rule] = {
     "stuck devices": _zero("stuck_low", "stuck_high", "stuck_last", "corrupt_devices_prob"),
     "programming error": _programming,
     _GRANULARITY: _granularity,
-    "bounds": _bounds,
+    _BOUNDS: _bounds,
     "state-dependent steps": _state_dependence,
     "asymmetry": _zero("up_down", "pow_up_down", "asymmetry"),
     "device-to-device variation": _variation,

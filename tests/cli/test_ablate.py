@@ -1,0 +1,222 @@
+"""``hwsim ablate``: variants, costs with intervals, the limiting property, resuming."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cli_settings import small
+
+from hwsim.study.ablate import ALL_OFF, ALL_ON, Ablation, plan_ablation
+from hwsim.study.ablationresults import Cost, Results, verdict
+from hwsim.study.devicecard import list_devices, read_device
+from hwsim.study.interval import Interval
+from hwsim.study.nonidealities import properties, switched_off
+
+Cli = Callable[..., tuple[int, str, str]]
+
+DEVICE = """\
+cell: ideal
+forward: {inp_bound: 1.0, out_bound: 100.0, out_noise: 0.001}
+array: {stuck_low: 0.01, stuck_high: 0.6, offset_std: 0.001}
+"""
+TRAINED = small("network.layers=[64, 16, 10]", "in_situ.epochs=4", "inference.steps=40", "evaluation.examples=100")
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> str:
+    path = tmp_path / "broken" / "rpu-config.yaml"
+    path.parent.mkdir()
+    path.write_text(DEVICE)
+    return str(path)
+
+
+# --- what is switched ---
+
+
+@pytest.mark.parametrize("name", [item.name for item in list_devices()])
+def test_every_property_of_every_device_on_the_shelf_switches_off(name: str) -> None:
+    card = read_device(name)
+    found = properties(card)
+    ranges = {"DAC range", "ADC range", "bounds", "granularity"}  # without a limit means: a thousand times as wide
+    for item in found:
+        changed = {other.name for other in properties(read_device(name, item.off))}
+        assert changed - ranges == {other.name for other in found} - ranges - {item.name}
+    everything = {other.name for other in properties(read_device(name, switched_off(found)))}
+    assert everything <= ranges
+
+
+def test_a_float_device_has_nothing_to_switch(hwsim_here: Cli) -> None:
+    assert properties(read_device("ideal")) == []
+    code, _, err = hwsim_here("ablate", "--device", "ideal")
+    assert code == 2
+    assert "ideal has nothing that could be switched off" in err
+
+
+def test_a_range_is_widened_at_the_same_step() -> None:
+    before = read_device("soft-bounds-cell")
+    off = next(item for item in properties(before) if item.name == "ADC range")
+    after = read_device("soft-bounds-cell", off.off)
+    ours = [card.resolved["forward"] for card in (before, after)]
+    assert ours[1]["out_bound"] == 1000 * ours[0]["out_bound"]
+    assert math.isclose(ours[0]["out_bound"] * ours[0]["out_res"], ours[1]["out_bound"] * ours[1]["out_res"])
+
+
+def test_finer_pulses_leave_noise_that_is_relative_to_a_pulse_as_it_was() -> None:
+    before = read_device("reram-es")
+    off = next(item for item in properties(before) if item.name == "granularity")
+    old, new = before.resolved["device"], read_device("reram-es", off.off).resolved["device"]
+    assert math.isclose(new["dw_min"] * 10, old["dw_min"])
+    assert math.isclose(new["dw_min"] * new["write_noise_std"], old["dw_min"] * old["write_noise_std"])
+    # Ten times as many pulses make the same change; their variances add up to the same.
+    assert math.isclose(10 * (new["dw_min"] * new["dw_min_std"]) ** 2, (old["dw_min"] * old["dw_min_std"]) ** 2)
+
+
+def test_what_is_set_twice_the_later_property_has() -> None:
+    found = properties(read_device("reram-es"))
+    settings = dict(switched_off(found))
+    assert settings["device.write_noise_std"] == 0
+    assert settings["device.dw_min"] < 0.001
+
+
+def test_bounds_do_not_move_where_devices_are_stuck() -> None:
+    settings = [("array.stuck_high", 0.1)]
+    card = read_device("ecram", settings)
+    off = next(item for item in properties(card) if item.name == "bounds")
+    wide = read_device("ecram", [*settings, *off.off])
+    assert wide.resolved["array"]["weight_range"] == card.resolved["array"]["weight_range"]
+
+
+def test_a_cell_says_what_only_it_can_know(tmp_path: Path) -> None:
+    (tmp_path / "cell.py").write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom hwsim.cells import BaseCell\n\n"
+        "@dataclass(frozen=True)\nclass Mine(BaseCell):\n    hysteresis: float = 0.3\n"
+        "    nonidealities: ClassVar = {'hysteresis': {'hysteresis': 0.0}}\n"
+        "    def pulse(self, g, up, rng):\n        return (g * 0 + self.dw_min) * (1 if up else -1)\n"
+    )
+    (tmp_path / "rpu-config.yaml").write_text("cell: ./cell.py:Mine\n")
+    found = {item.name: item.off for item in properties(read_device(tmp_path))}
+    assert found["hysteresis"] == (("parameters.hysteresis", 0.0),)
+
+
+# --- the job ---
+
+
+def test_variants_are_all_but_one_and_only_one(device: str, tmp_path: Path) -> None:
+    planned = plan(device, tmp_path)
+    names = ["DAC range", "offset", "output noise", "ADC range", "stuck devices"]
+    assert [item.name for item in planned.properties] == names
+    assert len(planned.variants) == 2 + 2 * len(names)
+    left = {name: {item.name for item in properties(card)} for name, card in planned.variants.items()}
+    ranges = {"DAC range", "ADC range"}
+    assert left[ALL_ON] == set(names)
+    assert left[ALL_OFF] <= ranges
+    assert left["all but offset"] == set(names) - {"offset"}
+    assert left["only offset"] - ranges == {"offset"}
+
+
+def test_equal_variants_are_trained_once(device: str, tmp_path: Path) -> None:
+    planned = plan(device, tmp_path, names=["offset"])
+    assert [name for name, _ in planned.work()] == [ALL_ON, ALL_OFF]
+
+
+def test_settings_of_the_user_are_kept_in_every_variant(device: str, tmp_path: Path) -> None:
+    planned = plan(device, tmp_path, settings=["device.array.g_max_uS=50"])
+    assert {card.resolved["array"]["g_max_uS"] for card in planned.variants.values()} == {50}
+
+
+def plan(device: str, tmp_path: Path, names: list[str] | None = None, settings: list[str] | None = None) -> Ablation:
+    return plan_ablation(
+        device=device,
+        model=None,
+        data_name=None,
+        data_dir=None,
+        seed=0,
+        seeds=1,
+        case="in-situ",
+        age_s=0.0,
+        names=names or [],
+        out=tmp_path / "out",
+        settings=settings or [],
+        command="hwsim ablate",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--property", "stuck device"], "did you mean 'stuck devices'?"),
+        (["--case", "in situ"], "--case: expected one of in-situ, programmed"),
+        (["--age", "60"], "does not drift"),
+        (["--seeds", "0"], "expected at least 1"),
+        (["--set", "device.array.stuck_hgh=1"], "did you mean 'stuck_high'?"),
+    ],
+)
+def test_mistakes_are_the_users(device: str, hwsim_here: Cli, arguments: list[str], complaint: str) -> None:
+    code, _, err = hwsim_here("ablate", "--device", device, *arguments)
+    assert code == 2
+    assert complaint in err
+
+
+def test_the_planted_property_is_named_and_a_second_call_repeats_nothing(
+    device: str, hwsim_here: Cli, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["ablate", "--device", device, "--seeds", "1", "--out", str(out)]
+    arguments += ["--property", "offset", "--property", "stuck devices", *TRAINED]
+    code, text, err = hwsim_here(*arguments)
+    assert code == 0, err
+    assert "The limiting property is stuck devices: without it the accuracy rises" in text
+    lines = (out / "ablation.jsonl").read_text()
+    assert len(lines.splitlines()) == 4
+    assert (out / "ablation.png").stat().st_size > 5000
+    assert (out / "ablation.svg").read_text().startswith("<?xml")
+    rows = {row["property"]: row for row in csv.DictReader((out / "ablation.csv").open())}
+    assert float(rows["stuck devices"]["gained_without_mean_share"]) > 0.1
+    assert abs(float(rows["offset"]["gained_without_mean_share"])) < 0.2
+    assert not list((out / "states").glob("*.safetensors"))
+
+    # Stopped after the second training: the two that are left are done, to the same result.
+    (out / "ablation.jsonl").write_text("".join(line + "\n" for line in lines.splitlines()[:2]) + '{"variant": "on')
+    assert hwsim_here(*arguments)[0] == 0
+    again = [json.loads(line) for line in (out / "ablation.jsonl").read_text().splitlines() if line.endswith("}")]
+    before = [json.loads(line) for line in lines.splitlines()]
+    assert [(r["variant"], r["hits"]) for r in again] == [(r["variant"], r["hits"]) for r in before]
+    code, _, err = hwsim_here(*arguments, "--set", "in_situ.beta=0.7")
+    assert code == 2
+    assert "another configuration" in err
+
+
+def test_programmed_devices_are_judged_without_training_them(device: str, hwsim_here: Cli, tmp_path: Path) -> None:
+    arguments = ["ablate", "--device", device, "--case", "programmed", "--seeds", "1", "--out", str(tmp_path / "out")]
+    code, text, _ = hwsim_here(*arguments, *small("learning.epochs=6"))
+    assert code == 0
+    assert "stuck devices" in text
+    assert (tmp_path / "out" / "states" / "float-0.safetensors").exists()
+
+
+# --- the sentence ---
+
+
+def interval(mean: float, half: float = 0.01) -> Interval:
+    return Interval(mean, mean - half, mean + half, "repeats and images")
+
+
+def judged(costs: dict[str, tuple[float, float]], lost: float) -> str:
+    made = [Cost(n, interval(a), interval(g), interval(0.9 - a), interval(0.5 + g), 0) for n, (a, g) in costs.items()]
+    return verdict(Results(interval(0.9 - lost), interval(0.9), interval(lost), tuple(made), 3, 360))
+
+
+def test_the_sentence_names_what_gains_most_when_removed() -> None:
+    assert "limiting property is b" in judged({"a": (0.3, 0.02), "b": (0.1, 0.2)}, 0.4)
+
+
+def test_the_sentence_does_not_blame_chance() -> None:
+    assert judged({"a": (0.005, 0.005)}, 0.005).startswith("No property limits")
+    assert judged({"a": (0.05, 0.005), "b": (0.2, 0.001)}, 0.3).startswith("No single property limits")
+    assert "Alone, b costs most" in judged({"a": (0.05, 0.005), "b": (0.2, 0.001)}, 0.3)
+    assert "cannot be told from chance" in judged({"a": (0.005, 0.005)}, 0.3)
