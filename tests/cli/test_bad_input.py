@@ -114,7 +114,8 @@ def test_shelves_are_listed(hwsim_here: Call) -> None:
 def test_device_show_and_validate(hwsim_here: Call, name: str) -> None:
     assert hwsim_here("device", "show", name)[0] == 0
     code, out, _ = hwsim_here("device", "validate", name)
-    assert (code, out) == (0, f"{name}: valid\n")
+    assert code == 0
+    assert out.endswith(f"{name}: valid\n")
 
 
 def test_version(hwsim_here: Call) -> None:
