@@ -1,0 +1,64 @@
+"""``hwsim sweep``: the cells of a study, side by side, in a folder that can go on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from hwsim.cli.app import DataDir, app, console, with_progress
+
+
+@app.command()
+def sweep(
+    study: Annotated[Path, typer.Argument(help="Study file, such as benchmarks/tolerance.yaml.")],
+    jobs: Annotated[int | None, typer.Option(help="Cells computed at once. [default: one a core]")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of each; small networks are fastest on one.")] = 1,
+    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, in place of processes.")] = None,
+    quick: Annotated[bool, typer.Option(help="The study's coarse form.")] = False,
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N-1 in place of the study's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder. [default: runs/sweep-NAME, with -quick if quick]")] = None,
+    parquet: Annotated[bool, typer.Option(help="Write results.parquet beside results.csv.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Compute a study cell by cell and write its table of results and its page.
+
+    The same command goes on with an interrupted sweep: finished cells are kept, failed ones are run again. Any number
+    of sweeps may work on one folder. Exit code 1 if a cell failed.
+    """
+    from hwsim.errors import InputError, WorkError
+    from hwsim.study import sweep as work
+    from hwsim.study.executors import Cluster, Processes
+    from hwsim.study.run import command_line
+    from hwsim.study.studyfile import read_study
+    from hwsim.study.studyreport import write_study_page
+
+    if cluster is not None and jobs is not None:
+        raise InputError("--jobs: a cluster's workers are counted by its scheduler; give --jobs or --cluster, not both")
+    planned = work.plan(read_study(study, quick=quick, seeds=seeds, data_dir=data_dir))
+    pool = Cluster(cluster) if cluster else Processes(jobs, threads)
+    name = planned.study.config.name
+    folder = work.Folder(out or Path("runs") / f"sweep-{name}{'-quick' if quick else ''}")
+    folder.write_plan(planned, command_line(sys.argv[1:]))
+    print(f"{name}, {planned.form} form: {work.forecast(planned, folder, pool.workers)}", flush=True)
+    print(f"folder: {folder.path}", flush=True)
+    started = time.perf_counter()
+    failures: list[work.Failure] = []
+    with_progress(lambda progress: failures.extend(work.sweep(planned, folder, pool, progress)))
+    table = work.write_results(planned, folder)
+    if parquet:
+        work.write_parquet(table, folder.path / work.PARQUET)
+    done = len(planned.specs) - len(failures)
+    print(f"{done} of {len(planned.specs)} cells are finished, after {time.perf_counter() - started:.0f} s")
+    print(f"results: {folder.path / work.RESULTS}\npage: {write_study_page(folder.path)}", flush=True)
+    if failures:
+        shown = Table("block", "at", "seed", "reason", box=None, pad_edge=False)
+        for failure in failures:
+            at = ", ".join(f"{axis} = {value}" for axis, value in failure.point.axes.items())
+            shown.add_row(failure.point.block, at, str(failure.point.seed), failure.reason)
+        console.print(shown)
+        raise WorkError(f"{len(failures)} of {len(planned.specs)} cells failed; the same command runs them again")

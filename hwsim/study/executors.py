@@ -1,0 +1,124 @@
+"""Where cells are computed: processes of this machine, or the workers of a Dask cluster.
+
+Both are a ``concurrent.futures.Executor``; what differs is how one is made, how many cells it takes at once, and
+whether it can be made anew after a worker died.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from typing import Any, Protocol
+
+from hwsim.errors import InputError
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+ORPHAN_CHECK_S = 1.0
+"""How often a worker looks whether the process that started it still lives."""
+
+CONNECT_S = 20
+"""How long a cluster has to answer."""
+
+
+class Pool(Protocol):
+    """A place to compute in.
+
+    Attributes:
+        workers: how many cells are computed at once.
+    """
+
+    workers: int
+
+    def executor(self) -> Executor:
+        """An executor, a fresh one after the last one broke."""
+        ...
+
+    def stop(self) -> None:
+        """End what is still being computed, without waiting for its results."""
+        ...
+
+
+class Processes:
+    """``jobs`` processes of this machine with so many threads each; ``jobs`` None: as many as the cores allow.
+
+    They are spawned, not forked: the fork of a process that has used torch's threads may hang. A worker whose
+    sweep was killed ends by itself.
+    """
+
+    def __init__(self, jobs: int | None = None, threads: int = 1) -> None:
+        for name, count in (("jobs", jobs), ("threads", threads)):
+            if count is not None and count < 1:
+                raise InputError(f"--{name}: expected at least 1, got {count}")
+        self.workers = jobs or max(1, cores() // threads)
+        self._threads = threads
+        self._executor: ProcessPoolExecutor | None = None
+        self._others: Sequence[Any] = ()
+
+    def executor(self) -> Executor:
+        self.stop()
+        self._others = multiprocessing.active_children()
+        spawn = multiprocessing.get_context("spawn")
+        # Read when a library is loaded, so they have to stand before the worker starts.
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self._threads)))
+        self._executor = ProcessPoolExecutor(self.workers, spawn, _prepare, (self._threads, os.getpid()))
+        return self._executor
+
+    def stop(self) -> None:
+        if self._executor is None:
+            return
+        for process in multiprocessing.active_children():
+            if process not in self._others:
+                process.terminate()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = None
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepare(threads: int, parent: int) -> None:
+    """Set a worker up: its threads, and what it does about signals and the death of its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the sweep itself deals with it
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(ORPHAN_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    importlib.import_module("torch").set_num_threads(threads)
+
+
+class Cluster:
+    """The workers of a Dask scheduler at ``address``, such as tcp://10.0.0.1:8786.
+
+    A task whose worker died goes to another one by itself. Workers need hwsim and the data, no shared folder: results
+    travel back and are written here.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            distributed = importlib.import_module("distributed")
+        except ImportError as error:
+            raise InputError("--cluster: needs Dask; run `pip install hwsim[cluster]`") from error
+        try:
+            self._client = distributed.Client(address, timeout=CONNECT_S)
+        except (OSError, ValueError, TimeoutError) as error:
+            told = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"--cluster {address}: no scheduler answers there ({told})") from error
+        self.workers = max(1, sum(self._client.nthreads().values()))
+
+    def executor(self) -> Executor:
+        return self._client.get_executor(pure=False)
+
+    def stop(self) -> None:
+        self._client.close()

@@ -1,0 +1,299 @@
+"""Study files: a grid of cells in one YAML.
+
+    name: tolerance
+    question: How good must a device be that learns by EP?
+    cell: in-situ-accuracy            # a kind of hwsim.study.cells, or ./file.py:name beside the study
+    device: ./device.yaml             # the base; models and devices are shelf names or paths, ./ beside the study
+    seeds: [0, 1, 2]
+    set: {in_situ.epochs: 15}         # key paths as in `hwsim run --set`; cell.KEY is for the kind of cell
+    quick: {seeds: [0], set: {in_situ.epochs: 5}}
+    blocks:
+      read-noise:
+        set: {in_situ.beta: 1.0}
+        axes:
+          device.forward.out_noise: [0.0, 0.1, 0.2]
+          reads: {keys: [in_situ.average_last, inference.average_last], values: [1, 5]}
+        quick: {axes: {device.forward.out_noise: [0.0, 0.2]}}
+
+Each block is the product of its axes and the seeds. An axis is a key path, `device` or `model`, with its values, or any
+name with ``keys`` that take the same value or ``cases``, named maps of settings. ``quick`` replaces, axis by axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from hwsim.errors import InputError
+from hwsim.study.card import Card
+from hwsim.study.config import Layer, build
+from hwsim.study.yamlfile import Document, Keys, key_path, read_yaml, shown
+
+Settings = Mapping[str, Any]
+Values = list[tuple[Any, Settings]]
+
+
+class QuickConfig(Card):
+    """What the quick form replaces in a study or a block; ``axes`` names only those that it makes coarser."""
+
+    seeds: list[int] | None = Field(default=None, min_length=1)
+    set: dict[str, Any] = Field(default={})
+    axes: dict[str, Any] = Field(default={})
+    skip: bool = False
+    seconds_per_cell: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class FigureConfig(Card):
+    """How a block is drawn: accuracy against the axis ``x``, one line for each combination of the other axes.
+
+    Args:
+        scale: of ``x``; `symlog` starts at zero and goes on logarithmically.
+        collapse: another axis N, with which the block must fall onto one curve of x / sqrt(N).
+        label: of ``x``, with its unit.
+        thresholds: does the block belong to the requirements, with ``x`` getting worse along its values?
+    """
+
+    x: str
+    scale: Literal["linear", "log", "symlog", "categories"] = "linear"
+    collapse: str | None = None
+    label: str = ""
+    thresholds: bool = True
+
+
+class BlockConfig(Card):
+    """One grid. ``title`` and ``note`` are for the page."""
+
+    title: str = ""
+    note: str = ""
+    model: str | None = None
+    device: str | None = None
+    seeds: list[int] | None = Field(default=None, min_length=1)
+    set: dict[str, Any] = Field(default={})
+    axes: dict[str, Any] = Field(default={})
+    quick: QuickConfig = QuickConfig()
+    figure: FigureConfig | None = None
+
+    @model_validator(mode="after")
+    def _named_axes(self) -> BlockConfig:
+        named = [(f"quick.axes.{axis}", axis) for axis in self.quick.axes]
+        if self.figure is not None:
+            named += [(f"figure.{key}", axis) for key in ("x", "collapse") if (axis := getattr(self.figure, key))]
+        for place, axis in named:
+            if axis not in self.axes:
+                raise ValueError(f"{place}: {axis!r} is no axis of the block ({', '.join(self.axes) or 'it has none'})")
+        _different(self.seeds, self.quick.seeds)
+        return self
+
+
+class StudyConfig(Card):
+    """A study file without its blocks, each of which is a ``BlockConfig``; see the text above.
+
+    Args:
+        page: what is made of the results: a table, a requirements sheet, or devices compared.
+        seconds_per_cell: what a cell takes on one core, for the time told before anything is measured.
+        units: column -> unit, for the axes in the table of results.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[\w.-]+$")
+    question: str = ""
+    page: Literal["table", "tolerance", "devices"] = "table"
+    cell: str
+    model: str = "digits-mlp"
+    device: str = "ideal"
+    data: str | None = None
+    seeds: list[int] = Field(default=[0], min_length=1)
+    set: dict[str, Any] = Field(default={})
+    quick: QuickConfig = QuickConfig()
+    seconds_per_cell: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    units: dict[str, str] = Field(default={})
+    blocks: dict[str, Any] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _seeds(self) -> StudyConfig:
+        _different(self.seeds, self.quick.seeds)
+        return self
+
+
+def _different(*lists: list[int] | None) -> None:
+    for name, seeds in zip(("seeds", "quick.seeds"), lists, strict=True):
+        if seeds is not None and (min(seeds) < 0 or len(set(seeds)) < len(seeds)):
+            raise ValueError(f"{name}: expected different numbers >= 0, got {seeds}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What one cell is asked to compute, in plain values that travel between processes.
+
+    Args:
+        cell: the kind, `./file.py:name` relative to ``folder``.
+        settings: (key path, value) pairs in the order in which they lie over each other.
+        folder: the study's, for what it names relative to itself.
+    """
+
+    cell: str
+    model: str
+    device: str
+    data: str | None
+    seed: int
+    settings: tuple[tuple[str, Any], ...]
+    folder: str
+    data_dir: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The settings for the kind of cell itself, without their prefix; later ones win."""
+        return dict(self._below("cell."))
+
+    def for_device(self) -> list[tuple[str, Any]]:
+        return self._below("device.")
+
+    def for_model(self) -> list[tuple[str, Any]]:
+        return [(path, value) for path, value in self.settings if not path.startswith(("cell.", "device."))]
+
+    def _below(self, prefix: str) -> list[tuple[str, Any]]:
+        return [(path.removeprefix(prefix), value) for path, value in self.settings if path.startswith(prefix)]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place in a block's grid: the values of its axes as a table shows them, and what to compute there."""
+
+    block: str
+    axes: dict[str, Any]
+    seed: int
+    spec: Spec
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block with its axes: axis -> (value as it is shown, the settings that it stands for)."""
+
+    config: BlockConfig
+    axes: dict[str, Values]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, read and checked, in its quick or its full form.
+
+    ``seeds`` are those of the command line, None for the file's.
+    """
+
+    config: StudyConfig
+    blocks: dict[str, Block]
+    document: Document
+    folder: Path
+    quick: bool
+    seeds: list[int] | None = None
+    data_dir: Path | None = None
+
+    @property
+    def seconds_per_cell(self) -> float | None:
+        """What the study says a cell takes on one core."""
+        return (self.quick and self.config.quick.seconds_per_cell) or self.config.seconds_per_cell
+
+    def points(self) -> Iterator[Point]:
+        """Every place of every block, seeds innermost; those with equal specs are one cell."""
+        study = self.config
+        for name, block in self.blocks.items():
+            base = {**study.set, **(study.quick.set if self.quick else {})}
+            base |= {**block.config.set, **(block.config.quick.set if self.quick else {})}
+            for combination in itertools.product(*block.axes.values()):
+                axes = dict(zip(block.axes, (value for value, _ in combination), strict=True))
+                settings = dict(base)
+                for _, chosen in combination:
+                    # In their own order, a later setting lies over all earlier ones, those of its parts included.
+                    settings = {path: value for path, value in settings.items() if path not in chosen} | dict(chosen)
+                model, device = settings.pop("model", block.config.model), settings.pop("device", block.config.device)
+                for seed in self._seeds(block.config):
+                    spec = Spec(
+                        cell=study.cell,
+                        model=self._placed(model or study.model),
+                        device=self._placed(device or study.device),
+                        data=study.data,
+                        seed=seed,
+                        settings=tuple(settings.items()),
+                        folder=str(self.folder),
+                        data_dir=str(self.data_dir) if self.data_dir else None,
+                    )
+                    yield Point(name, axes, seed, spec)
+
+    def _seeds(self, block: BlockConfig) -> list[int]:
+        quick = (block.quick.seeds or self.config.quick.seeds) if self.quick else None
+        return self.seeds or quick or block.seeds or self.config.seeds
+
+    def _placed(self, name: str) -> str:
+        return str(self.folder / name) if name.startswith(("./", "../")) else name
+
+
+def read_study(path: Path, *, quick: bool = False, seeds: int | None = None, data_dir: Path | None = None) -> Study:
+    """Read a study file. Raises InputError for the first mistake in it, with file, line and key path."""
+    if seeds is not None and seeds < 1:
+        raise InputError(f"--seeds: expected at least 1, got {seeds}")
+    document = read_yaml(path)
+    config = build(StudyConfig, [Layer(document)])
+    _check_paths(document, ("set",), config.set)
+    _check_paths(document, ("quick", "set"), config.quick.set)
+    blocks = {}
+    for name in config.blocks:
+        block = build(BlockConfig, [Layer(document, ("blocks", name))])
+        checked = _block(document, ("blocks", name), block, quick)
+        if not (quick and block.quick.skip):
+            blocks[name] = checked
+    wanted = list(range(seeds)) if seeds else None
+    return Study(config, blocks, document, path.resolve().parent, quick, wanted, data_dir)
+
+
+def _block(document: Document, place: Keys, block: BlockConfig, quick: bool) -> Block:
+    _check_paths(document, (*place, "set"), block.set)
+    _check_paths(document, (*place, "quick", "set"), block.quick.set)
+    axes = {axis: _axis(document, (*place, "axes", axis), axis, given) for axis, given in block.axes.items()}
+    for axis, given in block.quick.axes.items():
+        coarse = _axis(document, (*place, "quick", "axes", axis), axis, given, like=block.axes[axis])
+        axes[axis] = coarse if quick else axes[axis]
+    return Block(block, axes)
+
+
+def _axis(document: Document, place: Keys, axis: str, given: Any, like: Any = None) -> Values:
+    """An axis's values with their settings; a bare list in `quick` stands for values or cases of the full axis."""
+    if isinstance(given, list) and isinstance(like, dict):
+        given = {**like, "values": given} if "values" in like else {"cases": _chosen(document, place, given, like)}
+    if isinstance(given, list):
+        given = {"keys": [axis], "values": given}
+    if not isinstance(given, dict) or set(given) not in ({"keys", "values"}, {"cases"}):
+        raise document.error(
+            place, f"expected a list of values, or a map of `keys` and `values`, or of `cases`, got {shown(given)}"
+        )
+    for key, kind in (("keys", list), ("values", list), ("cases", dict)):
+        if key in given and not (isinstance(given[key], kind) and given[key]):
+            raise document.error((*place, key), f"expected some {'names' if key == 'cases' else key}, got nothing")
+    if "cases" in given:
+        for name, settings in given["cases"].items():
+            if not isinstance(settings, dict):
+                raise document.error((*place, "cases", name), f"expected a map of settings, got {shown(settings)}")
+            _check_paths(document, (*place, "cases", name), settings)
+        return list(given["cases"].items())
+    for path in given["keys"]:
+        _check_paths(document, place, {path: None})
+    return [(value, dict.fromkeys(given["keys"], value)) for value in given["values"]]
+
+
+def _chosen(document: Document, place: Keys, names: list[Any], like: dict[str, Any]) -> dict[str, Any]:
+    cases = like.get("cases") or {}
+    for i, name in enumerate(names):
+        if name not in cases:
+            raise document.unknown((*place, i), map(str, cases), f"{name!r} is no case of the axis", str(name))
+    return {name: cases[name] for name in names}
+
+
+def _check_paths(document: Document, place: Keys, settings: Settings) -> None:
+    for path in settings:
+        try:
+            key_path(str(path), "")
+        except InputError as error:
+            raise document.error((*place, path), str(error)) from error
