@@ -21,7 +21,7 @@ from hwsim.study.store import write_json, written_aside
 Record = dict[str, Any]
 Shares = NDArray[np.float64]
 
-COLUMNS = ("image", "label", "threat", "chip", "attack", "clean", "attacked", "draws", "distance")
+COLUMNS: tuple[str, ...] = ("image", "label", "threat", "chip", "attack", "clean", "attacked", "draws", "distance")
 
 
 def write_results(job: AttackJob, records: Sequence[Record]) -> Record:

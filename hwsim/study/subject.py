@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hwsim.errors import InputError
 from hwsim.hopfield import LayeredHopfield
-from hwsim.oracle import Equilibrium, Implicit
+from hwsim.oracle import Equilibrium, Implicit, Unrolled
 from hwsim.rng import Streams
 from hwsim.robust.classifier import Classifier, EquilibriumClassifier, TorchClassifier
 from hwsim.robust.gradients import NudgedInput, Truncated, way_named
@@ -73,7 +73,7 @@ class Subject:
         else:
             way = _relaxing(way, None, OddEven())
             kind["phase"] = Phase(inference.steps, tolerance=1e-5, stop_early=True)
-        if not isinstance(way, Implicit | NudgedInput | Truncated) and hasattr(way, "solver"):
+        if isinstance(way, Unrolled):
             way = dataclasses.replace(way, solver=kind["solver"])
         return EquilibriumClassifier(net, through=way, **kind)
 
