@@ -23,6 +23,8 @@ def train(
         list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the model card; device.KEY... the device's.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")] = 1,
+    accelerator: Annotated[str, typer.Option(help="Where torch computes: cpu or cuda.")] = "cpu",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard, in the folder.")] = False,
 ) -> None:
     """Train a model; checkpoints after every epoch, choices by validation, a card at the end.
 
@@ -31,6 +33,7 @@ def train(
     from hwsim.study.plan import plan_training
     from hwsim.study.run import command_line
     from hwsim.study.run import threads as use_threads
+    from hwsim.study.tensorboard import teller
     from hwsim.study.trainjob import run_training
 
     job = plan_training(
@@ -42,26 +45,33 @@ def train(
         out=out,
         settings=set_ or [],
         command=command_line(sys.argv[1:]),
+        place=accelerator,
     )
+    curves = teller(job.folder) if tensorboard else None
     use_threads(threads)
     where = job.device.name if job.device else "float"
     print(f"{job.model.name} on {job.data.name}, {where}\nfolder: {job.folder}", flush=True)
 
     def tell(record: dict[str, Any]) -> None:
-        print(
+        if curves:
+            curves(record)
+        told = (
             f"epoch {record['epoch']}/{job.recipe.epochs}: cost {record['cost']:.4f}, "
             f"accuracy {record['accuracy_train']:.3f} (validation {record['accuracy_validation']:.3f}), "
-            f"unsettled {record['unsettled_share']:.0%} in training and {record['unsettled_validation']:.0%} in "
-            f"inference, {record['seconds']:.1f} s",
-            flush=True,
         )
+        if "energy" in record:
+            steps = record["settle_steps"]
+            told += (
+                f"unsettled {record['unsettled_share']:.0%} in training and {record['unsettled_validation']:.0%} in "
+                f"inference, {'-' if steps is None else f'{steps:.0f}'} steps to energy {record['energy']:.2f}, "
+            )
+        print(f"{told}{record['seconds']:.1f} s", flush=True)
 
     card = run_training(job, tell)
     for part in ("validation", "test"):
         found = card[f"accuracy_{part}"]
         low, high = 100 * found["low"], 100 * found["high"]
-        print(
-            f"{part}: {100 * found['mean']:.1f} % of {found['images']} images ({low:.1f} to {high:.1f}), "
-            f"{card[f'unsettled_share_{part}']:.1%} not settled"
-        )
+        unsettled = card.get(f"unsettled_share_{part}")
+        rest = "" if unsettled is None else f", {unsettled:.1%} not settled"
+        print(f"{part}: {100 * found['mean']:.1f} % of {found['images']} images ({low:.1f} to {high:.1f}){rest}")
     print(f"weights: {job.folder / 'weights.safetensors'} ({card['weights']:,}), card: {job.folder / 'card.json'}")

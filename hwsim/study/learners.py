@@ -22,7 +22,7 @@ from hwsim.study.config import InferenceConfig, ModelConfig
 from hwsim.study.evaluation import Measured, measure, relaxation, relaxed
 from hwsim.study.networkcard import EnergyConfig, ModuleConfig
 from hwsim.study.recipe import BackpropConfig, LearningConfig
-from hwsim.study.training import COSTS, Learner, adversary, learning_rule, network
+from hwsim.study.training import COSTS, Learner, adversary, layer_names, learning_rule, network
 from hwsim.study.weights import load_weights, save_weights
 from hwsim.synapse import Device, FloatDevice, Synapse
 
@@ -204,6 +204,19 @@ def model_of(
     assert isinstance(recipe, LearningConfig)
     net = network(config.network, device, streams, momentum=recipe.momentum, place=place)
     return EquilibriumModel(net, config.network, recipe, config.inference)
+
+
+def described(config: ModelConfig) -> dict[str, Any]:
+    """A card with all its defaults, and the shape of every array or parameter of the model."""
+    model = model_of(config, config.learning, FloatDevice(), Streams(0))
+    if isinstance(model, EquilibriumModel):
+        shapes = {n: tuple(s.shape) for n, s in zip(layer_names(model.net), model.synapses, strict=True)}
+    else:
+        shapes = {name: tuple(parameter.shape) for name, parameter in model.module.named_parameters()}
+    return {
+        **config.model_dump(),
+        "weights": {"count": model.weights, "shapes": {n: " x ".join(map(str, shape)) for n, shape in shapes.items()}},
+    }
 
 
 def classifier_of(config: ModelConfig, weights: Path | None = None) -> EquilibriumClassifier | TorchClassifier:

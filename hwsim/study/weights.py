@@ -18,6 +18,9 @@ from hwsim.hopfield import LayeredHopfield
 from hwsim.study.store import written_aside
 from hwsim.study.training import layer_names
 
+WEIGHTS = "weights.safetensors"
+"""The file beside a card that holds its model's weights."""
+
 
 def named_weights(model: LayeredHopfield | torch.nn.Module) -> dict[str, Tensor]:
     """Copies of all weights, by name."""
