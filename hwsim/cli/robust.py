@@ -189,3 +189,21 @@ def _tell_corrupt(results: dict[str, Any]) -> None:
         print(text)
     for caveat in results["caveats"]:
         print(f"note: {caveat}")
+
+
+@app.command("attack-compare")
+def attack_compare(
+    first: Annotated[Path, typer.Argument(help="Folder of an attack.")],
+    second: Annotated[Path, typer.Argument(help="Folder of another, on the same images.")],
+) -> None:
+    """Compare two attacked models image by image: difference with its interval, and McNemar's exact test."""
+    from hwsim.study.attackcompare import compare
+
+    head = ("threat", "attack", "images", str(first.name), str(second.name), "difference", "95 % interval", "McNemar p")
+    table = Table(*head, box=None, pad_edge=False)
+    for row in compare(first, second):
+        shares = (f"{100 * row[key]:.1f} %" for key in ("first", "second"))
+        gap = f"{100 * row['difference']:+.1f}"
+        bounds = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+        table.add_row(row["threat"], row["attack"], str(row["images"]), *shares, gap, bounds, f"{row['p']:.2g}")
+    console.print(table)
