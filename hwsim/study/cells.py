@@ -103,11 +103,20 @@ class Resolved:
 
 def resolve(spec: Spec) -> Resolved:
     """Read the cards of a spec with its settings laid over them. Raises InputError."""
-    card = read_device(spec.device, spec.for_device())
-    document, model = read_model(spec.model, spec.for_model())
+    settings = json.dumps(spec.for_device()), json.dumps(spec.for_model())
+    return _resolved(spec.device, spec.model, spec.data, spec.data_dir, *settings)
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(
+    device: str, model_name: str, data_name: str | None, data_dir: str | None, for_device: str, for_model: str
+) -> Resolved:
+    """Seeds share it; settings come as JSON, which can be looked up."""
+    card = read_device(device, json.loads(for_device))
+    document, model = read_model(model_name, json.loads(for_model))
     model.energy  # noqa: B018 - refuses feed-forward modules
     recipe = in_situ_recipe(document, model, card)
-    dataset, digest = _data(spec.data or model.data, spec.data_dir)
+    dataset, digest = _data(data_name or model.data, data_dir)
     check_fit(document, model, dataset)
     return Resolved(model, card, recipe, digest, dataset)
 
