@@ -28,8 +28,8 @@ class Layout(NamedTuple):
 
 
 def layout(synapse: Synapse) -> Layout:
-    """How a synapse lies on arrays; one that was not split is one array."""
-    return synapse.layout if isinstance(synapse, TiledSynapse) else Layout(1, 1.0)
+    """How a synapse lies on arrays: what it says itself, else it is one array."""
+    return getattr(synapse, "layout", Layout(1, 1.0))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from hwsim.array import WrappedDevice
 from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Synapse
+from hwsim.tiling import Layout, layout
 
 PHASE_HARDWARE = ("shared", "twin")
 
@@ -43,6 +44,16 @@ class TwinSynapse:
         negative.meter = positive.meter
         if hasattr(positive, "age"):
             self.age = self._age
+
+    @property
+    def layout(self) -> Layout:
+        one = layout(self.positive)
+        return Layout(2 * one.tiles, one.utilisation)
+
+    @property
+    def arrays(self) -> tuple[Synapse, ...]:
+        """All arrays, those of the negative phase last."""
+        return tuple(a for half in (self.positive, self.negative) for a in getattr(half, "arrays", (half,)))
 
     def read(self, pre: Tensor) -> Tensor:
         return self.positive.read(pre)

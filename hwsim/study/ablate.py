@@ -196,18 +196,18 @@ def _ready(ablation: Ablation, name: str, card: DeviceCard, repeat: int, streams
             return source
         # Trained under the device's reads, but in digital: what is deployed are devices programmed with the result.
     else:
-        learning = job.model.learning
+        learning = job.model.settled_learning
         plain = FloatDevice(learning.momentum, learning.weight_decay)
         source = _trained(job, plain, learning, streams, _checkpoint(ablation, "float", repeat))
-    net = network(job.model.network, device, streams.child("ablation", "deployed"))
+    net = network(job.model.energy, device, streams.child("ablation", "deployed"))
     net.program(source.weights())
     return net
 
 
 def _trained(job: Job, device: Device, recipe: LearningConfig, streams: Streams, checkpoint: Path) -> LayeredHopfield:
     own = streams.child("ablation")
-    net = network(job.model.network, hardware(device, recipe), own, momentum=recipe.momentum)
-    learner = EquilibriumModel(net, job.model.network, recipe, job.model.inference)
+    net = network(job.model.energy, hardware(device, recipe), own, momentum=recipe.momentum)
+    learner = EquilibriumModel(net, job.model.energy, recipe, job.model.inference)
     train(learner, recipe, job.data.x_train, job.data.y_train, streams, checkpoint, _unheard)
     return net
 

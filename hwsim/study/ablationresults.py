@@ -144,7 +144,7 @@ def _chart(folder: Path, found: Results, name: str) -> tuple[Path, Path]:
         for (label, shift, hatch, spans), colour in zip(bars, COLOURS, strict=False):
             means = np.array([span.mean for span in spans])
             errors = np.abs(np.array([[s.low for s in spans], [s.high for s in spans]]) - means)
-            style = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": label}
+            style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": label}
             ax.barh(places + shift, means, 0.34, xerr=errors, error_kw={"capsize": 2, "elinewidth": 1.2}, **style)
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_yticks(places, [cost.name for cost in found.costs])

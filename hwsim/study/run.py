@@ -28,6 +28,7 @@ from hwsim.study.recipe import LearningConfig
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
 from hwsim.study.training import Epoch, as_record, hardware, layer_names, load_state, network, save_state, train
 from hwsim.synapse import Device, FloatDevice
+from hwsim.tiling import layout
 
 DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
 """Ages after programming at which a drifting device is measured."""
@@ -221,6 +222,7 @@ def _examine(
         layers = []
         for i, (name, synapse) in enumerate(zip(layer_names(net), net.synapses, strict=True)):
             layer: dict[str, Any] = {"layer": name, "shape": list(synapse.shape)}
+            layer |= layout(synapse)._asdict()
             layer |= {k: pulses[k][i] if k in pulses else None for k in ("k_mean", "k_max", "k_limit")}
             layers.append({**layer, "clipped_share": synapse.clipped_share(), "saturated_share": shares[i]})
         ends = {"steps_mean": way.steps_mean, "unsettled_share": way.unsettled_share}

@@ -207,6 +207,7 @@ def _diagnosed(run: Run) -> list[Record]:
     found = []
     for (case, layer), same in rows.items():
         row: Record = {"case": case, "layer": layer, "shape": same[0].get("shape")}
+        row |= {key: same[0].get(key) for key in ("tiles", "utilisation")}
         row |= {key: _mean(r.get(key) for r in same) for key in ("k_mean", "clipped_share", "saturated_share")}
         row |= {key: _largest(r.get(key) for r in same) for key in ("k_max", "k_limit")}
         found.append(row)

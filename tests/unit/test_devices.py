@@ -159,7 +159,7 @@ FAILS = CELL.replace("del rng", "raise RuntimeError('no such state')  #")
         ("float: {momentun: 1}\n", None, ":1: float.momentun: unknown key; did you mean 'momentum'? Known keys: "),
         ("float: {momentum: 1}\n", None, ":1: float.momentum: expected a number in [0, 1), got 1.0"),
         ("float: [1]\n", None, ":1: float: expected a map of keys and values, got a list"),
-        ("float: {}\nforward: {}\n", None, ":2: forward: unknown key. Known keys: float, learning, name, source, summ"),
+        ("float: {}\nforward: {}\n", None, ":2: forward: unknown key. Known keys: array, float, learning, name, source, summ"),
         ("float: {}\nlearning: [1]\n", None, ":2: learning: expected a map of keys and values, got a list"),
         ("float: {}\nname: 3\n", None, ":2: name: expected text, got the number 3"),
         ("cell: soft-bonds\n", None, ":1: cell: unknown cell 'soft-bonds'; did you mean 'soft-bounds'? Known: "),
@@ -176,7 +176,7 @@ FAILS = CELL.replace("del rng", "raise RuntimeError('no such state')  #")
         ),
         ("cell: soft-bounds\nparameters: {dw_min: a}\n", None, ":2: parameters.dw_min: expected a number, got the te"),
         ("cell: soft-bounds\nforward: {out_bound: 0}\n", None, ":2: forward.out_bound: expected a number > 0, got 0"),
-        ("cell: soft-bounds\nupdate: {omega: 1}\n", None, ":2: update.omega: unknown key. Known keys: desired_bl, su"),
+        ("cell: soft-bounds\nupdate: {omega: 1}\n", None, ":2: update.omega: unknown key. Known keys: desired_bl, pulses, su"),
         (
             "cell: soft-bounds\nupdate: {desired_bl: 0}\n",
             None,

@@ -15,6 +15,7 @@ from hwsim.learn import EquilibriumProp
 from hwsim.rng import Streams
 from hwsim.settle import OddEven, Phase
 from hwsim.synapse import Device, FloatDevice, Synapse
+from hwsim.tiling import TiledDevice, layout
 from hwsim.twin import TwinDevice, TwinSynapse, negative_phase
 
 SHARES = 0.15
@@ -48,6 +49,8 @@ def test_the_protocol_holds_and_both_halves_are_written_alike() -> None:
     synapse.tick()
     assert torch.equal(synapse.positive.weight(), synapse.negative.weight())
     assert set(synapse.conductances()) == {"g", "g.twin"}
+    assert layout(synapse) == (2, 1.0)
+    assert layout(TwinDevice(TiledDevice(FloatDevice(), 2, 3)).synapse(4, 5, Streams(0))) == (8, 20 / 24)
 
 
 @pytest.mark.parametrize("nudge", ["centred", "one-sided", "random-sign"])
