@@ -44,20 +44,21 @@ class Figure:
 
 def write_figures(run: Run, summary: Record) -> list[Figure]:
     """Draw every figure that the run has data for into ``figures/`` of its folder."""
-    folder = run.folder / "figures"
-    figures = []
     with matplotlib.rc_context(STYLE):
-        for drawn in _all(run, summary):
-            svg, png = folder / f"{drawn.name}.svg", folder / f"{drawn.name}.png"
-            FigureCanvasAgg(drawn.canvas)
-            drawn.canvas.draw_without_rendering()  # lays it out, once for both files
-            drawn.canvas.set_layout_engine("none")
-            with written_aside(svg) as aside:
-                drawn.canvas.savefig(aside, format="svg", metadata={"Date": None})
-            with written_aside(png) as aside:
-                drawn.canvas.savefig(aside, format="png", dpi=PNG_DPI)
-            figures.append(Figure(drawn.name, drawn.section, drawn.title, drawn.caption, drawn.text, svg, png))
-    return figures
+        return [write_figure(drawn, run.folder / "figures") for drawn in _all(run, summary)]
+
+
+def write_figure(drawn: Drawn, folder: Path) -> Figure:
+    """Write a drawn figure's two files. The caller sets the style, which has to hold while it is drawn, too."""
+    svg, png = folder / f"{drawn.name}.svg", folder / f"{drawn.name}.png"
+    FigureCanvasAgg(drawn.canvas)
+    drawn.canvas.draw_without_rendering()  # lays it out, once for both files
+    drawn.canvas.set_layout_engine("none")
+    with written_aside(svg) as aside:
+        drawn.canvas.savefig(aside, format="svg", metadata={"Date": None})
+    with written_aside(png) as aside:
+        drawn.canvas.savefig(aside, format="png", dpi=PNG_DPI)
+    return Figure(drawn.name, drawn.section, drawn.title, drawn.caption, drawn.text, svg, png)
 
 
 def _all(run: Run, summary: Record) -> Iterator[Drawn]:
