@@ -1,0 +1,86 @@
+"""The ``array:`` section: what may stand in it, what it makes of a device, and that such devices still conform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hwsim.array import ArrayDevice
+from hwsim.errors import InputError
+from hwsim.rng import Streams
+from hwsim.study.devicecard import read_device
+from hwsim.tiling import TiledDevice, layout
+
+CELL = "cell: soft-bounds\nparameters: {w_max: 0.8, w_min: -0.6}\n"
+
+
+def card(tmp_path: Path, array: str, device: str = CELL) -> Path:
+    path = tmp_path / "rpu-config.yaml"
+    path.write_text(f"{device}array: {array}\n")
+    return path
+
+
+def test_an_array_is_put_around_any_kind_of_device(tmp_path: Path) -> None:
+    for kind in (CELL, "cell: ideal\n", "preset: EcRamPreset\n", "class: InferenceRPUConfig\n"):
+        found = read_device(card(tmp_path, "{stuck_low: 0.1, max_rows: 2, max_cols: 2}", kind))
+        assert isinstance(found.device, TiledDevice)
+        assert isinstance(found.device.device, ArrayDevice)
+        synapse = found.device.synapse(3, 5, Streams(0))
+        synapse.program(torch.rand(3, 5))
+        assert layout(synapse).tiles == 6
+        assert {"g_plus_uS", "g_minus_uS"} <= set(synapse.conductances())
+
+
+def test_limits_of_size_alone_leave_the_arrays_bare(tmp_path: Path) -> None:
+    device = read_device(card(tmp_path, "{max_rows: 2}", "float: {}\n")).device
+    assert isinstance(device, TiledDevice)
+    assert not isinstance(device.device, ArrayDevice)
+    assert device.ideal
+    assert device.trains == "in-situ"
+
+
+def test_every_default_is_written_out_and_a_card_without_an_array_has_none(tmp_path: Path) -> None:
+    resolved = read_device(card(tmp_path, "{wire_resistance_ohm: 2}")).resolved["array"]
+    assert resolved["wire_resistance_ohm"] == 2
+    assert resolved["encoding"] == "differential"
+    assert resolved["weight_range"] == 0.8  # of the device, where the card says none
+    assert "array" not in read_device("soft-bounds-cell").resolved
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        ("{stuck_lo: 0.1}", ":3: array.stuck_lo: unknown key; did you mean 'stuck_low'?"),
+        ("{stuck_low: 0.6, stuck_high: 0.5}", ":3: array.stuck_low: expected shares that add up to at most 1"),
+        ("{g_max_uS: 0.5}", ":3: array.g_max_uS: expected more than g_min_uS = 1.0, got 0.5"),
+        ("{programming: twice}", ":3: array.programming: expected one of ideal, single-shot, write-verify"),
+        ("{programming_error_uS: -1}", ":3: array.programming_error_uS: expected a finite conductance >= 0"),
+        ("{pulse_budget: 0}", ":3: array.pulse_budget: expected at least 1"),
+        ("{max_cols: 0}", ":3: array.max_cols: expected at least 1"),
+        ("{wire_solver: spice}", ":3: array.wire_solver: expected one of fast, exact"),
+        ("{weight_range: -1}", ":3: array.weight_range: expected a finite number > 0"),
+        ("[1, 2]", ":3: array: expected a map"),
+    ],
+)
+def test_mistakes_are_told_where_they_stand(tmp_path: Path, array: str, message: str) -> None:
+    path = card(tmp_path, array)
+    with pytest.raises(InputError) as error:
+        read_device(path)
+    assert str(error.value).startswith(f"{path}{message}")
+
+
+def test_what_has_no_devices_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r":2: array: .*computes exactly.*cell: ideal"):
+        read_device(card(tmp_path, "{stuck_low: 0.1}", "float: {}\n"))
+
+
+def test_options_of_cells_in_the_card(tmp_path: Path) -> None:
+    path = tmp_path / "rpu-config.yaml"
+    path.write_text(f"{CELL}update: {{pulses: mean}}\nmapping: {{drift_compensation: global}}\n")
+    resolved = read_device(path).resolved
+    assert (resolved["update"]["pulses"], resolved["mapping"]["drift_compensation"]) == ("mean", "global")
+    path.write_text(f"{CELL}update: {{pulses: none}}\n")
+    with pytest.raises(InputError, match=r":3: .*pulses: expected one of stochastic, mean"):
+        read_device(path)
