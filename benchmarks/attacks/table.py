@@ -40,17 +40,19 @@ FEEDFORWARD = f"{Path(__file__).parent / 'feedforward.py'}:FeedForward"
 
 
 class Lines:
-    """One line a finished part."""
+    """How far a job is, on standard error."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def total(self, units: int) -> None:
-        print(f"{self.name}: {units} parts", flush=True)
+        self.left = units
+        print(f"{self.name}: {units} parts", file=sys.stderr, flush=True)
 
     def done(self, what: str, units: int = 1) -> None:
-        if units:
-            print(f"  {what}", flush=True)
+        self.left -= units
+        if units and not self.name.endswith("corrupt"):
+            print(f"  {what}, {self.left} left", file=sys.stderr, flush=True)
 
 
 def feedforward(seed: int) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hwsim.robust.threat import parse
 from hwsim.study.attackjob import AttackJob
+from hwsim.study.caveats import MAX_UNSETTLED_SHARE
 from hwsim.study.fitfigure import write_canvas
 from hwsim.study.interval import accuracy
 from hwsim.study.plotting import PERCENT, STYLE, line_style, panels
@@ -151,6 +152,12 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
     if not job.checks and job.white_box:
         yield "The checks were left out (--no-checks), so nothing speaks against masked gradients."
     for threat in job.threats:
+        unsettled = max(r["unsettled_share"] for r in records if r["kind"] == "attack" and r["threat"] == str(threat))
+        if unsettled > MAX_UNSETTLED_SHARE:
+            yield (
+                f"{threat}: up to {unsettled:.0%} of a slice's adversarial images had not settled when they were "
+                "judged; their verdict depends on when it is read."
+            )
         strayed = {
             name: max(r["strayed"][name] for r in records if r["kind"] == "attack" and r["threat"] == str(threat))
             for name in (attack.name for attack in job.attacks)
