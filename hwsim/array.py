@@ -113,10 +113,7 @@ class ArrayCircuit:
         self.faults = array.faults.draw(tuple(devices), streams.child("faults").generator("device"))
         self._last: Tensor | None = None
         rng = streams.child("periphery").generator("device")
-        mismatch, offset, offset_transpose = (torch.randn(size, generator=rng) for size in (shape, *shape))
-        self._ratio = 1 + array.transpose_mismatch * mismatch if array.transpose_mismatch else None
-        self._offset = array.offset_std * offset if array.offset_std else None
-        self._offset_transpose = array.offset_std * offset_transpose if array.offset_std else None
+        self._mismatch, self._offset, self._offset_transpose = (torch.randn(n, generator=rng) for n in (shape, *shape))
         self._rng = streams.generator("update")
 
     def devices(self, weight: Tensor) -> Tensor:
@@ -131,8 +128,12 @@ class ArrayCircuit:
             segment = array.wire_resistance_ohm * 1e-6  # in 1 / uS
             wired = [through_wires(g, segment, array.wire_solver) for g in self.devices(weight)]
             forward = array.units.decode(torch.stack(wired))
-        transpose = forward if self._ratio is None else forward * self._ratio
-        return Seen(forward, transpose, self._offset, self._offset_transpose)
+        transpose = forward
+        if array.transpose_mismatch:
+            transpose = forward * (1 + array.transpose_mismatch * self._mismatch)
+        if not array.offset_std:
+            return Seen(forward, transpose)
+        return Seen(forward, transpose, array.offset_std * self._offset, array.offset_std * self._offset_transpose)
 
     def write(self, target: Tensor, start: Tensor, pulse: Pulse | None) -> tuple[Tensor, int]:
         programming, units = self.array.programming, self.array.units
@@ -152,10 +153,18 @@ class ArrayCircuit:
         return self.array.units.named(self.devices(weight))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Faults, mismatch and offsets follow from the seed; what was programmed first and the generator do not."""
-        last = torch.zeros(0) if self._last is None else self._last.clone()
-        return {"array.last": last, "array.rng": self._rng.get_state()}
+        """What was drawn for this array, what it was first programmed to, and the generator of programming."""
+        return {
+            "array.faults": self.faults.clone(),
+            "array.mismatch": self._mismatch.clone(),
+            "array.offset": self._offset.clone(),
+            "array.offset_transpose": self._offset_transpose.clone(),
+            "array.last": torch.zeros(0) if self._last is None else self._last.clone(),
+            "array.rng": self._rng.get_state(),
+        }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.faults, self._mismatch = state["array.faults"].clone(), state["array.mismatch"].clone()
+        self._offset, self._offset_transpose = state["array.offset"].clone(), state["array.offset_transpose"].clone()
         self._last = state["array.last"].clone() if state["array.last"].numel() else None
         self._rng.set_state(state["array.rng"])

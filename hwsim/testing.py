@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Synapse
+from hwsim.tiling import layout
 
 SHAPE = (16, 24)
 GAP = 0.1
@@ -87,7 +88,8 @@ def shapes(device: Device, streams: Streams, gap: float) -> Check:
         for name, (value, shape) in results.items():
             if tuple(value.shape) != shape or not torch.isfinite(value).all():
                 wrong.append(f"{name} of a batch of {batch}: {tuple(value.shape)}, not finite numbers of {shape}")
-        if (synapse.meter.vectors_read, synapse.meter.vectors_read_transpose) != (seen[0] + batch, seen[1] + batch):
+        sent = batch * layout(synapse).tiles
+        if (synapse.meter.vectors_read, synapse.meter.vectors_read_transpose) != (seen[0] + sent, seen[1] + sent):
             wrong.append("the meter does not count the vectors read")
     if not synapse.conductances() or not all(torch.isfinite(g).all() for g in synapse.conductances().values()):
         wrong.append("conductances() is empty or not finite")
@@ -176,7 +178,7 @@ def update_direction(device: Device, streams: Streams, gap: float) -> Check:
         synapse.update(pre.repeat(4, 1), post.repeat(4, 1), 0.05)
         synapse.tick()
     wrong = []
-    if synapse.meter.vectors_updated != 800:
+    if synapse.meter.vectors_updated != 800 * layout(synapse).tiles:
         wrong.append("the meter does not count the vectors updated")
     after = synapse.weight()
     synapse.update(pre, post, 0.0)

@@ -112,7 +112,7 @@ class TiledSynapse:
         check_weight(weight, self.shape)
         for row, part in zip(self.tiles, weight.split(self._rows, 0), strict=True):
             for tile, block in zip(row, part.split(self._cols, 1), strict=True):
-                tile.program(block)
+                tile.program(block.contiguous())  # as a restored one would lie, so that sums round alike
 
     def _age(self, seconds: float) -> None:
         for tile in self.arrays:

@@ -104,7 +104,11 @@ def verdict(found: Results) -> str:
             f"No single property limits: together they cost {points}, but removing any one alone gains no more than "
             f"chance. Alone, {alone.name} costs most, {100 * alone.alone.mean:.1f} points ({_range(alone.alone)})."
         )
-    return f"Together the properties cost {points}; which of them cannot be told from chance. Try more --seeds."
+    first = max(found.costs, key=lambda cost: cost.gained.mean)
+    return (
+        f"Together the properties cost {points}; which of them cannot be told from chance. Removing {first.name} gained "
+        f"most, {_points(first.gained)}. Try more --seeds."
+    )
 
 
 def table(found: Results) -> Table:

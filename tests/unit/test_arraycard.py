@@ -11,6 +11,7 @@ from hwsim.array import ArrayDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.study.devicecard import read_device
+from hwsim.testing import check_device
 from hwsim.tiling import TiledDevice, layout
 
 CELL = "cell: soft-bounds\nparameters: {w_max: 0.8, w_min: -0.6}\n"
@@ -84,3 +85,16 @@ def test_options_of_cells_in_the_card(tmp_path: Path) -> None:
     path.write_text(f"{CELL}update: {{pulses: none}}\n")
     with pytest.raises(InputError, match=r":3: .*pulses: expected one of stochastic, mean"):
         read_device(path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        "{max_rows: 9, max_cols: 13}",
+        "{stuck_low: 0.02, stuck_last: 0.02, offset_std: 0.02, transpose_mismatch: 0.02}",
+        "{encoding: reference-column, wire_resistance_ohm: 2, programming: single-shot, programming_error_uS: 0.2}",
+    ],
+)
+def test_a_device_in_an_array_passes_the_conformance_suite(tmp_path: Path, array: str) -> None:
+    reads = "forward: {inp_bound: 1.0, inp_res: 7bit, out_bound: 12.0, out_res: 9bit, out_noise: 0.02}\n"
+    check_device(read_device(card(tmp_path, array, CELL + reads)).device)

@@ -85,7 +85,7 @@ def test_healthy_devices_still_learn_and_stuck_ones_are_the_same_in_both_directi
 
 def test_a_resumed_array_has_the_same_faults_and_the_same_last() -> None:
     device = ArrayDevice(CellDevice(SoftBoundsCell()), Array(faults=Faults(0.1, 0.1, 0.3)))
-    first, second = device.synapse(6, 7, Streams(3)), device.synapse(6, 7, Streams(3))
+    first, second = device.synapse(6, 7, Streams(3)), device.synapse(6, 7, Streams(4))
     first.program(torch.randn(6, 7, generator=rng()) * 0.2)
     first.update(torch.rand(4, 7, generator=rng()), torch.randn(4, 6, generator=rng()), 0.1)
     second.load_state_dict(first.state_dict())
