@@ -104,7 +104,8 @@ def _threat(job: AttackJob, threat: str, records: Sequence[Record]) -> Record:
         if checks["lowest"] < min((hits[0] / draws)[:count].mean(), found["reported"]["mean"]):
             left = round(checks["lowest"] * count)
             lower = _interval(np.repeat([1.0, 0.0], [left, count - left])[None])
-            found["reported"] = {**lower, "mean": checks["lowest"], "of": f"the checks, first {count} images"}
+            where = f"first {count} images" + (", first chip" if job.device else "")
+            found["reported"] = {**lower, "mean": checks["lowest"], "of": f"the checks, {where}"}
     return found
 
 
