@@ -14,6 +14,7 @@ import fcntl
 import importlib
 import io
 import json
+import math
 import time
 import traceback
 from collections import deque
@@ -29,6 +30,7 @@ from hwsim.study.executors import Pool
 from hwsim.study.run import Progress
 from hwsim.study.store import write_json, write_text, written_aside
 from hwsim.study.studyfile import Point, Spec, Study
+from hwsim.study.yamlfile import to_yaml
 
 POLL_S = 1.0
 """How often cells that another sweep is at are looked at again."""
@@ -36,7 +38,7 @@ POLL_S = 1.0
 MOST_CRASHES = 2
 """A cell whose worker died so often fails; the second time it runs alone, so that no other is to blame."""
 
-SWEEP, RESULTS, PARQUET = "sweep.json", "results.csv", "results.parquet"
+SWEEP, STUDY, RESULTS, PARQUET = "sweep.json", "study.yaml", "results.csv", "results.parquet"
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,15 @@ class Folder:
         """Say what the folder is of. InputError where it is another study's."""
         before = _read(self.path / SWEEP)
         name = planned.study.config.name
-        if before is not None and before["study"]["name"] != name:
-            raise InputError(f"--out {self.path}: holds the study {before['study']['name']}; give another folder")
-        points = [{"block": p.block, "axes": p.axes, "seed": p.seed, "key": key} for p, key in planned.points]
-        study = planned.study.document.data
-        receipts = {"versions": receipt.versions(), "git": receipt.git_revision(), "machine": receipt.machine()}
-        whole = {"form": planned.form, "command": command, "study": study, "points": points, "receipt": receipts}
+        if before is not None and before["name"] != name:
+            raise InputError(f"--out {self.path}: holds the study {before['name']}; give another folder")
+        write_text(self.path / STUDY, to_yaml(planned.study.document.data))
+        whole: dict[str, Any] = {"name": name, "form": planned.form, "command": command}
+        whole |= {"versions": receipt.versions(), "git": receipt.git_revision(), "machine": receipt.machine()}
+        whole["points"] = [
+            {"block": point.block, "axes": _finite(point.axes), "seed": point.seed, "key": key}
+            for point, key in planned.points
+        ]
         write_json(self.path / SWEEP, whole)
 
 
@@ -320,6 +325,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def _finite(axes: dict[str, Any]) -> dict[str, Any]:
+    """Values of axes as JSON has them: infinity becomes text."""
+    return {axis: str(v) if isinstance(v, float) and not math.isfinite(v) else v for axis, v in axes.items()}
 
 
 def _told(error: BaseException) -> str:
