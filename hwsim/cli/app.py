@@ -50,6 +50,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._total = self._done = 0
+        self._started = time.monotonic()
         self._last = 0.0
 
     def total(self, units: int) -> None:
@@ -60,7 +61,8 @@ class Lines:
         now = time.monotonic()
         if now - self._last >= self.EVERY_S or self._done == self._total:
             self._last = now
-            print(f"{self._done}/{self._total} {what}", flush=True)
+            left = (now - self._started) * (self._total - self._done) / self._done if self._done else 0.0
+            print(f"{self._done}/{self._total} {what}" + (f", about {left:.0f} s left" if left else ""), flush=True)
 
 
 def with_progress(work: Callable[[Any], None]) -> None:
