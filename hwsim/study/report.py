@@ -82,7 +82,7 @@ def _page(run: Run, summary: Record, figures: list[Figure]) -> str:
         flagged=Counter(found["case"] for found in summary["warnings"] if found["level"] == "warning"),
         described=described,
         costs=cost_rows(summary["cost"]) if summary["cost"] else [],
-        figures=[(figure, _inline(figure)) for figure in figures],
+        figures=[(figure, inline(figure)) for figure in figures],
         receipt=_flat(run.receipt or {}),
         command=(run.receipt or {}).get("command"),
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
@@ -171,7 +171,7 @@ def _columns(summary: Record) -> list[tuple[str, float, str]]:
     return [(c["name"], middle_level(c), c["level_unit"]) for c in summary["conditions"]]
 
 
-def _inline(figure: Figure) -> str:
+def inline(figure: Figure) -> str:
     """The smaller of the two files as a data address."""
     kinds = {"image/svg+xml": figure.svg.read_bytes(), "image/png": figure.png.read_bytes()}
     kind = min(kinds, key=lambda name: len(kinds[name]))
