@@ -106,8 +106,8 @@ def verdict(found: Results) -> str:
         )
     first = max(found.costs, key=lambda cost: cost.gained.mean)
     return (
-        f"Together the properties cost {points}; which of them cannot be told from chance. Removing {first.name} gained "
-        f"most, {_points(first.gained)}. Try more --seeds."
+        f"Together the properties cost {points}; which of them cannot be told from chance. Removing {first.name} "
+        f"gained most, {_points(first.gained)}. Try more --seeds."
     )
 
 
@@ -155,7 +155,7 @@ def _chart(folder: Path, found: Results, name: str) -> tuple[Path, Path]:
         ax.xaxis.set_major_formatter(PERCENT)
         ax.set_xlabel("accuracy lost to the property (95 % intervals)")
         ax.grid(False, axis="y")
-        ax.legend(loc="lower right")
+        canvas.legend(loc="outside lower center", ncols=2)
         ax.set_title(f"{name}: {_percent(found.all_on)} as it is, {_percent(found.all_off)} with everything off")
         return write_canvas(canvas, folder / "ablation")
 
