@@ -82,6 +82,8 @@ class TiledSynapse:
             tile.meter = self.meter
         if hasattr(first, "age"):
             self.age = self._age
+        if hasattr(first, "limits"):
+            self.limits = self._limits
 
     @property
     def arrays(self) -> tuple[Synapse, ...]:
@@ -125,6 +127,15 @@ class TiledSynapse:
         """Each as one matrix; references of a column of tiles stand below each other."""
         grids = [[tile.conductances() for tile in row] for row in self.tiles]
         return {name: self._joined([[tile[name] for tile in row] for row in grids]) for name in grids[0][0]}
+
+    def _limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """Conductances with their lowest and highest values, where tiles know them."""
+        grids = [[tile.limits() for tile in row] for row in self.tiles]  # pyright: ignore[reportAttributeAccessIssue]
+
+        def joined(name: str, which: int) -> Tensor:
+            return self._joined([[tile[name][which] for tile in row] for row in grids])
+
+        return {name: (joined(name, 0), joined(name, 1), joined(name, 2)) for name in grids[0][0]}
 
     @staticmethod
     def _joined(grid: list[list[Tensor]]) -> Tensor:

@@ -44,6 +44,8 @@ class TwinSynapse:
         negative.meter = positive.meter
         if hasattr(positive, "age"):
             self.age = self._age
+        if hasattr(positive, "limits"):
+            self.limits = positive.limits  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def layout(self) -> Layout:

@@ -116,6 +116,15 @@ def test_state_survives_and_a_foreign_one_is_refused() -> None:
         second.load_state_dict({k: v for k, v in first.state_dict().items() if not k.startswith("1.1.")})
 
 
+def test_bounds_are_joined_where_tiles_know_them() -> None:
+    tiled, _ = filled(TiledDevice(CellDevice(SoftBoundsCell(w_max=0.7, w_max_dtod=0.2)), 4, 4), 6, 9)
+    g, lowest, highest = tiled.limits()["g"]  # type: ignore[attr-defined]
+    assert g.shape == lowest.shape == highest.shape == (6, 9)
+    assert ((lowest <= g) & (g <= highest)).all()
+    assert highest.unique().numel() == 54  # every cross-point has its own
+    assert not hasattr(filled(TiledDevice(FloatDevice(), 4, 4), 6, 6)[0], "limits")
+
+
 def test_tiles_age_where_their_devices_do() -> None:
     drifting = CellDevice(SoftBoundsCell(drift_nu=0.1, w_min=-1.0))
     tiled, _ = filled(TiledDevice(drifting, 4, 4), 6, 6)
