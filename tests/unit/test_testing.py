@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hwsim.array import Array, ArrayDevice
 from hwsim.cells import CubicWindowCell, SoftBoundsCell
 from hwsim.crossbar import CellDevice, CellSynapse
 from hwsim.readpath import ReadPath
@@ -18,6 +19,8 @@ from hwsim.study.devicecard import read_device
 from hwsim.study.shelf import items
 from hwsim.synapse import FloatDevice
 from hwsim.testing import CHECKS, SHAPE, check_device, conformance
+from hwsim.tiling import TiledDevice
+from hwsim.twin import TwinDevice
 
 NOISY = ReadPath(inp_bound=1.0, inp_res=1 / 126, out_bound=12.0, out_res=1 / 510, out_noise=0.1)
 CELL = SoftBoundsCell(dw_min=0.01, dw_min_dtod=0.1, dw_min_std=0.3, w_max_dtod=0.1, w_min_dtod=0.1)
@@ -37,8 +40,11 @@ def test_every_device_on_the_shelf_conforms(name: str) -> None:
         FloatDevice(momentum=0.9),
         CellDevice(replace(CELL, drift_nu=0.05, drift_nu_dtod=0.2), forward=NOISY),
         CellDevice(CubicWindowCell(dw_min=0.01, w_min=0.0, w_max=2.0, reference=1.0, read_noise=0.02), omega=0.4),
+        TiledDevice(SOUND, 8, 10),
+        TwinDevice(SOUND),
+        ArrayDevice(SOUND, Array(transpose_mismatch=0.05, offset_std=0.02)),
     ],
-    ids=["cell", "float", "momentum", "drifting", "reference"],
+    ids=["cell", "float", "momentum", "drifting", "reference", "tiles", "twins", "array"],
 )
 def test_other_sound_devices_conform(device: Any) -> None:
     check_device(device, Streams(3))
