@@ -86,19 +86,21 @@ class Implicit:
             if out.requires_grad:
                 at = flat.clone().requires_grad_(True)
                 once = block_map(at)
-                out.register_hook(lambda g: self._adjoint(once, at, g))
+                out.register_hook(lambda g: self._adjoint(once, at, g, energy.blocks))
         return _unflat(out, shapes)
 
-    def _adjoint(self, once: Tensor, at: Tensor, incoming: Tensor) -> Tensor:
+    def _adjoint(self, once: Tensor, at: Tensor, incoming: Tensor, blocks: int) -> Tensor:
         u = incoming
         bound = self.adjoint.tolerance * incoming.abs().amax().clamp_min(torch.finfo(incoming.dtype).tiny)
-        for _ in range(self.adjoint.steps):
+        for done in range(1, self.adjoint.steps + 1):
             # A single block depends on no other: nothing comes back.
             (back,) = torch.autograd.grad(once, at, u, retain_graph=True, allow_unused=True, materialize_grads=True)
             new = torch.lerp(u, incoming + back, self.damping)
             moved = (new - u).abs().amax()
             u = new
-            if self.adjoint.stop_early and moved <= bound:
+            # News travels one block an iteration, damped ones later: until it has reached them all, that little moves
+            # means nothing.
+            if self.adjoint.stop_early and done * self.damping >= blocks and moved <= bound:
                 break
         return u
 

@@ -80,7 +80,7 @@ class LearningConfig(Recipe):
     """A recipe for an energy-based network; the names are those of ``hwsim.learn.EquilibriumProp``.
 
     Under rule 'exact-gradient' (``hwsim.oracle.ExactGradient``) there are no nudged phases: the implicit gradient is
-    taken where a relaxation of at most ``free_steps`` ends, to the relative ``tolerance``.
+    taken where a relaxation of at most ``free_steps`` ends.
     """
 
     rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"

@@ -158,16 +158,16 @@ def test_exact_gradient_and_ep_go_the_same_way() -> None:
         assert (a - b).norm() / a.norm() < 1e-3
 
 
-def _no_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor) -> Tensor:
+def _no_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
     return incoming
 
 
-def _one_adjoint_step(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor) -> Tensor:
+def _one_adjoint_step(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
     (back,) = torch.autograd.grad(once, at, incoming, retain_graph=True)
     return incoming + back
 
 
-def _flipped_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor) -> Tensor:
+def _flipped_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
     u = incoming
     for _ in range(100):
         (back,) = torch.autograd.grad(once, at, u, retain_graph=True)
@@ -175,7 +175,7 @@ def _flipped_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor)
     return u
 
 
-def _forward_mode_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor) -> Tensor:
+def _forward_mode_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
     """J u for J^T u: the same on a symmetric Jacobian, not where units are saturated."""
     units = torch.eye(at.shape[1], dtype=at.dtype)
     rows = [torch.autograd.grad(once, at, unit.expand_as(once), retain_graph=True)[0] for unit in units]

@@ -691,6 +691,20 @@ def expected_augmentation(x: torch.Tensor, rng: torch.Generator, padding: int) -
     return torch.stack(out)
 
 
+def test_what_comes_in_at_the_border() -> None:
+    x = torch.rand(1, 1, 5, 5, generator=generator())
+    for seed in range(20):
+        zeros, edge, reflect = (
+            augment(x, generator(seed), flip=False, crop_padding=2, crop_border=border)[0, 0]
+            for border in ("zeros", "edge", "reflect")
+        )
+        inside = zeros != 0
+        assert torch.equal(edge[inside], zeros[inside])
+        assert torch.equal(reflect[inside], zeros[inside])
+        assert set(edge.flatten().tolist()) == set(zeros[inside].tolist())
+        assert set(reflect.flatten().tolist()) <= set(x.flatten().tolist())
+
+
 def test_augmentation_mirrors_and_shifts_each_image_apart() -> None:
     x = torch.rand(40, 3, 6, 8, generator=generator())
     assert torch.equal(augment(x, generator(1), crop_padding=2), expected_augmentation(x, generator(1), 2))

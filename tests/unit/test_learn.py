@@ -17,8 +17,8 @@ import hwsim.learn
 from hwsim.energy import Coupling, SquaredError
 from hwsim.errors import InputError
 from hwsim.hopfield import Dense, LayeredHopfield
-from hwsim.learn import UPDATE_FORMS, EquilibriumProp, infer, per_synapse, written
-from hwsim.oracle import ExactGradient
+from hwsim.learn import UPDATE_FORMS, EquilibriumProp, StepStats, infer, per_synapse, written
+from hwsim.oracle import ExactGradient, Implicit, weight_gradient
 from hwsim.settle import Phase, Synchronous
 from hwsim.synapse import FloatSynapse
 
@@ -221,6 +221,31 @@ def test_learning_lowers_the_cost() -> None:
         rng = torch.Generator().manual_seed(0)
         costs = [rule.step(net, SquaredError(), x, labels, [0.3, 0.3], rng).cost for _ in range(60)]
         assert costs[-1] < 0.7 * costs[0]
+
+
+def test_exact_gradients_say_whether_the_state_was_at_rest() -> None:
+    plain, x, labels = smooth_plain((4, 8, 6, 3))
+
+    def stats(steps: int) -> StepStats:
+        rule = ExactGradient(Implicit(Phase(steps, tolerance=1e-9, stop_early=True)), tolerance=1e-6)
+        return rule.step(plain.network(), SquaredError(), x, labels, [0.0] * 3, torch.Generator())
+
+    early, late = stats(1), stats(500)
+    assert (early.unsettled_share, late.unsettled_share) == (1.0, 0.0)
+    assert early.residual > 1e-3
+    assert late.residual < 1e-6
+
+
+def test_a_loose_adjoint_still_reaches_the_first_layer() -> None:
+    """Stopped where little moves, it would end before the news has come down through weak links."""
+    plain, x, labels = smooth_plain((4, 8, 6, 5, 3), gain=0.05)
+    loose = Implicit(DEEP, Phase(100, tolerance=0.1, stop_early=True))
+    tight = Implicit(DEEP, Phase(500, tolerance=1e-12, stop_early=True))
+    found, exact = (weight_gradient(plain.network(), SquaredError(), x, labels, way) for way in (loose, tight))
+    for a, b in zip(found, exact, strict=True):
+        assert b.norm() > 0
+        assert torch.cosine_similarity(a.flatten(), b.flatten(), 0) > 0.99
+        assert 0.5 < a.norm() / b.norm() < 2
 
 
 @pytest.mark.parametrize(

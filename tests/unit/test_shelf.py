@@ -135,6 +135,17 @@ def test_an_edited_plugin_file_is_loaded_anew(tmp_path: Path):
     assert (before().size, shelf.plugin("cell.py:Mine", tmp_path, "hwsim.devices", CARD, ("cell",))().size) == (1, 2)
 
 
+def test_a_neighbours_file_is_shared(tmp_path: Path):
+    for name in ("mine", "other", "no-card"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cell.py").write_text(DATACLASS)
+    (tmp_path / "other" / "rpu-config.yaml").write_text("cell: ./cell.py:Mine\n")
+    mine = tmp_path / "mine"
+    assert shelf.plugin("../other/cell.py:Mine", mine, "hwsim.devices", CARD, ("cell",)).__name__ == "Mine"
+    with pytest.raises(InputError, match="outside the card's folder"):
+        shelf.plugin("../no-card/cell.py:Mine", mine, "hwsim.devices", CARD, ("cell",))
+
+
 @pytest.mark.parametrize(
     ("reference", "source", "message"),
     [
