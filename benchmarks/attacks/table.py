@@ -35,7 +35,8 @@ RUNS = ROOT / "runs" / "attacks-table"
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 THREAT = "linf:0.1"
-DEVICES = ("ecram", "capacitor", "pcm-inference")
+DEVICES = (("ecram", "programmed"), ("ecram", "in situ"), ("capacitor", "in situ"), ("pcm-inference", "programmed"))
+"""Devices that learn in situ take programmed weights exactly here, so their chips would differ in read noise only."""
 FEEDFORWARD = f"{Path(__file__).parent / 'feedforward.py'}:FeedForward"
 
 
@@ -64,11 +65,13 @@ def feedforward(seed: int) -> Path:
     return path
 
 
-def exact_gradient(seed: int) -> Path:
-    folder = RUNS / f"exact-gradient-seed{seed}"
-    settings = ["learning.rule=exact-gradient"]
-    common: dict[str, Any] = {"data_name": None, "data_dir": None, "device": None, "out": folder, "settings": settings}
-    run_training(plan_training(model="digits-mlp", seed=seed, command="", **common), lambda record: None)
+def weights(name: str, seed: int, device: str | None = None, *settings: str) -> Path:
+    """Trained in float, or in situ on a device."""
+    folder = RUNS / f"{name}-seed{seed}"
+    common: dict[str, Any] = {"data_name": None, "data_dir": None, "command": "", "out": folder}
+    run_training(
+        plan_training(model="digits-mlp", device=device, seed=seed, settings=settings, **common), lambda record: None
+    )
     return folder / "weights.safetensors"
 
 
@@ -98,7 +101,7 @@ def rows(examples: int, chips: int, seed: int) -> list[Sequence[str]]:
     common: dict[str, Any] = {"examples": examples, "seed": seed}
     table: list[Sequence[str]] = []
     plain = {"model": FEEDFORWARD, "weights": feedforward(seed), "data_name": "digits"}
-    twin = {"model": "digits-mlp", "weights": exact_gradient(seed)}
+    twin = {"model": "digits-mlp", "weights": weights("exact-gradient", seed, None, "learning.rule=exact-gradient")}
     for name, who in (("feed-forward", plain), ("exact gradient", twin), ("EP", {"model": "digits-mlp"})):
         stem = name.replace(" ", "-")
         pgd = attacked(f"{stem}-pgd", attack="pgd", checks=False, **who, **common)
@@ -107,14 +110,20 @@ def rows(examples: int, chips: int, seed: int) -> list[Sequence[str]]:
         parts = (standard["clean"], pgd["worst"], standard["worst"], standard["attacks"]["square"])
         lowest = least(pgd["reported"], standard["reported"])
         table.append((name, "float", *map(told, parts), told(lowest), f"{100 * mean:.1f}", flags(standard)))
-    for device in DEVICES:
+    for device, how in DEVICES:
         chip: dict[str, Any] = {"model": "digits-mlp", "device": device, "instances": chips}
-        quick = attacked(f"{device}-quick", attack="quick", draws=20, **chip, **common)
-        eot = attacked(f"{device}-eot", attack="pgd", knows="device", eot=2, draws=20, **chip, **common)
-        mean = corrupted(f"{device}-corrupt", draws=2, **chip, **common)
+        stem = device
+        if how == "in situ":
+            stem = f"{device}-in-situ"
+            chip |= {"weights": weights(stem, seed, device), "instances": 1}
+        quick = attacked(f"{stem}-quick", attack="quick", draws=20, **chip, **common)
+        eot = attacked(f"{stem}-eot", attack="pgd", knows="device", eot=2, draws=20, **chip, **common)
+        mean = corrupted(f"{stem}-corrupt", draws=2, **chip, **common)
         parts = (quick["clean"], eot["worst"], quick["worst"], quick["attacks"]["square"])
         lowest = least(quick["reported"], eot["reported"])
-        table.append(("EP", device, *map(told, parts), told(lowest), f"{100 * mean:.1f}", flags(quick, eot)))
+        table.append(
+            ("EP", f"{device}, {how}", *map(told, parts), told(lowest), f"{100 * mean:.1f}", flags(quick, eot))
+        )
     return table
 
 

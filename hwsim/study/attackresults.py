@@ -148,6 +148,11 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
             yield "Right after programming: this device drifts, and ageing is not part of the figure."
         if not job.device.device.ideal and job.instances < 5:
             yield f"On {job.instances} programmed chips; at least 5 are needed to speak of a device."
+        if any(record["kind"] == "chips" and record["equal"] for record in records):
+            yield (
+                "All chips hold the same weights: this device takes programmed weights exactly, so its chips differ "
+                "in read noise only. Give weights that were trained in situ on it (hwsim train --device) instead."
+            )
     elif job.knows == "nothing":
         yield _knowledge(job.knows)
     if not job.checks and job.white_box:
