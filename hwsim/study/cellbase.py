@@ -17,6 +17,7 @@ from torch import Tensor
 from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
 from hwsim.study import data
+from hwsim.study.averaged import AveragedDevice
 from hwsim.study.config import ModelConfig
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.evaluation import Condition, Measured, measure, perturbed
@@ -98,9 +99,13 @@ def plain(spec: Spec) -> Record:
     return resolve(spec).plain(spec.seed)
 
 
-def in_situ(found: Resolved, seed: int) -> tuple[LayeredHopfield, Record]:
-    """A network trained on its device, and what its last epoch tells. Raises WorkError where training diverges."""
+def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[LayeredHopfield, Record]:
+    """A network trained on its device, and what its last epoch tells; each read the mean of ``reads``.
+
+    Raises WorkError where training diverges.
+    """
     device, recipe, streams = found.card.device, found.recipe, Streams(seed)
+    device = AveragedDevice(device, reads) if reads > 1 else device
     net = network(found.model.energy, hardware(device, recipe), streams, momentum=recipe.momentum)
     epochs: list[Epoch] = []
     _train(net, found, recipe, streams, epochs.append)

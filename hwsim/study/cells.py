@@ -43,7 +43,9 @@ def key_of(spec: Spec) -> str:
         if option not in known:
             near = did_you_mean(option, known)
             raise InputError(f"cell.{option}: unknown setting of {spec.cell}{near} Known: {', '.join(known) or 'none'}")
-    whole: Record = {"hwsim": __version__, "cell": spec.cell, "options": {**known, **spec.options()}}
+    # Defaults are left out, so that a kind may gain an option without losing what was computed.
+    options = {name: value for name, value in spec.options().items() if value != known[name]}
+    whole: Record = {"hwsim": __version__, "cell": spec.cell, "options": options}
     if spec.cell not in KINDS:
         whole["source"] = hashlib.sha256(Path(inspect.getfile(kind.compute)).read_bytes()).hexdigest()
     whole |= kind.resolve(spec)
@@ -58,9 +60,12 @@ def compute(spec: Spec) -> Record:
 
 
 def _in_situ_accuracy(spec: Spec) -> Record:
-    """Train in situ, then judge clean images and those that the model card's evaluation asks for."""
+    """Train in situ, then judge clean images and those that the model card's evaluation asks for.
+
+    Every read of the arrays, in training and in inference, is the mean of `cell.reads` reads.
+    """
     found = resolve(spec)
-    net, columns = in_situ(found, spec.seed)
+    net, columns = in_situ(found, spec.seed, spec.options().get("reads", 1))
     hits: Record = {}
     for condition in conditions(found.model.evaluation):
         measured = judged(found, net, spec.seed, condition)
@@ -71,4 +76,14 @@ def _in_situ_accuracy(spec: Spec) -> Record:
     return {"columns": columns, "hits": hits}
 
 
-KINDS: dict[str, Kind] = {"in-situ-accuracy": Kind(plain, _in_situ_accuracy), "robustness": ROBUSTNESS}
+def _resolve_in_situ(spec: Spec) -> Record:
+    reads = spec.options().get("reads", 1)
+    if not isinstance(reads, int) or reads < 1:
+        raise InputError(f"cell.reads: expected a number of reads, at least 1, got {reads!r}")
+    return plain(spec)
+
+
+KINDS: dict[str, Kind] = {
+    "in-situ-accuracy": Kind(_resolve_in_situ, _in_situ_accuracy, (("reads", 1),)),
+    "robustness": ROBUSTNESS,
+}

@@ -19,6 +19,8 @@ LOSSES = (0.01, 0.05)
 
 LOSS_COLOUR = "#555555"
 
+MOST_TICKS = 6
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -88,8 +90,8 @@ def _scans(results: Results, blocks: dict[str, BlockConfig], sheet: Sequence[Req
     limits = [t for r in sheet if r.block in blocks for t in r.thresholds if t.loss == LOSSES[-1]]
     reached = sum(t.value is not None for t in limits)
     title = f"Accuracy along {len(blocks)} properties: five points are lost within the range of {reached} of them"
-    caption = "Each panel makes one property worse from left to right; bars are 95 % intervals. Vertical lines: where one "
-    caption += "point (dotted) and five points (dashed) of accuracy are lost, the band is that value's interval."
+    caption = "Each panel makes one property worse from left to right; bars are 95 % intervals. Vertical lines: where "
+    caption += "one point (dotted) and five points (dashed) of accuracy are lost, bands are the values' intervals."
     return Drawn("scans", "requirements", title, caption, tuple(told), canvas)
 
 
@@ -125,11 +127,15 @@ def _curve(ax: Axes, line: Line, block: BlockConfig, style: dict[str, Any]) -> N
 
 
 def _scale(ax: Axes, x: np.ndarray[Any, Any], scale: str) -> None:
-    if scale == "symlog":
+    if scale == "symlog" and (x > 0).any():
         ax.set_xscale("symlog", linthresh=float(x[x > 0].min()), linscale=0.6)
-        ax.set_xlim(left=0)
-    else:
-        ax.set_xscale(scale)
+        ax.set_xlim(left=-float(x[x > 0].min()) / 5)
+    elif scale == "log":
+        ax.set_xscale("log")
+    if scale != "linear":
+        shown = x if len(x) <= MOST_TICKS else x[:: -(-len(x) // MOST_TICKS)]
+        ax.set_xticks(shown, [f"{value:g}" for value in shown])
+        ax.minorticks_off()
 
 
 def _mark(ax: Axes, rows: Sequence[Requirement]) -> None:

@@ -93,13 +93,17 @@ def _tolerance(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
         if found:
             law = "holds" if found.scaled < min(2 * found.scatter, found.unscaled) else "does not hold exactly"
             answers.append(
-                f"Averaging N reads: the law σ/√N {law}. Accuracies lie {100 * found.scaled:.1f} points from one curve "
-                f"of σ/√N and {100 * found.unscaled:.1f} from one of σ alone; their own standard error is "
+                f"{block.title or name}: the law σ/√N {law}. Accuracies lie {100 * found.scaled:.1f} points from one "
+                f"curve of σ/√N and {100 * found.unscaled:.1f} from one of σ alone; their own standard error is "
                 f"{100 * found.scatter:.1f} points."
             )
     header = ["property", "counted as", "at its best", "one point lost at", "five points lost at", "tried up to"]
-    table = {"name": "requirements", "caption": "Requirements: the value of each property at which accuracy is lost, "
-             "with its 95 % interval below.", "header": header, "rows": [_row(row) for row in sheet]}
+    table = {
+        "name": "requirements",
+        "caption": "Requirements: the value of each property at which accuracy is lost, with its 95 % interval below.",
+        "header": header,
+        "rows": [_row(row) for row in sheet],
+    }
     return {"answers": answers, "certainty": certainty, "tables": [table]}, drawn
 
 

@@ -74,8 +74,7 @@ class Results:
         return sum((self.folder / "cells" / f"{key}.json").exists() for key in keys), len(keys)
 
     def lines(self, block: str, x: str) -> list[Line]:
-        """A block's places along the axis ``x``, a line for each combination of the other axes; empty places left out.
-        """
+        """A block's places along the axis ``x``, a line for each combination of the others; empty places left out."""
         found: dict[str, Line] = {}
         for place in self.places[block]:
             fixed = {axis: value for axis, value in place.axes.items() if axis != x}

@@ -165,8 +165,7 @@ def sweep(planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> list
     Cells that another sweep has claimed are waited for, and taken over if it ends without them.
     """
     todo = [key for key in planned.specs if not folder.finished(key)]
-    progress.total(len(planned.specs))
-    progress.done("finished before", len(planned.specs) - len(todo))
+    progress.total(len(todo))
     if todo:
         try:
             _Crew(planned, folder, pool, progress).work(todo)
@@ -189,11 +188,9 @@ class _Crew:
         self.suspects: deque[str] = deque()
         self.running: dict[Future[Any], tuple[str, IO[str]]] = {}
         self.crashes: dict[str, int] = {}
-        self.started, self.left, self.ends = time.monotonic(), 0, 0
 
     def work(self, todo: Sequence[str]) -> None:
         self.waiting.extend(todo)
-        self.left = len(todo)
         executor = self.pool.executor()
         try:
             while self.waiting or self.elsewhere or self.suspects or self.running:
@@ -224,7 +221,6 @@ class _Crew:
             self.elsewhere.append(key)
         elif self.folder.finished(key):
             claim.close()
-            self.left -= 1
             self.progress.done("finished by another sweep")
         else:
             self.running[executor.submit(cells.compute, self.specs[key])] = key, claim
@@ -257,7 +253,7 @@ class _Crew:
         except (TypeError, ValueError) as error:  # a record of somebody's own kind of cell
             self._failed(key, f"its record cannot be written as JSON ({error})", "")
         else:
-            self._tell("finished")
+            self.progress.done("finished")
 
     def _crashed(self, key: str) -> None:
         self.crashes[key] = self.crashes.get(key, 0) + 1
@@ -268,13 +264,7 @@ class _Crew:
 
     def _failed(self, key: str, reason: str, details: str) -> None:
         self.folder.keep_failure(key, reason, details)
-        self._tell("failed")
-
-    def _tell(self, what: str) -> None:
-        self.left, self.ends = self.left - 1, self.ends + 1
-        rest = (time.monotonic() - self.started) / self.ends * self.left
-        known = self.left and self.ends >= min(self.pool.workers, self.left)
-        self.progress.done(f"{what}, about {duration(rest)} left" if known else what)
+        self.progress.done("failed")
 
 
 def write_results(planned: Plan, folder: Folder) -> list[dict[str, Any]]:
