@@ -88,8 +88,8 @@ def shapes(device: Device, streams: Streams, gap: float) -> Check:
         for name, (value, shape) in results.items():
             if tuple(value.shape) != shape or not torch.isfinite(value).all():
                 wrong.append(f"{name} of a batch of {batch}: {tuple(value.shape)}, not finite numbers of {shape}")
-        sent = batch * layout(synapse).tiles
-        if (synapse.meter.vectors_read, synapse.meter.vectors_read_transpose) != (seen[0] + sent, seen[1] + sent):
+        counted = synapse.meter.vectors_read - seen[0], synapse.meter.vectors_read_transpose - seen[1]
+        if not all(_counted(count, batch, synapse) for count in counted):
             wrong.append("the meter does not count the vectors read")
     if not synapse.conductances() or not all(torch.isfinite(g).all() for g in synapse.conductances().values()):
         wrong.append("conductances() is empty or not finite")
@@ -178,8 +178,7 @@ def update_direction(device: Device, streams: Streams, gap: float) -> Check:
         synapse.update(pre.repeat(4, 1), post.repeat(4, 1), 0.05)
         synapse.tick()
     wrong = []
-    updated, sent = synapse.meter.vectors_updated, 800 * layout(synapse).tiles
-    if not updated or updated % sent:  # twin arrays are updated both
+    if not _counted(synapse.meter.vectors_updated, 800, synapse):
         wrong.append("the meter does not count the vectors updated")
     after = synapse.weight()
     synapse.update(pre, post, 0.0)
@@ -304,6 +303,11 @@ CHECKS: dict[str, CheckFunction] = {
     "state": state,
     "drift": drift,
 }
+
+
+def _counted(count: int, vectors: int, synapse: Synapse) -> bool:
+    """Is each vector counted, once for every array of the layer that it is sent to? Of twins, one is read."""
+    return vectors <= count <= vectors * layout(synapse).tiles and count % vectors == 0
 
 
 def _check(name: str, wrong: list[str], found: str, expected: str) -> Check:
