@@ -117,6 +117,11 @@ class Cluster:
             raise InputError(f"--cluster {address}: no scheduler answers there ({told})") from error
         self.workers = max(1, sum(self._client.nthreads().values()))
 
+    def wait_for(self, workers: int) -> None:
+        """Wait until so many workers have joined."""
+        self._client.wait_for_workers(workers, timeout=CONNECT_S * 3)
+        self.workers = max(1, sum(self._client.nthreads().values()))
+
     def executor(self) -> Executor:
         return self._client.get_executor(pure=False)
 
