@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hwsim.basecell import BaseCell
 from hwsim.cells_steps import ExpStepCell, PowerStepCell, TabulatedCell
+from hwsim.errors import InputError
 
 __all__ = ["CELLS", "BaseCell", "CubicWindowCell", "IdealCell", "LinearStepCell", "SoftBoundsCell"]
 
@@ -44,6 +45,13 @@ class LinearStepCell(BaseCell):
     up_down_dtod: float = 0.0
 
     absolute_spread: ClassVar[tuple[str, ...]] = ("up_down",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Steps are measured against the distance from 0 to the bound they shrink towards.
+        for name in ("w_max", "w_min"):
+            if getattr(self, name) == 0:
+                raise InputError(f"{type(self).__name__}.{name}: expected a bound other than 0, got 0; shift the range")
 
     def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
         del rng
