@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -38,4 +38,4 @@ class AveragedDevice(WrappedDevice):
     reads: int
 
     def synapse(self, post: int, pre: int, streams: Streams) -> Synapse:
-        return AveragedReads(self.device.synapse(post, pre, streams), self.reads)
+        return cast(Synapse, AveragedReads(self.device.synapse(post, pre, streams), self.reads))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from hwsim.hopfield import LayeredHopfield
@@ -90,7 +89,7 @@ def _data(name: str, data_dir: str | None) -> tuple[data.Dataset, str]:
     dataset = data.load(name, data_dir).merged()
     digest = hashlib.sha256()
     for part in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
-        digest.update(np.ascontiguousarray(part.numpy()))
+        digest.update(part.contiguous().numpy().tobytes())
     return dataset, digest.hexdigest()
 
 

@@ -2,13 +2,14 @@
 
 Beside the network's own accuracy it gives two comparisons. *Transfer*: images attacked on the float network of the
 same seed, which no noise of the device can mask. *Matched*: the float network with as much noise added as brings its
-clean accuracy down to the device's, judged on the same transferred attacks; what a device keeps beyond it, it does not
-owe to having lost accuracy (noise matching after Lammie et al., Nat. Commun. 16:1756, 2025).
+clean accuracy down to the device's, attacked on its own weights; what a device keeps beyond it, it does not owe to
+having lost accuracy (noise matching after Lammie et al., Nat. Commun. 16:1756, 2025).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -109,8 +110,9 @@ def _matched(
         if way == "input-noise":
             own = Streams(seed).child("matching", condition.name, condition.level).generator("corruption")
             return judged(found, exact, seed, condition, input_noise(images, sigma, own) if sigma else images)
-        read = ReadPath(out_noise=sigma)
-        net = network(found.model.energy, CellDevice(IdealCell(), forward=read), Streams(seed).child("matched"))
+        cell: Any = IdealCell()
+        device = CellDevice(cell, forward=ReadPath(out_noise=sigma))
+        net = network(found.model.energy, device, Streams(seed).child("matched"))
         net.program(exact.weights())
         return judged(found, net, seed, condition, images)
 

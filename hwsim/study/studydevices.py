@@ -14,6 +14,9 @@ from hwsim.study.studyresults import CLEAN, Place, Results
 
 MATCHED, TRANSFER = "matched_", "transfer_"
 
+CROWDED = 0.025
+"""Points of a figure that are nearer to each other, in shares, get no name in it."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -30,9 +33,16 @@ class Row:
     def level(self, column: str) -> float:
         return float(column.removesuffix("_share").rpartition("_epsilon")[2])
 
+    def attacked(self, column: str) -> str:
+        """The column of the stronger of two attacks: on the network's own weights, or transferred from float."""
+        return min(column, TRANSFER + column, key=lambda name: float(self.place.shares(name).mean()))
+
     def beyond(self, column: str) -> Interval:
-        """What is kept under a transferred attack beyond the float network of the same clean accuracy, paired."""
-        return difference(self.place.shares(TRANSFER + column), self.place.shares(MATCHED + column))
+        """What is kept under attack beyond the float network of the same clean accuracy, paired.
+
+        Float with output noise is attacked on its own weights; here the stronger attack counts.
+        """
+        return difference(self.place.shares(self.attacked(column)), self.place.shares(MATCHED + column))
 
 
 def devices_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
@@ -83,7 +93,7 @@ def _answers(rows: Sequence[Row]) -> list[str]:
     if judged:
         above, below = ([r.name for r, d in judged if test(d)] for test in (lambda d: d.low > 0, lambda d: d.high < 0))
         level = judged[0][0].level(_middle(judged[0][0]) or "")
-        text = f"At equal clean accuracy, under attacks transferred from float (budget {level:g}): "
+        text = f"At equal clean accuracy, under attacks of budget {level:g}: "
         text += f"{len(above)} of {len(judged)} are more robust than noisy float ({', '.join(above) or 'none'}), "
         text += f"{len(below)} less ({', '.join(below) or 'none'}), the others cannot be told apart."
         told.append(text)
@@ -134,8 +144,9 @@ def _matched(rows: Sequence[Row]) -> dict[str, Any]:
         body.append(cells)
     header = ["device", "case", "clean accuracy", "float's noise σ", *map(_heading, columns)]
     caption = (
-        "Robustness at equal clean accuracy: points that are kept beyond the float network with output noise, under "
-        "attacks transferred from the float network of the same seed, with the 95 % interval below."
+        "Robustness at equal clean accuracy: points that are kept beyond the float network with output noise, with the "
+        "95 % interval below. Each is attacked on its own weights, a device also by the float network's images: there "
+        "the stronger attack counts."
     )
     return {"name": "matched", "caption": caption, "header": header, "rows": body}
 
@@ -180,7 +191,7 @@ def _curves(rows: Sequence[Row]) -> Drawn:
 
 
 def _equal(rows: Sequence[Row]) -> Drawn:
-    """Accuracy under a transferred attack, of each device and case against the float network made as inaccurate."""
+    """Accuracy under attack, of each device and case against the float network made as inaccurate."""
     judged = [(row, column) for row in rows if row.case != "float" and (column := _middle(row))]
     cases = list(dict.fromkeys(row.case for row, _ in judged))
     styles = {case: {**line_style(i), "linestyle": ""} for i, case in enumerate(cases)}
@@ -188,22 +199,30 @@ def _equal(rows: Sequence[Row]) -> Drawn:
     ax.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=":")
     told = []
     for row, column in judged:
-        own, other = (row.place.interval(kind + column) for kind in (TRANSFER, MATCHED))
+        own, other = (row.place.interval(name) for name in (row.attacked(column), MATCHED + column))
         ends = np.abs(np.array([[own.low], [own.high]]) - own.mean)
         ax.errorbar(other.mean, own.mean, yerr=ends, elinewidth=1, **styles[row.case])
-        ax.annotate(row.device, (other.mean, own.mean), xytext=(5, -9), textcoords="offset points", fontsize=7)
+        near = [r for r, c in judged if r is not row and _distance(r, c, own.mean, other.mean) < CROWDED]
+        if not near:
+            ax.annotate(row.device, (other.mean, own.mean), xytext=(5, -9), textcoords="offset points", fontsize=7)
         told.append(f"{row.name}: {own.mean:.1%} ({_range(own)}); float at the same clean accuracy {other.mean:.1%}.")
-    values = [row.place.interval(k + c).mean for row, c in judged for k in (TRANSFER, MATCHED)]
+    values = [row.place.interval(n).mean for row, c in judged for n in (row.attacked(c), MATCHED + c)]
     room = (max(min(values) - 0.08, 0), min(max(values) + 0.08, 1))
     ax.set(xlim=room, ylim=room, xlabel="float with output noise, as inaccurate as the device", ylabel="device")
     ax.xaxis.set_major_formatter(PERCENT)
     ax.yaxis.set_major_formatter(PERCENT)
     legend(canvas, styles, cases)
     level = judged[0][0].level(judged[0][1])
-    title = f"Accuracy under a transferred attack of budget {level:g}, at equal clean accuracy"
+    title = f"Accuracy under attacks of budget {level:g}, at equal clean accuracy"
     caption = "Above the dotted line a device keeps more than its loss of clean accuracy explains. "
-    caption += "Bars are 95 % intervals."
+    caption += "Bars are 95 % intervals; points that crowd together are named in the numbers below only."
     return Drawn("matched", "devices", title, caption, tuple(told), canvas)
+
+
+def _distance(row: Row, column: str, own: float, other: float) -> float:
+    """Between a row's point in the figure above and another, as shares."""
+    mine, matched = (row.place.interval(name).mean for name in (row.attacked(column), MATCHED + column))
+    return max(abs(mine - own), abs(matched - other))
 
 
 def _heading(column: str) -> str:

@@ -82,9 +82,8 @@ class KillsOne:
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "kind.py").write_text(CELL)
     study = tmp_path / "study.yaml"
-    study.write_text(
-        f"name: squares\ncell: ./kind.py:squares\nblocks: {{one: {{axes: {{x: {list(range(CELLS))}}}}}}}\n"
-    )
+    axes = f"{{x: {list(range(CELLS))}}}"
+    study.write_text(f"name: squares\ncell: ./kind.py:squares\nblocks: {{one: {{axes: {axes}}}}}\n")
     where = tmp_path / "scheduler.json"
     options = ("--scheduler-file", str(where), "--no-dashboard")
     with ExitStack() as stack:
@@ -108,7 +107,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
 
 def test_no_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "CONNECT_S", 1)
-    with pytest.raises(InputError, match="--cluster tcp://127.0.0.1:9: no scheduler answers there"):
+    with pytest.raises(InputError, match=r"--cluster tcp://127\.0\.0\.1:9: no scheduler answers there"):
         Cluster("tcp://127.0.0.1:9")
 
 
