@@ -84,14 +84,16 @@ def _tolerance(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
     certainty = (
         f"{counted} a value, each with its own initial weights, devices, order of examples and noise. Thresholds are "
         "interpolated on the falling curve nearest to the means; their 95 % intervals resample seeds and test images "
-        "together. So few seeds say little about the spread between seeds, so the intervals are rather too narrow. "
+        "together. So few seeds say little about their own spread, so the intervals are rather too narrow; none of "
+        "them knows what happens between two neighbouring values. "
         "One property is made worse at a time, all others good: a real device has several at once and needs reserves."
     )
     answers = _verdicts(sheet)
     for name, block in results.blocks.items():
         found = studyfigures.collapse_of(results, name, block)
         if found:
-            law = "holds" if found.scaled < min(2 * found.scatter, found.unscaled) else "does not hold exactly"
+            near = "holds only roughly" if found.scaled < found.unscaled else "does not hold"
+            law = "holds" if found.scaled < min(2 * found.scatter, found.unscaled) else near
             answers.append(
                 f"{block.title or name}: the law σ/√N {law}. Accuracies lie {100 * found.scaled:.1f} points from one "
                 f"curve of σ/√N and {100 * found.unscaled:.1f} from one of σ alone; their own standard error is "
