@@ -65,7 +65,8 @@ def test_interval_covers_the_truth() -> None:
 
 def test_collapse_tells_a_law_from_none() -> None:
     sigma, reads = (a.ravel() for a in np.meshgrid([0.1, 0.2, 0.4, 0.8], [1, 4, 16]))
-    law = collapse(sigma, reads, [shares(1 - 0.5 * s / np.sqrt(n), images=10_000) for s, n in zip(sigma, reads, strict=True)])
+    pairs = zip(sigma, reads, strict=True)
+    law = collapse(sigma, reads, [shares(1 - 0.5 * s / np.sqrt(n), images=10_000) for s, n in pairs])
     assert law.scaled < 1e-3
     assert law.unscaled > 0.05
     none = collapse(sigma, reads, [shares(1 - 0.5 * s, images=10_000) for s in sigma])
