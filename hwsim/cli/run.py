@@ -53,6 +53,25 @@ def run(
 
 
 @app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs and sweeps, finished or not.")],
+) -> None:
+    """Write the pages of runs and sweeps anew, from what their folders hold."""
+    from hwsim.errors import InputError
+    from hwsim.study.report import write_report
+    from hwsim.study.studyreport import write_study_page
+
+    for folder in folders:
+        if (folder / "study.yaml").is_file():
+            page = write_study_page(folder)
+        elif (folder / "metrics.jsonl").is_file() and (folder / "config.yaml").is_file():
+            page = write_report(folder)
+        else:
+            raise InputError(f"{folder}: holds neither a run (config.yaml, metrics.jsonl) nor a sweep (study.yaml)")
+        print(f"report: {page}")
+
+
+@app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check the installation: package pairs, threads, disk, data; print the cure of what is wrong."""
     from hwsim.study.doctor import diagnose, told

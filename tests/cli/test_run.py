@@ -150,6 +150,17 @@ def test_run_folder_is_complete(hwsim_here: Callable[..., tuple[int, str, str]],
     assert receipt["config_hash"] == json.loads(json.dumps(receipt["config_hash"]))
 
 
+def test_page_is_written_anew(
+    hwsim_here: Callable[..., tuple[int, str, str]], uninterrupted: Path, tmp_path: Path
+) -> None:
+    code, out, err = hwsim_here("report", str(uninterrupted))
+    assert (code, err) == (0, "")
+    assert out == f"report: {uninterrupted / 'report.html'}\n"
+    code, _, err = hwsim_here("report", str(tmp_path))
+    assert code == 2
+    assert "neither a run" in err
+
+
 def test_other_configuration_in_the_folder_is_refused(
     hwsim_here: Callable[..., tuple[int, str, str]], uninterrupted: Path
 ) -> None:
