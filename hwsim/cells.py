@@ -46,15 +46,12 @@ class LinearStepCell(BaseCell):
 
     absolute_spread: ClassVar[tuple[str, ...]] = ("up_down",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # Steps are measured against the distance from 0 to the bound they shrink towards.
-        for name in ("w_max", "w_min"):
-            if getattr(self, name) == 0:
-                raise InputError(f"{type(self).__name__}.{name}: expected a bound other than 0, got 0; shift the range")
-
     def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
         del rng
+        bound, name = (self.w_max, "w_max") if up else (self.w_min, "w_min")
+        if isinstance(bound, int | float) and bound == 0:
+            cell = type(self).__name__
+            raise InputError(f"{cell}.{name}: expected a bound other than 0 for steps that shrink towards it")
         if up:
             size, slope = self.dw_min * (1 + self.up_down), self.gamma_up / self.w_max
         else:

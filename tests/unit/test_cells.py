@@ -133,3 +133,10 @@ def test_a_new_cell_needs_one_method() -> None:
 def test_impossible_parameters_are_refused(given_: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(SoftBoundsCell(), **given_)
+
+
+@pytest.mark.parametrize(("bounds", "up"), [({"w_min": 0.0}, False), ({"w_max": 0.0}, True)])
+def test_a_step_that_shrinks_towards_zero_is_refused(bounds: dict[str, float], up: bool) -> None:
+    cell = SoftBoundsCell(**bounds)
+    with pytest.raises(InputError, match="expected a bound other than 0"):
+        cell.pulse(torch.zeros(2, 2), up, torch.Generator())
