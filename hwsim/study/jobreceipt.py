@@ -1,11 +1,12 @@
-"""The receipt of an attack or a corruption job."""
+"""``receipt.json``: the receipt of any job, kept in its folder."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hwsim.study import receipt
 from hwsim.study.devicecard import DeviceCard
@@ -32,8 +33,11 @@ class Job(Protocol):
     def seed(self) -> int: ...
 
 
-def write_receipt(job: Job, started: float) -> None:
-    """Write ``receipt.json``; the seconds since ``started`` (Unix time) are added to those of earlier starts."""
+def write_receipt(job: Job, started: float, seeds: Mapping[str, Any] | None = None) -> None:
+    """Write ``receipt.json``; the seconds since ``started`` (Unix time) are added to those of earlier starts.
+
+    ``seeds``: what there is to tell beside the root seed.
+    """
     path = job.folder / "receipt.json"
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     write_json(
@@ -44,7 +48,7 @@ def write_receipt(job: Job, started: float) -> None:
             "versions": receipt.versions(),
             "git": receipt.git_revision(),
             "machine": receipt.machine(),
-            "seeds": {"root": job.seed},
+            "seeds": {"root": job.seed, **(seeds or {})},
             "streams": receipt.streams(job.device.device if job.device else FloatDevice()),
             "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(earlier.get("seconds", 0.0) + time.time() - started, 1),

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
-from hwsim.study import receipt
 from hwsim.study.config import InferenceConfig, ModelConfig
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
 from hwsim.study.folder import claimed
 from hwsim.study.jobcost import cost_section
+from hwsim.study.jobreceipt import write_receipt
 from hwsim.study.learners import EquilibriumModel
 from hwsim.study.recipe import LearningConfig
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
@@ -128,7 +128,7 @@ def run(job: Job, progress: Progress) -> None:
                 _measure_case(job, case, repeat, net, asked, log, progress)
         if not (job.folder / "cost.json").exists():
             write_json(job.folder / "cost.json", cost_section(job))
-        _write_receipt(job, started)
+        write_receipt(job, started, {"repeats": list(range(job.repeats)), "data_split": 0})
 
 
 def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[tuple[str, LayeredHopfield]]:
@@ -240,25 +240,6 @@ def _examine(
                 tensors |= {f"{layer_name}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
         with written_aside(path) as aside:
             save_file(tensors, aside)
-
-
-def _write_receipt(job: Job, started: float) -> None:
-    path = job.folder / "receipt.json"
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_json(
-        path,
-        {
-            "command": job.command,
-            "config_hash": job.config_hash,
-            "versions": receipt.versions(),
-            "git": receipt.git_revision(),
-            "machine": receipt.machine(),
-            "seeds": {"root": job.seed, "repeats": list(range(job.repeats)), "data_split": 0},
-            "streams": receipt.streams(job.device.device),
-            "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(earlier.get("seconds", 0.0) + time.time() - started, 1),
-        },
-    )
 
 
 def command_line(arguments: list[str]) -> str:
