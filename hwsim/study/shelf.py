@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +16,8 @@ from typing import Any
 import hwsim
 from hwsim.errors import InputError
 from hwsim.study.yamlfile import Document, Keys, did_you_mean, read_yaml
+
+_LOADING = threading.RLock()
 
 CARDS = {"devices": "rpu-config.yaml", "models": "model.yaml"}
 
@@ -138,6 +141,11 @@ def load_entry_point(point: EntryPoint) -> Any:
 
 def _module(path: Path, document: Document, keys: Keys) -> Any:
     """A plug-in file as a module, under a private name of its own so that two files never collide."""
+    with _LOADING:  # a module stands in sys.modules before it has run; another thread must not take it from there
+        return _loaded(path, document, keys)
+
+
+def _loaded(path: Path, document: Document, keys: Keys) -> Any:
     source = path.read_bytes()
     name = "_hwsim_plugin_" + hashlib.sha256(str(path).encode() + b"\0" + source).hexdigest()[:16]
     if name in sys.modules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -170,3 +171,19 @@ def test_plugin_mistakes(reference: str, source: str, message: str, tmp_path: Pa
         for name, module in sys.modules.items()
         if getattr(module, "__file__", "") == str(tmp_path / "cell.py") and "Mine" not in vars(module)
     ]
+
+
+def test_a_plug_in_is_never_seen_half_loaded(tmp_path: Path) -> None:
+    """Two threads that name one file get the same, whole module."""
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nthing = 1\n")
+    found: list[object] = []
+
+    def load() -> None:
+        found.append(shelf.plugin("./slow.py:thing", tmp_path, "hwsim.devices", Document({}, "card"), ("cell",)))
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [1, 1, 1]
