@@ -42,9 +42,9 @@ from hwsim.twin import TwinDevice
 COSTS: dict[str, Cost] = {"squared-error": SquaredError(), "cross-entropy": CrossEntropy()}
 
 ADJOINT = Phase(200, tolerance=3e-4, stop_early=True)
-"""How an exact gradient's adjoint is iterated; the tolerance is relative to the output's gradient.
+"""How far an exact gradient's adjoint is solved; the tolerance is relative to the output's gradient.
 
-On a network of three convolutions this leaves the first layer's gradient 4 % short and its cosine at .9998.
+On a network of three convolutions this leaves an error of .4 % in the first layer's gradient, cosine .99999.
 """
 
 
@@ -97,7 +97,7 @@ def learning_rule(config: LearningConfig) -> LearningRule:
     solver = SOLVERS[config.solver](config.damping)
     free = Phase(config.free_steps, config.average_last, config.tolerance, config.stop_early)
     if config.rule == "exact-gradient":
-        way = Implicit(replace(free, average_last=1, stop_early=True), ADJOINT, solver, damping=0.75)
+        way = Implicit(replace(free, average_last=1, stop_early=True), ADJOINT, solver)
         rule: LearningRule = ExactGradient(way, config.tolerance)
     else:
         nudged = replace(free, steps=config.nudged_steps)

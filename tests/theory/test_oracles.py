@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from theory_reference import DOUBLE, Bug, Plain, by_layer, must_reject, plain_co
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.energy import Cost, CrossEntropy, SquaredError
+from hwsim import oracle
+from hwsim.energy import Cost, CrossEntropy, Nudged, SquaredError, State
 from hwsim.hopfield import Dense, LayeredHopfield
 from hwsim.learn import EquilibriumProp
 from hwsim.oracle import Equilibrium, ExactGradient, Implicit, Unrolled, equilibrium_logits, weight_gradient
@@ -22,7 +24,6 @@ SQUARE = (4, 4, 4, 4)
 COSTS: dict[str, Cost] = {"squared": SquaredError(), "cross-entropy": CrossEntropy()}
 WAYS: dict[str, Equilibrium] = {
     "implicit": Implicit(DEEP, DEEP),
-    "implicit-undamped": Implicit(DEEP, DEEP, damping=1.0),
     "implicit-sweeps": Implicit(DEEP, DEEP, solver=OddEven()),
     "unrolled": Unrolled(120),
     "unrolled-sweeps": Unrolled(60, OddEven()),
@@ -113,6 +114,26 @@ def test_autograd_on_plain_tensors_is_the_finite_difference(net: str, cost: str)
         assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
+def test_blocks_that_depend_on_themselves_are_not_eliminated() -> None:
+    """The bowl of a cross-entropy moves with the block it is in; the gradient of a nudged state is exact still."""
+    plain, x, labels = smooth_plain(LAYERS)
+    net, cost = plain.network(), CrossEntropy()
+
+    def gradient(through: Equilibrium) -> Tensor:
+        inputs = x.clone().requires_grad_(True)
+        with torch.enable_grad():
+            given = net.given(inputs)
+            nudged = Nudged(given, cost, cost.encode(labels, given.start()[-1]), 0.5)
+            state = through.reach(nudged, given.start())
+            return torch.autograd.grad(torch.cat(state, 1).square().sum(), inputs)[0]
+
+    unrolled = gradient(Unrolled(200))
+    assert_close(gradient(Implicit(DEEP, DEEP)), unrolled, rtol=1e-6, atol=1e-11)
+    couples = Bug("depend on nothing", oracle._Transpose, "couples", lambda self, blocks: False)
+    with couples.planted():
+        assert (gradient(Implicit(DEEP, DEEP)) - unrolled).norm() > 1e-4 * unrolled.norm()
+
+
 def test_unsettled_ways_differ() -> None:
     """The agreement above is a property of equilibria: two steps are not one."""
     plain, x, labels = smooth_plain(LAYERS, gain=0.9)
@@ -158,32 +179,44 @@ def test_exact_gradient_and_ep_go_the_same_way() -> None:
         assert (a - b).norm() / a.norm() < 1e-3
 
 
-def _no_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
+def back(once: State, at: State, u: State) -> State:
+    """J^T u by autograd, all blocks at once."""
+    return torch.autograd.grad(once, at, u, retain_graph=True)
+
+
+def _no_adjoint(self: Implicit, once: State, at: State, incoming: State) -> State:
     return incoming
 
 
-def _one_adjoint_step(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
-    (back,) = torch.autograd.grad(once, at, incoming, retain_graph=True)
-    return incoming + back
+def _one_adjoint_step(self: Implicit, once: State, at: State, incoming: State) -> State:
+    return tuple(g + b for g, b in zip(incoming, back(once, at, incoming), strict=True))
 
 
-def _flipped_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
+def _flipped_adjoint(self: Implicit, once: State, at: State, incoming: State) -> State:
     u = incoming
     for _ in range(100):
-        (back,) = torch.autograd.grad(once, at, u, retain_graph=True)
-        u = incoming - back
+        u = tuple(g - b for g, b in zip(incoming, back(once, at, u), strict=True))
     return u
 
 
-def _forward_mode_adjoint(self: Implicit, once: Tensor, at: Tensor, incoming: Tensor, *_: int) -> Tensor:
+def _forward_mode_adjoint(self: Implicit, once: State, at: State, incoming: State) -> State:
     """J u for J^T u: the same on a symmetric Jacobian, not where units are saturated."""
-    units = torch.eye(at.shape[1], dtype=at.dtype)
-    rows = [torch.autograd.grad(once, at, unit.expand_as(once), retain_graph=True)[0] for unit in units]
-    jacobian = torch.stack(rows, 1)
-    u = incoming
+    with torch.enable_grad():
+        into = torch.cat(once, 1)
+    units = torch.eye(into.shape[1], dtype=into.dtype)
+    rows = [
+        torch.cat(torch.autograd.grad(into, at, unit.expand_as(into), retain_graph=True, materialize_grads=True), 1)
+        for unit in units
+    ]
+    jacobian, g = torch.stack(rows, 1), torch.cat(incoming, 1)
+    u = g
     for _ in range(100):
-        u = incoming + torch.einsum("bij,bj->bi", jacobian, u)
-    return u
+        u = g + torch.einsum("bij,bj->bi", jacobian, u)
+    return u.split([layer.shape[1] for layer in at], 1)
+
+
+def _first_direction_only(product: Any, right: dict, phase: Phase, bound: Tensor) -> dict:
+    return right
 
 
 IMPLICIT = ("implicit", LAYERS, "saturated", "squared", "digital")
@@ -193,6 +226,7 @@ ORACLE_BUGS = [
     (Bug("one adjoint step", Implicit, "_adjoint", _one_adjoint_step), IMPLICIT),
     (Bug("flipped adjoint", Implicit, "_adjoint", _flipped_adjoint), IMPLICIT),
     (Bug("Jacobian not transposed", Implicit, "_adjoint", _forward_mode_adjoint), IMPLICIT),
+    (Bug("kept blocks not solved", oracle, "_conjugate_residuals", _first_direction_only), IMPLICIT),
     (Bug("transposed read", Dense, "backward", lambda self, post, *_: self.synapse.read(post)), UNROLLED),
     (Bug("missing bias", Dense, "forward", lambda self, pre: self.synapse.read(pre)), UNROLLED),
     (
