@@ -80,7 +80,8 @@ def pgd(
         rng: of the random starts.
         restarts: independent starts, >= 1; the best over all of them is kept.
         loss: "ce" (cross-entropy) or "margin".
-        step_size: in units of the budget's norm; 2.5 epsilon / steps by default.
+        step_size: in units of the budget's norm; 2.5 epsilon / steps by default, and 2 epsilon in l0, where a step
+            short enough to stay among the pixels of the last one is caught there.
         targeted: go towards the classes ``y`` instead, which are then the wanted ones.
 
     Returns the iterate with the largest (targeted: smallest) margin of the surrogate, example by example, of the
@@ -90,7 +91,8 @@ def pgd(
     check_images(x, y)
     if steps < 1 or restarts < 1:
         raise InputError(f"pgd: expected steps and restarts of at least 1, got {steps} and {restarts}")
-    size = 2.5 * threat.epsilon / steps if step_size is None else step_size
+    if step_size is None:
+        step_size = threat.epsilon * (2.0 if threat.norm == "l0" else 2.5 / steps)
     away = -1.0 if targeted else 1.0
     best = x.clone()
     reached = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
@@ -106,7 +108,7 @@ def pgd(
         for _ in range(steps):
             gradient, logits = input_gradient(classifier, now, y, loss)
             keep(now, logits)
-            now = threat.project(now + away * size * threat.steepest(gradient), x)
+            now = threat.project(now + away * step_size * threat.steepest(gradient), x)
         keep(now, classifier.differentiable(now).detach())
     return best
 

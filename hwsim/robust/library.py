@@ -23,6 +23,7 @@ from hwsim.robust.classifier import Classifier
 from hwsim.robust.threat import Threat
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+"""Names in pyautoattack, which has no l0."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Apgd:
     best_loss: bool = False
 
     white_box = True
+    norms = tuple(_NORMS)
 
     def __post_init__(self) -> None:
         if self.loss not in ("ce", "dlr", "targeted"):
@@ -56,6 +58,7 @@ class Apgd:
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
+        _needs_norm(self, threat)
         needed = {"ce": 2, "dlr": 3, "targeted": 4}[self.loss]
         _needs_classes(self.name, classifier, needed)
 
@@ -88,6 +91,7 @@ class Fab:
     targeted: bool = True
 
     white_box = True
+    norms = tuple(_NORMS)
 
     @property
     def name(self) -> str:
@@ -95,6 +99,8 @@ class Fab:
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         from pyautoattack.fab_pt import FABAttack_PT
+
+        _needs_norm(self, threat)
 
         def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
             attack = FABAttack_PT(
@@ -125,9 +131,12 @@ class Square:
 
     name = "square"
     white_box = False
+    norms = tuple(_NORMS)
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         from pyautoattack.square import SquareAttack
+
+        _needs_norm(self, threat)
 
         def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
             attack = SquareAttack(
@@ -156,25 +165,94 @@ class HopSkipJump:
 
     name = "hopskipjump"
     white_box = False
+    norms = ("linf", "l2")
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
-        try:
+        _needs_norm(self, threat)
+
+        def make() -> Any:
             from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
-            from foolbox.criteria import Misclassification
-            from foolbox.models.pytorch import PyTorchModel
-        except ImportError:
-            raise InputError("attack hopskipjump needs foolbox: pip install 'hwsim[attacks]'") from None
-        if threat.norm == "l1":
-            raise InputError("attack hopskipjump: expected a threat in linf or l2, got l1")
 
-        def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
-            del seed
-            device = str(images.device)
-            wrapped = PyTorchModel(_module(model), bounds=classifier.bounds, device=device)
-            attack = HopSkipJumpAttack(steps=self.steps, constraint="linf" if threat.norm == "linf" else "l2")
-            return attack(wrapped, images, Misclassification(y), epsilons=None)[0]
+            return HopSkipJumpAttack(steps=self.steps, constraint="linf" if threat.norm == "linf" else "l2")
 
-        return _run(run, classifier, x, y, threat, rng)
+        return _foolbox(make, self.name, classifier, x, y, threat, rng)
+
+
+@dataclass(frozen=True)
+class Ead:
+    """Elastic-net attack (Chen et al. 2018): images nearest in l1 by iterated shrinkage; from foolbox, an extra."""
+
+    steps: int = 200
+    searches: int = 5
+
+    name = "ead"
+    white_box = True
+    norms = ("l1",)
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        _needs_norm(self, threat)
+
+        def make() -> Any:
+            from foolbox.attacks.ead import EADAttack
+
+            return EADAttack(binary_search_steps=self.searches, steps=self.steps, decision_rule="L1")
+
+        return _foolbox(make, self.name, classifier, x, y, threat, rng)
+
+
+@dataclass(frozen=True)
+class FmnL0:
+    """Fast minimum norm in l0 (Pintor et al. 2021); from foolbox, an extra.
+
+    It counts every channel of a pixel as one, so its images change at most as many pixels as it says.
+    """
+
+    steps: int = 200
+
+    name = "fmn-l0"
+    white_box = True
+    norms = ("l0",)
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        _needs_norm(self, threat)
+
+        def make() -> Any:
+            from foolbox.attacks.fast_minimum_norm import L0FMNAttack
+
+            return L0FMNAttack(steps=self.steps)
+
+        return _foolbox(make, self.name, classifier, x, y, threat, rng)
+
+
+def _needs_norm(attack: Any, threat: Threat) -> None:
+    if threat.norm not in attack.norms:
+        raise InputError(f"attack {attack.name}: expected a threat in {' or '.join(attack.norms)}, got {threat.norm}")
+
+
+def _foolbox(
+    make: Callable[[], Any],
+    name: str,
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    rng: torch.Generator,
+) -> Tensor:
+    """One of foolbox's minimal attacks: the nearest image that it found, whatever the budget."""
+    try:
+        from foolbox.criteria import Misclassification
+        from foolbox.models.pytorch import PyTorchModel
+
+        attack = make()
+    except ImportError:
+        raise InputError(f"attack {name} needs foolbox: pip install 'hwsim[attacks]'") from None
+
+    def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
+        del seed
+        wrapped = PyTorchModel(_module(model), bounds=classifier.bounds, device=str(images.device))
+        return attack(wrapped, images, Misclassification(y), epsilons=None)[0]
+
+    return _run(run, classifier, x, y, threat, rng)
 
 
 def _run(

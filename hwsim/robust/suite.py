@@ -11,8 +11,9 @@ from torch import Tensor
 from hwsim.errors import InputError
 from hwsim.robust.attacks import Attack, check_images, fgsm, input_gradient, margin, pgd
 from hwsim.robust.classifier import Classifier
-from hwsim.robust.library import Apgd, Fab, HopSkipJump, Square
-from hwsim.robust.threat import Threat, into_ball
+from hwsim.robust.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
+from hwsim.robust.sparse import SparseRs
+from hwsim.robust.threat import NORMS, Threat, into_ball
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,12 @@ class Fmn:
 
     name = "fmn"
     white_box = True
+    norms = ("linf", "l2", "l1")
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         del rng
+        if threat.norm not in self.norms:
+            raise InputError(f"attack fmn: expected a threat in {', '.join(self.norms)}, got {threat.norm}")
         return threat.project(self.nearest(classifier, x, y, threat.norm)[0], x)
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, norm: str) -> tuple[Tensor, Tensor]:
@@ -142,6 +146,8 @@ PRESETS: dict[str, tuple[Attack, ...]] = {
     "pgd": (Pgd(40, loss="ce"), Pgd(40, loss="margin")),
     "smoke": (Apgd("ce", 10), Square(200)),
     "quick": (Apgd("ce", 50), Apgd("targeted", 50, targets=3), Square(1000)),
+    # What few pixels can do: the l0 counterpart of the standard ensemble.
+    "sparse": (Pgd(100, loss="ce"), Pgd(100, restarts=3, loss="margin"), SparseRs(5000)),
     # AutoAttack's standard ensemble; the worst case over its parts is AutoAttack's robust accuracy.
     "standard": (Apgd("ce", 100), Apgd("targeted", 100), Fab(100), Square(5000)),
 }
@@ -155,6 +161,9 @@ SINGLE: dict[str, Attack] = {
     "fmn": Fmn(),
     "square": Square(),
     "hopskipjump": HopSkipJump(),
+    "ead": Ead(),
+    "fmn-l0": FmnL0(),
+    "sparse-rs": SparseRs(),
     "random-search": RandomSearch(),
 }
 
@@ -166,3 +175,8 @@ def attacks_named(name: str) -> tuple[Attack, ...]:
     if name in SINGLE:
         return (SINGLE[name],)
     raise InputError(f"attack: expected one of {', '.join((*PRESETS, *SINGLE))}, got {name!r}")
+
+
+def norms_of(attack: Attack) -> tuple[str, ...]:
+    """The norms that an attack works in; all where it does not say."""
+    return tuple(getattr(attack.attack if isinstance(attack, Transfer) else attack, "norms", NORMS))

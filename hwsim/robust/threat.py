@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hwsim.errors import InputError
 
-NORMS = ("linf", "l2", "l1")
+NORMS = ("linf", "l2", "l1", "l0")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Threat:
     """All images within ``epsilon`` of the clean one in ``norm`` and inside the box [0, 1].
 
     Args:
-        norm: "linf", "l2" or "l1", over all pixels and channels of an image.
-        epsilon: the budget, >= 0; for linf at most 1.
+        norm: "linf", "l2" or "l1", over all pixels and channels of an image; or "l0", the number of pixels that are
+            changed at all, a pixel of an image (C, H, W) being all its channels.
+        epsilon: the budget, >= 0; for linf at most 1, for l0 a whole number.
     """
 
     norm: str
@@ -38,19 +39,33 @@ class Threat:
                 f"for a budget in grey levels write linf:{self.epsilon:g}/255"
             )
 
+        if self.norm == "l0" and self.epsilon != int(self.epsilon):
+            raise InputError(f"threat epsilon: l0 budgets are whole numbers of pixels, got {self.epsilon:g}")
+
     def __str__(self) -> str:
         levels = self.epsilon * 255
         if self.norm == "linf" and self.epsilon and abs(levels - round(levels)) < 1e-9:
             return f"linf:{round(levels)}/255"
         return f"{self.norm}:{self.epsilon:g}"
 
+    def scaled(self, factor: float) -> Threat:
+        """The budget times ``factor``, within what the norm allows; an l0 budget to a whole pixel at least."""
+        wide = self.epsilon * factor
+        if self.norm == "l0":
+            return Threat("l0", max(1, round(wide)))
+        return Threat(self.norm, min(wide, 1.0) if self.norm == "linf" else wide)
+
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """(B,): how far each image was moved."""
+        if self.norm == "l0":
+            return by_pixel((x_adv != x).to(x.dtype)).gt(0).sum(1).to(x.dtype)
         delta = (x_adv - x).flatten(1)
         return delta.abs().amax(1) if self.norm == "linf" else delta.norm(p=int(self.norm[1]), dim=1)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest image within the budget, then clipped to the box (which only brings it closer to ``x``)."""
+        if self.norm == "l0":
+            return _fewest(x_adv, x, int(self.epsilon))
         delta = into_ball((x_adv - x).flatten(1), self.norm, x.new_full((len(x), 1), self.epsilon))
         return (x + delta.reshape(x.shape)).clamp(0.0, 1.0)
 
@@ -68,6 +83,9 @@ class Threat:
         def uniform(*shape: int) -> Tensor:
             return torch.rand(shape, generator=rng, device=rng.device, dtype=x.dtype).to(x.device)
 
+        if self.norm == "l0":  # any values at pixels drawn without replacement
+            chosen = top_pixels(uniform(*by_pixel(x).shape), int(self.epsilon), x)
+            return torch.where(chosen, uniform(*x.shape), x)
         if self.norm == "linf":
             delta = (2 * uniform(*flat.shape) - 1) * self.epsilon
         else:
@@ -84,7 +102,8 @@ class Threat:
         """The direction of unit norm in which a loss of this gradient climbs fastest; zero where the gradient is.
 
         For l1 the exact answer is one pixel; the strongest twentieth shares the step, which climbs far better
-        over many steps (Tramer and Boneh 2019).
+        over many steps (Tramer and Boneh 2019). For l0 the gradient itself, at a mean of 1 / epsilon a value: the
+        projection then picks the pixels (Croce and Hein 2019).
         """
         flat = gradient.flatten(1)
         tiny = torch.finfo(flat.dtype).tiny
@@ -92,12 +111,35 @@ class Threat:
             direction = flat.sign()
         elif self.norm == "l2":
             direction = flat / flat.norm(dim=1, keepdim=True).clamp_min(tiny)
+        elif self.norm == "l0":
+            direction = flat / (flat.abs().mean(1, keepdim=True).clamp_min(tiny) * max(self.epsilon, 1.0))
         else:
             kept = max(1, flat.shape[1] // 20)
             floor = flat.abs().topk(kept, dim=1).values[:, -1:]
             signs = torch.where(flat.abs() >= floor, flat.sign(), 0.0)
             direction = signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)
         return direction.reshape(gradient.shape)
+
+
+def by_pixel(values: Tensor) -> Tensor:
+    """(B, pixels): sums over the channels of images (B, C, H, W); rows (B, N) are N pixels."""
+    return values.sum(1).flatten(1) if values.dim() == 4 else values.flatten(1)
+
+
+def top_pixels(scores: Tensor, count: int, like: Tensor) -> Tensor:
+    """Bool of the shape of ``like``: all channels of each image's ``count`` pixels of highest score (B, pixels)."""
+    count = min(count, scores.shape[1])
+    chosen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, scores.topk(count, dim=1).indices, True)
+    if like.dim() == 4:
+        return chosen.reshape(len(like), 1, *like.shape[2:]).expand_as(like)
+    return chosen.reshape(like.shape)
+
+
+def _fewest(x_adv: Tensor, x: Tensor, count: int) -> Tensor:
+    """The nearest image in l2 that differs from ``x`` in at most ``count`` pixels and lies in the box."""
+    inside = x_adv.clamp(0.0, 1.0)
+    gained = by_pixel((x_adv - x).square() - (x_adv - inside).square())  # by keeping a pixel
+    return torch.where(top_pixels(gained, count, x), inside, x)
 
 
 def into_ball(delta: Tensor, norm: str, budget: Tensor) -> Tensor:
@@ -117,7 +159,7 @@ def into_ball(delta: Tensor, norm: str, budget: Tensor) -> Tensor:
 
 
 def parse(text: str) -> Threat:
-    """``"linf:8/255"``, ``"l2:0.5"`` or ``"l1:12"`` as a threat. Raises InputError that says what is wrong."""
+    """``linf:8/255``, ``l2:0.5``, ``l1:12`` or ``l0:10`` as a threat. Raises InputError that says what is wrong."""
     match = re.fullmatch(r"\s*([A-Za-z0-9]+)\s*:\s*(.+?)\s*", text) if isinstance(text, str) else None
     if match is None:
         raise InputError(f"threat: expected NORM:EPSILON such as linf:8/255 or l2:0.5, got {text!r}")

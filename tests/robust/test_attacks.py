@@ -13,8 +13,9 @@ from torch import Tensor
 from hwsim.errors import InputError
 from hwsim.robust.attacks import Attack, fgsm, margin, pgd
 from hwsim.robust.classifier import EquilibriumClassifier, TorchClassifier, correct
-from hwsim.robust.library import Apgd, Fab, HopSkipJump, Square
-from hwsim.robust.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named
+from hwsim.robust.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
+from hwsim.robust.sparse import SparseRs
+from hwsim.robust.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named, norms_of
 from hwsim.robust.threat import Threat
 
 LINF = Threat("linf", 0.1)
@@ -32,7 +33,7 @@ def linear(classes: int = 10) -> TorchClassifier:
 
 
 @given(
-    norm=st.sampled_from(["linf", "l2", "l1"]),
+    norm=st.sampled_from(["linf", "l2", "l1", "l0"]),
     epsilon=st.floats(0, 1),
     steps=st.integers(1, 5),
     loss=st.sampled_from(["ce", "margin"]),
@@ -41,7 +42,7 @@ def linear(classes: int = 10) -> TorchClassifier:
 def test_pgd_stays_within_budget_and_box(norm: str, epsilon: float, steps: int, loss: str, seed: int) -> None:
     x = torch.rand(6, 1, 4, 4, generator=rng(seed)).round(decimals=1)
     y = torch.randint(10, (6,), generator=rng(seed))
-    threat = Threat(norm, epsilon)
+    threat = Threat(norm, round(16 * epsilon) if norm == "l0" else epsilon)
     moved = pgd(linear(), x, y, threat, steps=steps, rng=rng(seed), loss=loss, restarts=2)
     assert bool(threat.allowed(moved, x).all())
 
@@ -136,11 +137,36 @@ EVERY: list[Attack] = [
 ]
 
 
+FEW = Threat("l0", 6)
+
+
 @pytest.mark.parametrize("attack", EVERY, ids=lambda a: f"{a.name}{getattr(a, 'best_loss', '') or ''}")
 @pytest.mark.parametrize("threat", [LINF, Threat("l2", 0.7), Threat("l1", 3.0)], ids=str)
 def test_every_attack_keeps_the_budget_the_seed_and_the_global_generators(
     attack: Attack, threat: Threat, model: EquilibriumClassifier, digits: Digits
 ) -> None:
+    keeps_everything(attack, threat, model, digits)
+
+
+# foolbox imports a namespace that SciPy deprecates.
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("attack", "threat"),
+    [
+        *((attack, FEW) for attack in (Fgsm(), Pgd(5), RandomSearch(5), SparseRs(40))),
+        (SparseRs(40), Threat("l0", 64)),
+        (FmnL0(20), Threat("l0", 64)),
+        (Ead(10, 2), Threat("l1", 64.0)),
+    ],
+    ids=lambda v: getattr(v, "name", str(v)),
+)
+def test_attacks_of_few_pixels_keep_the_same(
+    attack: Attack, threat: Threat, model: EquilibriumClassifier, digits: Digits
+) -> None:
+    keeps_everything(attack, threat, model, digits)
+
+
+def keeps_everything(attack: Attack, threat: Threat, model: EquilibriumClassifier, digits: Digits) -> None:
     x, y = digits.test_x[:12].flatten(1), digits.test_y[:12]
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     trace = sys.gettrace()
@@ -165,6 +191,31 @@ def test_strong_attacks_beat_weak_ones(model: EquilibriumClassifier, digits: Dig
     assert targeted <= ce + 0.02
     assert ce < search - 0.1
     assert square < search - 0.05
+
+
+def test_few_pixels_are_found_by_gradients_and_by_queries(model: EquilibriumClassifier, digits: Digits) -> None:
+    """Both beat random pixels by far, and neither knows the other."""
+    x, y = digits.test_x[:60], digits.test_y[:60]
+
+    def after(attack: Attack) -> float:
+        return left(model, attack(model, x, y, Threat("l0", 2), rng()), y)
+
+    climbed, queried, searched = after(Pgd(40, restarts=3)), after(SparseRs(500)), after(RandomSearch(50))
+    assert climbed < searched - 0.2
+    assert queried < searched - 0.2
+    assert abs(climbed - queried) < 0.1
+    assert queried < after(SparseRs(30)) - 0.1
+
+
+def test_attacks_say_which_norms_they_work_in(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:2], digits.test_y[:2]
+    for attack in (Apgd("ce", 2), Fab(2), Square(5), Fmn(2), HopSkipJump(1), Ead(2), SparseRs(2), FmnL0(2)):
+        norms = norms_of(attack)
+        assert norms_of(Transfer(model, attack)) == norms
+        for norm in {"linf", "l2", "l1", "l0"} - set(norms):
+            with pytest.raises(InputError, match=f"got {norm}"):
+                attack(model, x, y, Threat(norm, 1), rng())
+    assert norms_of(Pgd()) == ("linf", "l2", "l1", "l0")
 
 
 def test_fmn_finds_images_that_fool_at_about_the_budget_where_pgd_begins_to(

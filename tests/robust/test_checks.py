@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from robust_models import Digits, Shaken, StateReadout, face, quantised, rng
@@ -120,6 +122,24 @@ def test_gradients_of_an_unsettled_network_disagree(net: LayeredHopfield, digits
     ways = {"one step": face(net, through=Unrolled(2)), "thirty": face(net)}
     assert not gradients_agree(ways, x, y, limit=0.999).passed
     assert gradients_agree({"thirty": face(net), "forty": face(net, through=Unrolled(40))}, x, y, limit=0.999).passed
+
+
+def test_read_noise_is_not_taken_for_disagreement(net: LayeredHopfield, digits: Digits) -> None:
+    """One gradient with noise and without agree as far as noise lets them; another gradient does not."""
+    x, y = digits.test_x, digits.test_y
+    noisy = Shaken(face(net), 0.15, rng(1))
+    check = gradients_agree({"noisy": noisy, "exact": face(net)}, x, y)
+    cosines = [float(number) for number in re.findall(r"[0-9]\.[0-9]{3}", check.found)]
+    assert cosines[0] < 0.9
+    assert check.passed
+    assert "what is missing is read noise, not disagreement" in check.found
+    wrong = Shaken(face(net, through=Unrolled(1)), 0.01, rng(1))
+    differ = gradients_agree({"noisy": wrong, "exact": face(net)}, x, y)
+    assert not differ.passed
+    assert "more than read noise explains" in differ.meaning
+    hidden = gradients_agree({"noisy": Shaken(face(net), 20.0, rng(1)), "exact": face(net)}, x, y)
+    assert not hidden.passed
+    assert "Read noise hides" in hidden.meaning
 
 
 def test_reading_before_it_settles_is_flagged(net: LayeredHopfield, digits: Digits) -> None:

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from robust_models import rng
 
 from hwsim.errors import InputError
-from hwsim.robust.threat import NORMS, Threat, parse
+from hwsim.robust.threat import Threat, parse
 
 threats = st.one_of(
     st.builds(Threat, st.just("linf"), st.floats(0, 1)),
     st.builds(Threat, st.sampled_from(["l1", "l2"]), st.floats(0, 20)),
+    st.builds(Threat, st.just("l0"), st.integers(0, 30)),
 )
 
 
@@ -42,7 +43,26 @@ def test_projection_is_the_nearest_point_of_the_ball(norm: str, seed: int) -> No
         assert ((moved - nearest) * (q - nearest)).sum().item() <= 1e-9
 
 
-@pytest.mark.parametrize("norm", NORMS)
+def test_a_pixel_is_all_its_channels() -> None:
+    """l0 keeps the pixels whose change, cut to the box, is largest in l2, and counts a pixel once."""
+    x = torch.full((1, 3, 2, 2), 0.5)
+    moved = x.clone()
+    moved[0, :, 0, 0] += torch.tensor([0.2, 0.2, 0.2])  # 0.12 in squares
+    moved[0, 0, 0, 1] += 0.3  # 0.09
+    moved[0, 1, 1, 0] += 9.0  # far outside
+    kept = Threat("l0", 2).project(moved, x)
+    assert torch.equal((kept != x).any(1)[0], torch.tensor([[True, False], [True, False]]))
+    assert Threat("l0", 1).distance(kept, x).tolist() == [2.0]
+    assert kept.max() == 1.0
+    assert Threat("l0", 2).allowed(kept, x).all()
+    assert not Threat("l0", 1).allowed(kept, x).any()
+    with pytest.raises(InputError, match="whole numbers of pixels, got 1.5"):
+        Threat("l0", 1.5)
+    assert [Threat("l0", 3).scaled(f).epsilon for f in (0.1, 0.5, 2)] == [1, 2, 6]
+    assert [Threat("linf", 0.6).scaled(f).epsilon for f in (0.5, 2)] == [0.3, 1.0]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_allowed_sees_too_large_a_step_and_pixels_outside_the_box(norm: str) -> None:
     x = torch.full((3, 4), 0.5)
     threat = Threat(norm, 0.1)
@@ -54,7 +74,7 @@ def test_allowed_sees_too_large_a_step_and_pixels_outside_the_box(norm: str) -> 
     assert not threat.allowed(edge + 0.05, edge).any()
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_steepest_direction_has_unit_norm_and_climbs(norm: str) -> None:
     gradient = torch.randn(4, 1, 6, 6, generator=rng())
     direction = Threat(norm, 1.0).steepest(gradient)
@@ -65,7 +85,13 @@ def test_the_steepest_direction_has_unit_norm_and_climbs(norm: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "norm", "epsilon"),
-    [("linf:8/255", "linf", 8 / 255), (" L2 : 0.5 ", "l2", 0.5), ("l1:12", "l1", 12.0), ("linf: 1 / 10", "linf", 0.1)],
+    [
+        ("linf:8/255", "linf", 8 / 255),
+        (" L2 : 0.5 ", "l2", 0.5),
+        ("l1:12", "l1", 12.0),
+        ("l0:10", "l0", 10.0),
+        ("linf: 1 / 10", "linf", 0.1),
+    ],
 )
 def test_parse(text: str, norm: str, epsilon: float) -> None:
     assert parse(text) == Threat(norm, epsilon)
@@ -77,10 +103,11 @@ def test_parse(text: str, norm: str, epsilon: float) -> None:
     [
         ("linf", "NORM:EPSILON"),
         ("", "NORM:EPSILON"),
-        ("l3:1", "among linf, l2, l1, got 'l3'"),
+        ("l3:1", "among linf, l2, l1, l0, got 'l3'"),
         ("linf:eight", "number or a fraction after the colon, got 'eight'"),
         ("linf:8/0", "number or a fraction"),
         ("linf:8", "write linf:8/255"),
+        ("l0:2.5", "whole numbers of pixels, got 2.5"),
         ("l2:-1", ">= 0, got -1"),
         ("l2:inf", "number"),
         ("l2:nan", "number"),
