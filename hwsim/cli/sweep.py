@@ -20,8 +20,12 @@ def sweep(
     threads: Annotated[int, typer.Option(help="Threads of each; small networks are fastest on one.")] = 1,
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, in place of processes.")] = None,
     quick: Annotated[bool, typer.Option(help="The study's coarse form.")] = False,
+    scale: Annotated[str | None, typer.Option(help="Another form of the study, by its name under `scales`.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell cells, time and what lacks; compute nothing.")
+    ] = False,
     seeds: Annotated[int | None, typer.Option(help="Seeds 0 to N-1 in place of the study's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder. [default: runs/sweep-NAME, with -quick if quick]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder. [default: runs/sweep-NAME, with -FORM]")] = None,
     parquet: Annotated[bool, typer.Option(help="Write results.parquet beside results.csv.")] = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -39,12 +43,16 @@ def sweep(
 
     if cluster is not None and jobs is not None:
         raise InputError("--jobs: a cluster's workers are counted by its scheduler; give --jobs or --cluster, not both")
-    planned = work.plan(read_study(study, quick=quick, seeds=seeds, data_dir=data_dir))
+    planned = work.plan(read_study(study, quick=quick, scale=scale, seeds=seeds, data_dir=data_dir))
     pool = Cluster(cluster) if cluster else Processes(jobs, threads)
-    name = planned.study.config.name
-    folder = work.Folder(out or Path("runs") / f"sweep-{name}{'-quick' if quick else ''}")
+    name, form = planned.study.config.name, planned.form
+    folder = work.Folder(out or Path("runs") / f"sweep-{name}{'' if form == 'full' else f'-{form}'}")
     folder.write_plan(planned, command_line(sys.argv[1:]))
-    print(f"{name}, {planned.form} form: {work.forecast(planned, folder, pool.workers)}", flush=True)
+    print(f"{name}, {form} form: {work.forecast(planned, folder, pool.workers)}", flush=True)
+    for line in work.lacking(planned):
+        print(line, flush=True)
+    if dry_run:
+        return
     print(f"folder: {folder.path}", flush=True)
     started = time.perf_counter()
     failures: list[work.Failure] = []

@@ -31,6 +31,15 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Missing:
+    """The command that makes what a cell lacks, its multiply-accumulates, and the seed that SEED in it stands for."""
+
+    command: str
+    work: float
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of cell.
 
@@ -38,11 +47,15 @@ class Kind:
         resolve: a spec as plain values, down to the last default; InputError for what cannot be.
         compute: the record of a spec: `columns`, plain numbers and texts by column name, and what else the page needs.
         options: the settings `cell.KEY` that it knows, with their defaults.
+        work: multiply-accumulates of a cell, for the time that is told before anything is measured.
+        missing: what a cell lacks, such as weights; None for a cell that lacks nothing.
     """
 
     resolve: Callable[[Spec], Record]
     compute: Callable[[Spec], Record]
     options: tuple[tuple[str, Any], ...] = ()
+    work: Callable[[Spec], float] | None = None
+    missing: Callable[[Spec], Missing | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from hwsim.errors import InputError
 from hwsim.study import shelf
 from hwsim.study.cellbase import Kind, Record, column, in_situ, judged, plain, resolve, share
 from hwsim.study.evaluation import conditions
+from hwsim.study.papercell import PAPER
 from hwsim.study.robustcell import ROBUSTNESS
 from hwsim.study.studyfile import Spec
 from hwsim.study.yamlfile import Document, did_you_mean
@@ -86,4 +87,5 @@ def _resolve_in_situ(spec: Spec) -> Record:
 KINDS: dict[str, Kind] = {
     "in-situ-accuracy": Kind(_resolve_in_situ, _in_situ_accuracy, (("reads", 1),)),
     "robustness": ROBUSTNESS,
+    "weights-by-protocol": PAPER,
 }

@@ -16,7 +16,8 @@
         quick: {axes: {device.forward.out_noise: [0.0, 0.2]}}
 
 Each block is the product of its axes and the seeds. An axis is a key path, `device` or `model`, with its values, or any
-name with ``keys`` that take the same value or ``cases``, named maps of settings. ``quick`` replaces, axis by axis.
+name with ``keys`` that take the same value or ``cases``, named maps of settings. ``quick`` replaces, axis by axis, and
+so does every other form of the study under ``scales``, in the study and in its blocks (`--scale NAME`).
 """
 
 from __future__ import annotations
@@ -38,14 +39,19 @@ Settings = Mapping[str, Any]
 Values = list[tuple[Any, Settings]]
 
 
-class QuickConfig(Card):
-    """What the quick form replaces in a study or a block; ``axes`` names only those that it makes coarser."""
+class ScaleConfig(Card):
+    """What another form, such as the quick one, replaces in a study or a block; ``axes`` names only those it changes.
+
+    Args:
+        speed_gmac_per_s: see ``StudyConfig``.
+    """
 
     seeds: list[int] | None = Field(default=None, min_length=1)
     set: dict[str, Any] = Field(default={})
     axes: dict[str, Any] = Field(default={})
     skip: bool = False
     seconds_per_cell: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    speed_gmac_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class FigureConfig(Card):
@@ -75,18 +81,20 @@ class BlockConfig(Card):
     seeds: list[int] | None = Field(default=None, min_length=1)
     set: dict[str, Any] = Field(default={})
     axes: dict[str, Any] = Field(default={})
-    quick: QuickConfig = QuickConfig()
+    quick: ScaleConfig = ScaleConfig()
+    scales: dict[str, ScaleConfig] = Field(default={})
     figure: FigureConfig | None = None
 
     @model_validator(mode="after")
     def _named_axes(self) -> BlockConfig:
         named = [(f"quick.axes.{axis}", axis) for axis in self.quick.axes]
+        named += [(f"scales.{name}.axes.{axis}", axis) for name, scale in self.scales.items() for axis in scale.axes]
         if self.figure is not None:
             named += [(f"figure.{key}", axis) for key in ("x", "collapse") if (axis := getattr(self.figure, key))]
         for place, axis in named:
             if axis not in self.axes:
                 raise ValueError(f"{place}: {axis!r} is no axis of the block ({', '.join(self.axes) or 'it has none'})")
-        _different(self.seeds, self.quick.seeds)
+        _different(self.seeds, self.quick.seeds, *(scale.seeds for scale in self.scales.values()))
         return self
 
 
@@ -94,34 +102,41 @@ class StudyConfig(Card):
     """A study file without its blocks, each of which is a ``BlockConfig``; see the text above.
 
     Args:
-        page: what is made of the results: a table, a requirements sheet, or devices compared.
+        page: what is made of the results: a table, a requirements sheet, devices compared, a paper beside us.
         seconds_per_cell: what a cell takes on one core, for the time told before anything is measured.
+        speed_gmac_per_s: in its place for kinds of cells that count their work: multiply-accumulates, in 1e9 a second,
+            of what computes one cell.
         units: column -> unit, for the axes in the table of results.
     """
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[\w.-]+$")
     question: str = ""
-    page: Literal["table", "tolerance", "devices"] = "table"
+    page: Literal["table", "tolerance", "devices", "paper"] = "table"
     cell: str
     model: str = "digits-mlp"
     device: str = "ideal"
     data: str | None = None
     seeds: list[int] = Field(default=[0], min_length=1)
     set: dict[str, Any] = Field(default={})
-    quick: QuickConfig = QuickConfig()
+    quick: ScaleConfig = ScaleConfig()
+    scales: dict[str, ScaleConfig] = Field(default={})
     seconds_per_cell: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    speed_gmac_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     units: dict[str, str] = Field(default={})
     blocks: dict[str, Any] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _seeds(self) -> StudyConfig:
-        _different(self.seeds, self.quick.seeds)
+        _different(self.seeds, self.quick.seeds, *(scale.seeds for scale in self.scales.values()))
+        if reserved := {"quick", "full"} & set(self.scales):
+            raise ValueError(f"scales: {reserved.pop()} is a form of every study; expected another name")
         return self
 
 
-def _different(*lists: list[int] | None) -> None:
-    for name, seeds in zip(("seeds", "quick.seeds"), lists, strict=True):
+def _different(own: list[int] | None, quick: list[int] | None, *scaled: list[int] | None) -> None:
+    named = [("seeds", own), ("quick.seeds", quick), *(("scales: seeds", seeds) for seeds in scaled)]
+    for name, seeds in named:
         if seeds is not None and (min(seeds) < 0 or len(set(seeds)) < len(seeds)):
             raise ValueError(f"{name}: expected different numbers >= 0, got {seeds}")
 
@@ -179,7 +194,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Study:
-    """A study file, read and checked, in its quick or its full form.
+    """A study file, read and checked, in one of its forms: "full", "quick", or a name among its ``scales``.
 
     ``seeds`` are those of the command line, None for the file's.
     """
@@ -188,21 +203,26 @@ class Study:
     blocks: dict[str, Block]
     document: Document
     folder: Path
-    quick: bool
+    form: str
     seeds: list[int] | None = None
     data_dir: Path | None = None
 
     @property
     def seconds_per_cell(self) -> float | None:
         """What the study says a cell takes on one core."""
-        return (self.quick and self.config.quick.seconds_per_cell) or self.config.seconds_per_cell
+        return of_form(self.config, self.form).seconds_per_cell or self.config.seconds_per_cell
+
+    @property
+    def speed_gmac_per_s(self) -> float | None:
+        """What the study says computes a cell, in 1e9 multiply-accumulates a second."""
+        return of_form(self.config, self.form).speed_gmac_per_s or self.config.speed_gmac_per_s
 
     def points(self) -> Iterator[Point]:
         """Every place of every block, seeds innermost; those with equal specs are one cell."""
         study = self.config
         for name, block in self.blocks.items():
-            base = {**study.set, **(study.quick.set if self.quick else {})}
-            base |= {**block.config.set, **(block.config.quick.set if self.quick else {})}
+            base = {**study.set, **of_form(study, self.form).set}
+            base |= {**block.config.set, **of_form(block.config, self.form).set}
             for combination in itertools.product(*block.axes.values()):
                 axes = dict(zip(block.axes, (value for value, _ in combination), strict=True))
                 settings = dict(base)
@@ -224,38 +244,74 @@ class Study:
                     yield Point(name, axes, seed, spec)
 
     def _seeds(self, block: BlockConfig) -> list[int]:
-        quick = (block.quick.seeds or self.config.quick.seeds) if self.quick else None
-        return self.seeds or quick or block.seeds or self.config.seeds
+        scaled = of_form(block, self.form).seeds or of_form(self.config, self.form).seeds
+        return self.seeds or scaled or block.seeds or self.config.seeds
 
     def _placed(self, name: str) -> str:
         return str(self.folder / name) if name.startswith(("./", "../")) else name
 
 
-def read_study(path: Path, *, quick: bool = False, seeds: int | None = None, data_dir: Path | None = None) -> Study:
+def of_form(config: StudyConfig | BlockConfig, form: str) -> ScaleConfig:
+    """What a form replaces; nothing in the full form, and in blocks that do not name it."""
+    return config.quick if form == "quick" else config.scales.get(form, ScaleConfig())
+
+
+def read_study(
+    path: Path,
+    *,
+    quick: bool = False,
+    scale: str | None = None,
+    seeds: int | None = None,
+    data_dir: Path | None = None,
+) -> Study:
     """Read a study file. Raises InputError for the first mistake in it, with file, line and key path."""
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds: expected at least 1, got {seeds}")
     document = read_yaml(path)
     config = build(StudyConfig, [Layer(document)])
+    form = _form(config, quick, scale)
     _check_paths(document, ("set",), config.set)
-    _check_paths(document, ("quick", "set"), config.quick.set)
+    for place, scaled in _scales(config):
+        _check_paths(document, (*place, "set"), scaled.set)
     blocks = {}
     for name in config.blocks:
         block = build(BlockConfig, [Layer(document, ("blocks", name))])
-        checked = _block(document, ("blocks", name), block, quick)
-        if not (quick and block.quick.skip):
+        for other in block.scales:
+            if other not in config.scales:
+                known = f"the study's own are {', '.join(config.scales) or 'none'}"
+                raise document.error(("blocks", name, "scales", other), f"{other!r} is no scale of the study; {known}")
+        checked = _block(document, ("blocks", name), block, form)
+        if not of_form(block, form).skip:
             blocks[name] = checked
     wanted = list(range(seeds)) if seeds else None
-    return Study(config, blocks, document, path.resolve().parent, quick, wanted, data_dir)
+    return Study(config, blocks, document, path.resolve().parent, form, wanted, data_dir)
 
 
-def _block(document: Document, place: Keys, block: BlockConfig, quick: bool) -> Block:
+def _form(config: StudyConfig, quick: bool, scale: str | None) -> str:
+    if scale is None:
+        return "quick" if quick else "full"
+    if quick and scale != "quick":
+        raise InputError(f"--scale {scale}: is another form than --quick; give one of the two")
+    known = ("full", "quick", *config.scales)
+    if scale not in known:
+        raise InputError(f"--scale {scale}: expected one of {', '.join(known)}, the forms of {config.name}")
+    return scale
+
+
+def _scales(config: StudyConfig | BlockConfig) -> list[tuple[Keys, ScaleConfig]]:
+    return [(("quick",), config.quick), *((("scales", name), scale) for name, scale in config.scales.items())]
+
+
+def _block(document: Document, place: Keys, block: BlockConfig, form: str) -> Block:
     _check_paths(document, (*place, "set"), block.set)
-    _check_paths(document, (*place, "quick", "set"), block.quick.set)
-    axes = {axis: _axis(document, (*place, "axes", axis), axis, given) for axis, given in block.axes.items()}
-    for axis, given in block.quick.axes.items():
-        coarse = _axis(document, (*place, "quick", "axes", axis), axis, given, like=block.axes[axis])
-        axes[axis] = coarse if quick else axes[axis]
+    full = {axis: _axis(document, (*place, "axes", axis), axis, given) for axis, given in block.axes.items()}
+    axes, chosen = dict(full), of_form(block, form)
+    for below, scaled in _scales(block):
+        _check_paths(document, (*place, *below, "set"), scaled.set)
+        for axis, given in scaled.axes.items():
+            where = (*place, *below, "axes", axis)
+            other = _axis(document, where, axis, given, like=block.axes[axis])
+            axes[axis] = other if scaled is chosen else axes[axis]
     return Block(block, axes)
 
 

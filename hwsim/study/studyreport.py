@@ -11,6 +11,7 @@ import matplotlib
 
 from hwsim.study import studyfigures, sweep
 from hwsim.study.figures import Figure, write_figure
+from hwsim.study.paperpage import paper_page
 from hwsim.study.plotting import STYLE, Drawn
 from hwsim.study.report import inline
 from hwsim.study.store import write_text
@@ -34,7 +35,9 @@ def write_study_page(folder: Path) -> Path:
     """
     results = read_results(folder)
     with matplotlib.rc_context(STYLE):
-        make = {"tolerance": _tolerance, "devices": devices_page, "table": _plain}[results.config.page]
+        make = {"tolerance": _tolerance, "devices": devices_page, "paper": paper_page, "table": _plain}[
+            results.config.page
+        ]
         content, drawn = make(results)
         figures = [write_figure(each, folder / "figures") for each in drawn]
     page = folder / "report.html"
@@ -66,7 +69,7 @@ def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> s
         git=results.plan["git"],
         study=(results.folder / sweep.STUDY).read_text(encoding="utf-8"),
         files=[(name, what) for name, what in FILES.items() if (results.folder / name).exists()],
-        **content,
+        **{"scope": "", "warnings": [], **content},
     )
 
 

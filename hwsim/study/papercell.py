@@ -1,0 +1,334 @@
+"""The cells of the paper study: weights of the shelf judged clean, corrupted, or attacked by one protocol.
+
+A cell whose model has no weights, or whose data are not there, fails with a sentence; the study goes on without it. The
+seed of a cell is the attack's (random starts, Square's draws) and the corruption's; weights are one training each,
+unless ``cell.weights`` names files of several.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwsim.errors import InputError, WorkError
+from hwsim.rng import Streams
+from hwsim.robust.attacks import input_gradient
+from hwsim.robust.classifier import Classifier, EquilibriumClassifier, TorchClassifier
+from hwsim.robust.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from hwsim.robust.gradients import way_named
+from hwsim.robust.library import Square
+from hwsim.robust.protocol import EFFORTS, LADDER, away_from, ensemble, one_after_another, pgd_by, protocol_named
+from hwsim.robust.threat import Threat
+from hwsim.study import data, datasources, modules, shelf
+from hwsim.study.cellbase import Kind, Missing, Record
+from hwsim.study.config import ModelConfig
+from hwsim.study.networkcard import ModuleConfig
+from hwsim.study.papercost import training_work, work_of
+from hwsim.study.plan import read_model
+from hwsim.study.studyfile import Spec
+from hwsim.study.subject import Subject
+from hwsim.study.training import network
+from hwsim.study.trainjob import check_place
+from hwsim.study.weights import WEIGHTS, load_weights
+from hwsim.synapse import FloatDevice
+
+MEASURES = ("clean", "corruption", "pgd", "autoattack", "square")
+SLICE = 100
+"""Images attacked at once, which bounds memory."""
+
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("measure", "clean"),
+    ("protocol", "careful"),
+    ("norm", "linf"),
+    ("epsilon", None),
+    ("type", None),
+    ("examples", 200),
+    ("energy_examples", None),
+    ("steps", 20),
+    ("restarts", 1),
+    ("effort", "quick"),
+    ("queries", 1000),
+    ("truncated", "unrolled-10"),
+    ("weights", None),
+    ("published", None),
+    ("accelerator", "cpu"),
+)
+"""What a cell may be told, with defaults: ``examples`` test images, of energy-based models ``energy_examples``;
+``truncated``, the gradient of protocols that stop short of equilibrium; ``weights``, a file in which {model} and {seed}
+stand for the cell's; ``published``, the published model beside which the page shows it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A spec of this kind of cell, read and checked."""
+
+    config: ModelConfig
+    options: dict[str, Any]
+    weights: Path | None
+    spec: Spec
+
+    @property
+    def energy_based(self) -> bool:
+        return not isinstance(self.config.network, ModuleConfig)
+
+    @property
+    def examples(self) -> int:
+        own = self.options["energy_examples"] if self.energy_based else None
+        return own or self.options["examples"]
+
+    @property
+    def threat(self) -> Threat | None:
+        epsilon = self.options["epsilon"]
+        return None if epsilon is None else Threat(self.options["norm"], float(epsilon))
+
+    @property
+    def data(self) -> str:
+        return self.spec.data or self.config.data
+
+    @property
+    def random(self) -> bool:
+        """Does the seed change what is measured?"""
+        measure, protocol = self.options["measure"], protocol_named(self.options["protocol"])
+        return measure not in ("clean", "pgd") or (measure == "pgd" and protocol.restarts and self.options["restarts"])
+
+    def training(self, seed: object = None) -> str:
+        """The command that makes the weights, where they are looked for if that is no place beside a card.
+
+        ``seed`` stands in place of the cell's, for a command that stands for several.
+        """
+        parts = ["hwsim train --model", self.spec.model]
+        for path, value in self.spec.for_model():
+            parts.append(f"--set {path}={value}".lower() if isinstance(value, bool) else f"--set {path}={value}")
+        if pattern := self.options["weights"]:
+            seed = self.spec.seed if seed is None else seed
+            where = os.path.relpath(_named(self.spec, pattern, seed).parent)
+            parts += [f"--seed {seed}" if "{seed}" in pattern else "", f"--out {where}"]
+        return " ".join(part for part in (*parts, "--data-dir DIR") if part)
+
+
+def asked(spec: Spec) -> Asked:
+    """Read a spec. Raises InputError for options that cannot be; missing weights and data are for ``compute``."""
+    options = dict(OPTIONS) | spec.options()
+    for name, known in (("measure", MEASURES), ("protocol", LADDER), ("effort", EFFORTS)):
+        if options[name] not in known:
+            raise InputError(f"cell.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
+    for name, least in (("examples", 1), ("steps", 1), ("restarts", 0), ("queries", 1)):
+        if not isinstance(options[name], int) or options[name] < least:
+            raise InputError(f"cell.{name}: expected a whole number >= {least}, got {options[name]!r}")
+    if options["measure"] in ("pgd", "autoattack", "square") and options["epsilon"] is None:
+        raise InputError(f"cell.epsilon: measure {options['measure']} needs a budget, e.g. 0.03")
+    if options["measure"] == "corruption" and options["type"] not in CORRUPTIONS:
+        raise InputError(f"cell.type: expected one of {', '.join(sorted(CORRUPTIONS))}, got {options['type']!r}")
+    if spec.device != "ideal":
+        raise InputError(f"device {spec.device}: this kind of cell judges float weights; see ideal-vs-analog.yaml")
+    way_named(options["truncated"])
+    config = _card(spec.model, json.dumps(spec.for_model()))
+    found = Asked(config, options, _weights(spec, options["weights"]), spec)
+    _ = found.threat  # a budget that cannot be is refused here
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _card(model: str, settings: str) -> ModelConfig:
+    """A model's card with settings, as JSON, laid over it."""
+    return read_model(model, json.loads(settings))[1]
+
+
+def _weights(spec: Spec, pattern: str | None) -> Path | None:
+    """The file that the weights should be in; None where a card from a package has no folder."""
+    if pattern:
+        return _named(spec, pattern, spec.seed)
+    folder = shelf.find("models", spec.model).folder
+    return folder / WEIGHTS if folder else None
+
+
+def _named(spec: Spec, pattern: str, seed: object) -> Path:
+    return Path(spec.folder) / pattern.format(model=Path(spec.model).name, seed=seed)
+
+
+def _resolve(spec: Spec) -> Record:
+    found = asked(spec)
+    known = _test_images(found.data, spec.data_dir, found.examples)
+    card = found.config.model_dump(include={"network", "inference"})
+    return {
+        "card": card,
+        "weights": _digest(str(found.weights), _time(found.weights)) or str(found.weights),
+        "data": [found.data, found.examples, known if isinstance(known, str) else known[2]],
+        "seed": spec.seed if found.random else 0,  # seeds of what draws nothing are one cell
+    }
+
+
+def _time(path: Path | None) -> float | None:
+    return path.stat().st_mtime if path is not None and path.is_file() else None
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(path: str, time: float | None) -> str | None:
+    return None if time is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def _test_images(name: str, data_dir: str | None, count: int) -> tuple[Tensor, Tensor, str] | str:
+    """The first test images, their labels and a checksum; in their place the sentence that says why there are none.
+
+    CIFAR's training images, a thousand times as many bytes in float, are left alone.
+    """
+    try:
+        if name in datasources.NAMES and name != "digits":
+            found = datasources.find(name, data_dir)
+            if found.test is None:
+                return f"data {name}: has no test images"
+            pixels, labels = (torch.from_numpy(part[:count].copy()) for part in found.test)
+            x, y = pixels.float() / found.white, labels.long()
+        else:
+            dataset = data.load(name, data_dir)
+            x, y = dataset.x_test[:count], dataset.y_test[:count]
+    except (InputError, WorkError) as error:
+        return str(error)
+    if len(x) < count:
+        return f"data {name}: has {len(x)} test images, {count} were asked for (cell.examples)"
+    return x, y, hashlib.sha256(x.contiguous().numpy().tobytes() + y.numpy().tobytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=4)
+def _subject(spec_json: str, path: str, time: float, place: str) -> Subject:
+    """A model with its weights where torch computes; ``time`` is the file's, so that a new file is read anew."""
+    del time
+    config = _card(*json.loads(spec_json))
+    weights = Path(path)
+    if isinstance(config.network, ModuleConfig):
+        module = modules.build(config.network, Streams(0))
+        load_weights(module, weights)
+        module.requires_grad_(False).to(place)
+        return Subject(config.name, {}, module=modules.classifier(config.network, module))
+    net = network(config.network, FloatDevice(place=place), Streams(0), place=place)
+    load_weights(net, weights)
+    return Subject(config.name, {}, config, net)
+
+
+def _compute(spec: Spec) -> Record:
+    found = asked(spec)
+    subject, x, y = _ready(found)
+    options, streams = found.options, Streams(spec.seed).child(options_key(found))
+    judge = subject.judge()
+    columns: Record = {"published": options["published"], "data": found.data, "images": len(x)}
+    hits: Record = {}
+
+    def keep(name: str, moved: Tensor) -> None:
+        right, unsettled = _judged(judge, moved, y)
+        columns[name] = sum(right) / len(right)
+        hits[name] = {"draws": 1, "hits": right}
+        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), unsettled)
+
+    if options["measure"] == "corruption":
+        for severity in SEVERITIES:
+            rng = streams.child(severity).generator("corruption")
+            keep(f"accuracy_severity{severity}_share", corrupt(options["type"], x.cpu(), severity, rng).to(x.device))
+        columns["accuracy_share"] = sum(columns[f"accuracy_severity{s}_share"] for s in SEVERITIES) / len(SEVERITIES)
+        every = [hits[f"accuracy_severity{s}_share"]["hits"] for s in SEVERITIES]
+        hits["accuracy_share"] = {"draws": len(SEVERITIES), "hits": [sum(one) for one in zip(*every, strict=True)]}
+    elif options["measure"] == "clean":
+        keep("accuracy_share", x)
+        columns |= {"weights": _count(subject), "weights_sha256": _digest(str(found.weights), _time(found.weights))}
+    else:
+        parts = zip(x.split(SLICE), y.split(SLICE), strict=True)
+        moved = [_attacked(found, subject, a, b, streams.child(i)) for i, (a, b) in enumerate(parts)]
+        keep("accuracy_share", torch.cat(moved))
+        keep("accuracy_clean_share", x)
+        if options["measure"] == "pgd":
+            gradient = input_gradient(_surrogate(found, subject), x[:SLICE], y[:SLICE], "margin")[0]
+            columns["zero_gradient_share"] = (gradient.flatten(1).abs().amax(1) == 0).double().mean().item()
+    return {"columns": columns, "hits": hits}
+
+
+def options_key(found: Asked) -> str:
+    """Names the random streams of what a cell measures: its models and protocols meet the same draws."""
+    options = found.options
+    return ":".join(str(options[name]) for name in ("measure", "norm", "epsilon", "type"))
+
+
+def _ready(found: Asked) -> tuple[Subject, Tensor, Tensor]:
+    """The model and its images. Raises WorkError where either is not there."""
+    images = _test_images(found.data, found.spec.data_dir, found.examples)
+    if isinstance(images, str):
+        raise WorkError(images)
+    time = _time(found.weights)
+    if time is None:
+        where = f"{found.weights}" if found.options["weights"] else f"{WEIGHTS} beside its card"
+        raise WorkError(f"{found.config.name} comes without weights; expected {where}; `{found.training()}` makes them")
+    place = found.options["accelerator"]
+    try:
+        check_place(place, False)
+        asked_for = json.dumps([found.spec.model, json.dumps(found.spec.for_model())])
+        subject = _subject(asked_for, str(found.weights), time, place)
+    except InputError as error:
+        raise WorkError(str(error)) from error
+    return subject, images[0].to(place), images[1].to(place)
+
+
+def _surrogate(found: Asked, subject: Subject) -> Classifier:
+    """What gradients are taken of: at equilibrium, or through too few steps, as the protocol says."""
+    protocol = protocol_named(found.options["protocol"])
+    return subject.surrogate("implicit" if protocol.at_equilibrium else found.options["truncated"])
+
+
+def _attacked(found: Asked, subject: Subject, x: Tensor, y: Tensor, streams: Streams) -> Tensor:
+    options, threat = found.options, found.threat
+    assert threat is not None
+    protocol, judge, rng = protocol_named(options["protocol"]), subject.judge(), streams.generator("attack")
+    surrogate = _surrogate(found, subject)
+    if options["measure"] == "pgd":
+        sizes = {"steps": options["steps"], "restarts": options["restarts"]}
+        return pgd_by(protocol, surrogate, judge, x, y, threat, rng=rng, **sizes)
+    labels = away_from(judge, x, y, protocol)
+    white, square = ensemble(protocol, options["effort"])
+    queries = (judge, square)
+    if options["measure"] == "square":
+        return one_after_another([(judge, Square(options["queries"]))], judge, x, labels, threat, rng)
+    return one_after_another([*((surrogate, one) for one in white), queries], judge, x, labels, threat, rng)
+
+
+def _judged(judge: Classifier, x: Tensor, y: Tensor) -> tuple[list[int], float]:
+    """(hit or miss of each image, share of them whose relaxation was still on its way)."""
+    hits: list[int] = []
+    unsettled = 0.0
+    for images, labels in zip(x.split(500), y.split(500), strict=True):
+        if isinstance(judge, EquilibriumClassifier):
+            logits, settled = judge.relaxed(images)
+            unsettled += settled.unsettled_share * len(images) / len(x)
+        else:
+            logits = judge.logits(images)
+        hits += (logits.argmax(1) == labels).long().tolist()
+    return hits, unsettled
+
+
+def _count(subject: Subject) -> int:
+    if subject.net is not None:
+        return sum(weight.numel() for weight in subject.net.weights())
+    assert isinstance(subject.module, TorchClassifier)
+    return sum(parameter.numel() for parameter in subject.module.module.parameters())
+
+
+def _work(spec: Spec) -> float:
+    found = asked(spec)
+    return work_of(found.config, found.options, found.examples)
+
+
+def _missing(spec: Spec) -> Missing | None:
+    found = asked(spec)
+    if found.weights is not None and found.weights.is_file():
+        return None
+    several = "{seed}" in (found.options["weights"] or "")
+    command = found.training("SEED" if several else None)
+    return Missing(command, training_work(found.config), spec.seed if several else None)
+
+
+PAPER = Kind(_resolve, _compute, OPTIONS, _work, _missing)

@@ -1,0 +1,168 @@
+"""Published figures, and ours by model, protocol and budget, as the page of the paper study needs them.
+
+``published.csv`` holds those figures of Mansingh et al. (arXiv 2401.11543; results stored with its code, lanl/AdvEP,
+commit 259a055) that the page shows: means over runs, in percent, of EP-CNN (gradients through 70 steps), BaselineCNN,
+AdvCNN trained at L2 0.5, and ViT (patch 4, augmented).
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.study.interval import Interval, accuracy, difference
+from hwsim.study.studyresults import CLEAN, Place, Results
+
+ATTACKS = {
+    "pgd-linf": ("pgd", "linf", "PGD, L∞"),
+    "pgd-l2": ("pgd", "l2", "PGD, L2"),
+    "autoattack": ("autoattack", "linf", "AutoAttack's ensemble, L∞"),
+    "square": ("square", "linf", "Square (queries only), L∞"),
+}
+"""Block of the study -> measure, norm and title."""
+
+LINF = ("pgd-linf", "autoattack", "square")
+PUBLISHED, CAREFUL = "published", "careful"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published accuracy, in shares, with the number of runs and the images of each."""
+
+    mean: float
+    runs: str
+    images: str
+
+    @property
+    def basis(self) -> str:
+        images = f", {self.images.rstrip('?')} images" if self.images else ""
+        return f"{self.runs} run{'s' if self.runs != '1' else ''}{images}"
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> dict[tuple[str, str, str, str], dict[float, Figure]]:
+    text = (importlib.resources.files("hwsim.study") / "published.csv").read_text(encoding="utf-8")
+    found: dict[tuple[str, str, str, str], dict[float, Figure]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        key = row["data"], row["model"], row["measure"], row["norm_or_type"]
+        figure = Figure(float(row["accuracy_percent"]) / 100, row["runs"], row["images"])
+        found.setdefault(key, {})[float(row["level"])] = figure
+    return found
+
+
+def published(data: str, model: str | None, measure: str, norm_or_type: str = "") -> dict[float, Figure]:
+    """Published accuracies by budget or severity, by 0 for clean images; nothing where none were published."""
+    return _table().get((data, model or "", measure, norm_or_type), {})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model of the study: its name there, its data, and the published model that it stands beside."""
+
+    name: str
+    data: str
+    published: str | None
+
+
+class Findings:
+    """A sweep's places by block, model, protocol and budget; what failed or was not run is not there."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.models: dict[str, Judged] = {}
+        self._places: dict[tuple[str, str, Any, Any], Place] = {}
+        for block, places in results.places.items():
+            for place in places:
+                if not place.records:
+                    continue
+                axes, columns = place.axes, next(iter(place.records.values()))["columns"]
+                name = str(axes["model"])
+                self.models.setdefault(name, Judged(name, columns["data"], columns["published"]))
+                level = axes.get("epsilon", axes.get("type"))
+                self._places[block, name, axes.get("protocol"), level] = place
+
+    def place(self, block: str, model: str, protocol: str | None = None, level: Any = None) -> Place | None:
+        return self._places.get((block, model, protocol, level))
+
+    def levels(self, block: str) -> list[Any]:
+        """Budgets, or types of corruption, that anything was measured at."""
+        found = dict.fromkeys(level for name, _, _, level in self._places if name == block)
+        return sorted(found) if all(isinstance(level, int | float) for level in found) else list(found)
+
+    def of(self, data: str) -> list[Judged]:
+        """Models judged on a data set, in the order of the study."""
+        order = [name for name in self._order() if name in self.models]
+        return [self.models[name] for name in order if self.models[name].data == data]
+
+    def _order(self) -> list[str]:
+        names = (str(p.axes["model"]) for places in self.results.places.values() for p in places if "model" in p.axes)
+        return list(dict.fromkeys(names))
+
+    @property
+    def missing(self) -> list[str]:
+        """Models of which nothing was measured."""
+        return [name for name in self._order() if name not in self.models]
+
+    def curve(self, block: str, model: str, protocol: str) -> list[tuple[float, Place]]:
+        """(budget, place) along the budgets."""
+        found = ((level, self.place(block, model, protocol, level)) for level in self.levels(block))
+        return [(level, place) for level, place in found if place is not None]
+
+    def clean(self, model: str) -> Place | None:
+        return self.place("clean", model)
+
+    def worst(self, model: str, level: float) -> tuple[NDArray[np.float64], list[str]] | None:
+        """(shares (seeds, images) of the worst over the careful attacks in L∞ at a budget, the attacks)."""
+        there = {block: p for block in LINF if (p := self.place(block, model, CAREFUL, level)) is not None}
+        if len(there) < 2:
+            return None
+        shares = common(list(there.values()))
+        return np.minimum.reduce(shares), [ATTACKS[block][2].removesuffix(", L∞") for block in there]
+
+
+def common(places: Sequence[Place], columns: Sequence[str] | None = None) -> list[NDArray[np.float64]]:
+    """Shares (seeds, images) of several places, on the seeds and the first images that all of them have.
+
+    What draws nothing has one seed, which then stands beside each seed of the others.
+    """
+    columns = columns or [CLEAN] * len(places)
+    several = [set(place.records) for place in places if len(place.records) > 1]
+    seeds = sorted(set.intersection(*several)) if several else None
+    found = []
+    for place, column in zip(places, columns, strict=True):
+        one = len(place.records) == 1
+        shares = place.shares(column, None if one or seeds is None else seeds)
+        found.append(np.repeat(shares, len(seeds), 0) if one and seeds else shares)
+    images = min(shares.shape[1] for shares in found)
+    return [shares[:, :images] for shares in found]
+
+
+def apart(a: Place, b: Place, column: str = CLEAN) -> Interval:
+    """Paired difference a - b of two places on the seeds and images that they share."""
+    first, second = common([a, b], [column, column])
+    return difference(first, second)
+
+
+def interval(shares: NDArray[np.float64]) -> Interval:
+    return accuracy(shares)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def ends(found: Interval) -> str:
+    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
+
+
+def points(found: Interval) -> str:
+    """A difference with its interval, in points."""
+    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (found.mean, found.low, found.high))
+    return f"{mean} points ({low} to {high})"

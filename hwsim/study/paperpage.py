@@ -1,0 +1,214 @@
+"""The page of the paper study: its answers, how sure they are, and the warnings that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from hwsim.study.interval import Interval
+from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, apart, percent, points
+from hwsim.study.paperdata import published as published_figures
+from hwsim.study.paperfigures import DATA, draw
+from hwsim.study.papertables import corruption_mean, middle, tables
+from hwsim.study.plotting import Drawn
+from hwsim.study.studyresults import Results
+
+EP = "EP"
+CONTROLS = ("exact gradient", "BP, matched", "BP, BatchNorm", "ViT", "AdvCNN, L2", "AdvCNN, L∞")
+
+LARGE = {"pgd-linf": 0.09, "pgd-l2": 1.8}
+"""Budgets from which on next to nothing may be left."""
+
+LEFT, SHARE = 0.05, 0.05
+"""What may be left at a large budget, and the share of zero gradients or unsettled images that needs no warning."""
+
+
+def paper_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
+    """Answers, tables, warnings and figures; call it under the style of ``plotting.STYLE``."""
+    found = Findings(results)
+    scope = _scope(found)
+    if not found.models:
+        nothing = ["Nothing is measured yet: no model has weights and data; see the failures."]
+        return {"scope": scope, "answers": nothing, "certainty": "", "tables": [], "warnings": []}, []
+    content = {
+        "scope": scope,
+        "answers": [*_answers(found)],
+        "certainty": _certainty(found),
+        "warnings": [*_warnings(found)],
+        "tables": tables(found),
+    }
+    return content, list(draw(found))
+
+
+def _scope(found: Findings) -> str:
+    if found.results.plan["form"] == "paper":
+        size = "This is the paper's scale: its networks, budgets and number of trainings. "
+    else:
+        size = (
+            "These are not the paper's networks: they are smaller (32, 64 and 128 channels, not 128 to 512), "
+            "trained once, for fewer epochs, with strides in place of most pooling, and judged on "
+            f"{_images(found)} in place of 10,000 (200 for the published ensemble and queries). "
+        )
+    return f"{size}Compare rows of one protocol with each other; what differs by size differs in every figure."
+
+
+def _images(found: Findings) -> str:
+    counts = sorted(
+        {
+            record["columns"]["images"]
+            for places in found.results.places.values()
+            for place in places
+            for record in place.records.values()
+        }
+    )
+    if not counts:
+        return "fewer test images"
+    return f"{counts[0]} to {counts[-1]} test images" if len(counts) > 1 else f"{counts[0]} test images"
+
+
+def _answers(found: Findings) -> Iterator[str]:
+    if found.missing:
+        yield f"Not judged, for lack of weights or data (see the failures): {', '.join(found.missing)}."
+    for block in ("pgd-linf", "pgd-l2"):
+        level = middle(found, block)
+        if level is None:
+            continue
+        yield from _both_protocols(found, block, level)
+        yield from _against_controls(found, block, level)
+    yield from _correction(found)
+    yield from _corruption(found)
+
+
+def _both_protocols(found: Findings, block: str, level: float) -> Iterator[str]:
+    """EP and the published control by both protocols, with the published figures."""
+    measure, norm, title = ATTACKS[block]
+    told = []
+    for name in (EP, "BP, BatchNorm", "AdvCNN, L2"):
+        places = [found.place(block, name, protocol, level) for protocol in (PUBLISHED, CAREFUL)]
+        if name not in found.models or not places[0] or not places[1]:
+            continue
+        there = published_figures("cifar10", found.models[name].published, measure, norm).get(level)
+        beside = f" (published: {percent(there.mean)})" if there else ""
+        first, second = (percent(place.interval().mean) for place in places if place)
+        told.append(f"{name} keeps {first}{beside} by the published protocol and {second} carefully")
+    if told:
+        yield f"{title}, ε = {level:.3g}: {'; '.join(told)}."
+
+
+def _against_controls(found: Findings, block: str, level: float) -> Iterator[str]:
+    """EP against every control, attacked carefully, and on clean images."""
+    own, clean = found.place(block, EP, CAREFUL, level), found.clean(EP)
+    if own is None:
+        return
+    more, less, level_with = [], [], []
+    for name in CONTROLS:
+        other, other_clean = found.place(block, name, CAREFUL, level), found.clean(name)
+        if other is None:
+            continue
+        gap = apart(own, other)
+        start = f"; clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
+        text = f"{name}: {points(gap)}{start}"
+        (more if gap.low > 0 else less if gap.high < 0 else level_with).append(text)
+    title = ATTACKS[block][2]
+    for words, names in (("keeps more than", more), ("keeps less than", less), ("cannot be told from", level_with)):
+        if names:
+            yield f"Attacked carefully ({title}, ε = {level:.3g}), EP {words} {'. And '.join(names)}."
+
+
+def _correction(found: Findings) -> Iterator[str]:
+    """Which single correction moves the figures most."""
+    rungs = [str(p.axes["protocol"]) for p in found.results.places.get("ladder", [])]
+    rungs = list(dict.fromkeys(rungs))
+    steps: dict[str, list[tuple[str, Interval]]] = {}
+    for model in found.of("cifar10"):
+        for before, after in pairwise(rungs):
+            pair = [found.place("ladder", model.name, rung) for rung in (after, before)]
+            if pair[0] and pair[1]:
+                steps.setdefault(after, []).append((model.name, apart(pair[0], pair[1])))
+    if not steps:
+        return
+    means = {rung: sum(gap.mean for _, gap in gaps) / len(gaps) for rung, gaps in steps.items()}
+    worst = min(means, key=lambda rung: means[rung])
+    told = "; ".join(f"{name} {points(gap)}" for name, gap in steps[worst])
+    yield (
+        f"Of the corrections made one after another, “{worst.replace('-', ' ')}” changes most, "
+        f"{100 * means[worst]:+.1f} points on average: {told}.".replace("-", "−", 0)
+    )
+
+
+def _corruption(found: Findings) -> Iterator[str]:
+    told = []
+    for model in found.of("cifar10"):
+        known = corruption_mean(found, model.name)
+        if known is None:
+            continue
+        ours, loss, beside, _ = known
+        lost = f", {points(loss)} against clean" if loss else ""
+        told.append(f"{model.name} {percent(ours.mean)}{lost}{f' (published {percent(beside)})' if beside else ''}")
+    if told:
+        yield f"Natural corruptions, mean over types and severities: {'; '.join(told)}."
+
+
+def _certainty(found: Findings) -> str:
+    seeds = max(len(p.records) for places in found.results.places.values() for p in places)
+    kinds = f"{seeds} attack seeds and the images" if seeds > 1 else "the choice of images only (one attack seed)"
+    trainings = (
+        "Five trainings a model are behind the intervals where their weights were there. "
+        if found.results.plan["form"] == "paper"
+        else "Every model was trained once: no interval covers that another training may come out otherwise, and "
+        "differences of a few points between two models may be two trainings'. "
+    )
+    return (
+        f"Intervals are at 95 % and cover {kinds}; differences are paired on the same images, and with several of them "
+        f"one in twenty is off. {trainings}Every accuracy under attack is an upper bound: a stronger attack may leave "
+        "less. Energy-based models are judged and attacked on fewer images than the others, comparisons use the images "
+        "that both saw."
+    )
+
+
+def _warnings(found: Findings) -> Iterator[str]:
+    """Signs that an attack failed where a model seems to resist, and states that were read too early."""
+    for model in (m for data in DATA for m in found.of(data)):
+        yield from _masked(found, model.name)
+        yield from _large(found, model.name)
+        yield from _shares(found, model.name)
+
+
+def _masked(found: Findings, model: str) -> Iterator[str]:
+    for level in found.levels("pgd-linf"):
+        own = found.place("pgd-linf", model, CAREFUL, level)
+        for block, words in (("square", "queries alone (Square)"), ("autoattack", "the ensemble")):
+            other = found.place(block, model, CAREFUL, level)
+            if own and other and (gap := apart(own, other)).low > 0:
+                suspicion = "gradients are suspected of being masked" if block == "square" else "PGD is too weak here"
+                yield f"{model}, L∞ {level:.3g}: {words} leave {points(gap)} less than PGD; {suspicion}."
+
+
+def _large(found: Findings, model: str) -> Iterator[str]:
+    for block, least in LARGE.items():
+        curve = found.curve(block, model, CAREFUL)
+        title = ATTACKS[block][2]
+        if curve and curve[-1][0] >= least and (left := curve[-1][1].interval().mean) > LEFT:
+            yield f"{model}, {title}: {percent(left)} are left at ε = {curve[-1][0]:.3g}, so the attack fails there."
+        for (low, before), (high, after) in pairwise(curve):
+            if apart(after, before).low > 0:
+                yield f"{model}, {title}: accuracy rises from ε = {low:.3g} to {high:.3g}, so the larger attack fails."
+
+
+def _shares(found: Findings, model: str) -> Iterator[str]:
+    """Zero gradients and unsettled relaxations, the worst of all cells."""
+    told = {
+        "zero_gradient_share": "of the images have an input gradient of exactly zero, where attacks stand still",
+        "unsettled_share": "of the images had not settled when their prediction was read",
+    }
+    for column, words in told.items():
+        shares = [
+            record["columns"].get(column) or 0.0
+            for places in found.results.places.values()
+            for place in places
+            if place.axes.get("model") == model
+            for record in place.records.values()
+        ]
+        if (worst := max(shares, default=0.0)) > SHARE:
+            yield f"{model}: up to {percent(worst)} {words}."
