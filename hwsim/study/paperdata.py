@@ -28,6 +28,8 @@ ATTACKS = {
 }
 """Block of the study -> measure, norm and title."""
 
+DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+
 LINF = ("pgd-linf", "autoattack", "square")
 PUBLISHED, CAREFUL = "published", "careful"
 
@@ -95,6 +97,12 @@ class Findings:
         """Budgets, or types of corruption, that anything was measured at."""
         found = dict.fromkeys(level for name, _, _, level in self._places if name == block)
         return sorted(found) if all(isinstance(level, int | float) for level in found) else list(found)
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Data sets that models were judged on, with their names as people write them."""
+        used = dict.fromkeys(self.models[name].data for name in self._order() if name in self.models)
+        return {data: DATA.get(data, data) for data in used}
 
     def of(self, data: str) -> list[Judged]:
         """Models judged on a data set, in the order of the study."""

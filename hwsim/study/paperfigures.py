@@ -14,18 +14,15 @@ from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged,
 from hwsim.study.paperdata import published as published_figures
 from hwsim.study.plotting import PERCENT, Drawn, LineStyles, legend, line_style, panels
 
-DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 SIDES = {PUBLISHED: "published protocol", CAREFUL: "careful protocol"}
 
 
 def draw(found: Findings) -> Iterator[Drawn]:
     """All figures that there is something for; call it under the style of ``plotting.STYLE``."""
-    for data, title in DATA.items():
+    for i, (data, title) in enumerate(found.data.items()):
         models = found.of(data)
-        if not models:
-            continue
         styles = styles_of(found, data)
-        name = "" if data == "cifar10" else f"-{data}"
+        name = f"-{data}" if i else ""
         yield from _curves(found, models, styles, ("pgd-linf", "pgd-l2"), f"white-box{name}", f"{title}, white box")
         yield from _curves(
             found, models, styles, ("autoattack", "square"), f"strong{name}", f"{title}, ensemble, queries"

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 from hwsim.study.interval import Interval
-from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, apart, percent, points
+from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, percent, points
 from hwsim.study.paperdata import published as published_figures
-from hwsim.study.paperfigures import DATA, draw
+from hwsim.study.paperfigures import draw
 from hwsim.study.papertables import corruption_mean, middle, tables
 from hwsim.study.plotting import Drawn
 from hwsim.study.studyresults import Results
@@ -45,26 +45,26 @@ def _scope(found: Findings) -> str:
     if found.results.plan["form"] == "paper":
         size = "This is the paper's scale: its networks, budgets and number of trainings. "
     else:
+        counts = [next(iter(p.records.values()))["columns"]["weights"] for m in found.models if (p := found.clean(m))]
         size = (
-            "These are not the paper's networks: they are smaller (32, 64 and 128 channels, not 128 to 512), "
-            "trained once, for fewer epochs, with strides in place of most pooling, and judged on "
-            f"{_images(found)} in place of 10,000 (200 for the published ensemble and queries). "
+            f"These are not the paper's networks: they have {_spread(counts, ' weights')} where the published ones "
+            "have 3.8 million, were trained once, for fewer epochs, and are judged on "
+            f"{_spread(_image_counts(found), ' test images')} in place of 10,000 (200 for its ensemble and queries). "
         )
     return f"{size}Compare rows of one protocol with each other; what differs by size differs in every figure."
 
 
-def _images(found: Findings) -> str:
-    counts = sorted(
-        {
-            record["columns"]["images"]
-            for places in found.results.places.values()
-            for place in places
-            for record in place.records.values()
-        }
-    )
+def _image_counts(found: Findings) -> list[int]:
+    every = [place for places in found.results.places.values() for place in places]
+    return [record["columns"]["images"] for place in every for record in place.records.values()]
+
+
+def _spread(counts: list[int], what: str) -> str:
+    """From the least to the most of something: `20,000 to 300,000 weights`."""
     if not counts:
-        return "fewer test images"
-    return f"{counts[0]} to {counts[-1]} test images" if len(counts) > 1 else f"{counts[0]} test images"
+        return f"fewer{what}"
+    low, high = min(counts), max(counts)
+    return f"{low:,}{what}" if low == high else f"{low:,} to {high:,}{what}"
 
 
 def _answers(found: Findings) -> Iterator[str]:
@@ -116,12 +116,17 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
             yield f"Attacked carefully ({title}, ε = {level:.3g}), EP {words} {'. And '.join(names)}."
 
 
+def _first(found: Findings) -> list[Judged]:
+    """The models of the first data set."""
+    return found.of(next(iter(found.data)))
+
+
 def _correction(found: Findings) -> Iterator[str]:
     """Which single correction moves the figures most."""
     rungs = [str(p.axes["protocol"]) for p in found.results.places.get("ladder", [])]
     rungs = list(dict.fromkeys(rungs))
     steps: dict[str, list[tuple[str, Interval]]] = {}
-    for model in found.of("cifar10"):
+    for model in _first(found):
         for before, after in pairwise(rungs):
             pair = [found.place("ladder", model.name, rung) for rung in (after, before)]
             if pair[0] and pair[1]:
@@ -139,7 +144,7 @@ def _correction(found: Findings) -> Iterator[str]:
 
 def _corruption(found: Findings) -> Iterator[str]:
     told = []
-    for model in found.of("cifar10"):
+    for model in _first(found):
         known = corruption_mean(found, model.name)
         if known is None:
             continue
@@ -169,7 +174,7 @@ def _certainty(found: Findings) -> str:
 
 def _warnings(found: Findings) -> Iterator[str]:
     """Signs that an attack failed where a model seems to resist, and states that were read too early."""
-    for model in (m for data in DATA for m in found.of(data)):
+    for model in (m for data in found.data for m in found.of(data)):
         yield from _masked(found, model.name)
         yield from _large(found, model.name)
         yield from _shares(found, model.name)

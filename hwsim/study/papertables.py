@@ -11,7 +11,6 @@ from hwsim.robust.corruptions import SEVERITIES
 from hwsim.study.interval import Interval, difference
 from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, common, ends, interval, percent
 from hwsim.study.paperdata import published as published_figures
-from hwsim.study.paperfigures import DATA
 
 Cell = tuple[str, str]
 Table = dict[str, Any]
@@ -58,7 +57,7 @@ WEAKNESSES = (
 def tables(found: Findings) -> list[Table]:
     """All tables that there is something for."""
     made = [_models(found)]
-    for data in DATA:
+    for data in found.data:
         for block in ATTACKS:
             made += _attack(found, block, data)
     made += _changes(found)
@@ -74,7 +73,7 @@ def tables(found: Findings) -> list[Table]:
 
 def _models(found: Findings) -> Table:
     rows: list[list[Cell]] = []
-    for data, title in DATA.items():
+    for data, title in found.data.items():
         for model in found.of(data):
             clean = found.clean(model.name)
             there = published_figures(data, model.published, "clean").get(0.0)
@@ -125,7 +124,7 @@ def _attack(found: Findings, block: str, data: str) -> list[Table]:
     if not rows:
         return []
     caption = (
-        f"{title}, {DATA[data]}: accuracy under attack, with 95 % intervals below ours, runs and images below "
+        f"{title}, {found.data[data]}: accuracy under attack, with 95 % intervals below ours, runs and images below "
         "published figures. Only rows of the same protocol can be compared, and published networks are larger."
     )
     header = ["model", "whose, by which protocol", *(f"ε = {level:.3g}" for level in levels)]
@@ -157,14 +156,14 @@ def _changes(found: Findings) -> list[Table]:
     rows: list[list[Cell]] = []
     levels = {block: middle(found, block) for block in ATTACKS}
     shown = [block for block, level in levels.items() if level is not None]
-    for data in DATA:
+    for data in found.data:
         for model in found.of(data):
             cells: list[Cell] = []
             for block in shown:
                 pair = [found.place(block, model.name, protocol, levels[block]) for protocol in (CAREFUL, PUBLISHED)]
                 cells.append(_signed(apart(pair[0], pair[1])) if pair[0] and pair[1] else NONE)
             if any(cell is not NONE for cell in cells):
-                rows.append([(model.name, ""), (DATA[data], ""), *cells])
+                rows.append([(model.name, ""), (found.data[data], ""), *cells])
     if not rows:
         return []
     caption = (
@@ -215,7 +214,7 @@ def corruption_mean(found: Findings, model: str) -> tuple[Interval, Interval | N
 def _corruptions(found: Findings) -> list[Table]:
     rows: list[list[Cell]] = []
     count = 0
-    for data in DATA:
+    for data in found.data:
         for model in found.of(data):
             known = corruption_mean(found, model.name)
             if known is None:
@@ -224,7 +223,7 @@ def _corruptions(found: Findings) -> list[Table]:
             rows.append(
                 [
                     (model.name, ""),
-                    (DATA[data], ""),
+                    (found.data[data], ""),
                     _shown(ours),
                     _signed(loss) if loss else NONE,
                     (percent(beside), "published") if beside is not None else NONE,

@@ -66,6 +66,25 @@ def test_quick_is_coarser(tmp_path: Path) -> None:
     assert dict(points[0].spec.for_model())["in_situ.epochs"] == 2
 
 
+def test_scales_are_further_forms(tmp_path: Path) -> None:
+    text = STUDY.replace("blocks:\n", "scales: {large: {seeds: [7], set: {in_situ.epochs: 90}}}\nblocks:\n")
+    text = text.replace("    quick: {axes: {form: [twin]}}", "    scales: {large: {axes: {form: [plain, other]}}}")
+    points = list(study(tmp_path, text, scale="large").points())
+    assert {point.seed for point in points} == {7}
+    assert [p.axes["form"] for p in points if p.block == "forms"] == ["plain", "other"]
+    assert sum(p.block == "noise" for p in points) == 6, "blocks that do not name the scale are as in the full form"
+    assert dict(points[-1].spec.for_model())["in_situ.epochs"] == 90
+    assert len(list(study(tmp_path, text, scale="full").points())) == len(list(study(tmp_path, text).points()))
+    for form, told in (
+        ({"scale": "huge"}, "--scale huge: expected one of full, quick, large"),
+        ({"scale": "large", "quick": True}, "--scale large: is another form than --quick"),
+    ):
+        with pytest.raises(InputError, match=told):
+            study(tmp_path, text, **form)
+    with pytest.raises(InputError, match=r"blocks.forms.scales.large: 'large' is no scale of the study"):
+        study(tmp_path, text.replace("scales: {large: {seeds: [7], set: {in_situ.epochs: 90}}}", "scales: {}"))
+
+
 def test_cases_set_several_things(tmp_path: Path) -> None:
     found = {p.axes["form"]: p.spec for p in study(tmp_path).points() if p.block == "forms"}
     assert found["other"].device == "ecram"

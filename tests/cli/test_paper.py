@@ -1,0 +1,239 @@
+"""The paper study: its cells, what it does about missing weights, its published figures, and its page, resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwsim.errors import InputError, WorkError
+from hwsim.study import shelf
+from hwsim.study.cells import compute, key_of, kind_of
+from hwsim.study.paperdata import published
+from hwsim.study.studyfile import Spec, read_study
+from hwsim.study.sweep import Folder, forecast, lacking, plan
+
+STUDY = """
+name: small
+question: Is it robust?
+page: paper
+cell: weights-by-protocol
+seeds: [0, 1]
+speed_gmac_per_s: 10
+set: {cell.examples: 30, cell.steps: 4, cell.queries: 20, cell.effort: smoke, inference.steps: 30}
+blocks:
+  clean:
+    set: {cell.measure: clean}
+    axes: {model: &models {cases: {EP: {model: digits-mlp}, untrained: {model: ./bare}}}}
+  pgd-linf:
+    set: {cell.measure: pgd}
+    axes:
+      model: *models
+      protocol: {keys: [cell.protocol], values: [published, careful]}
+      epsilon: {keys: [cell.epsilon], values: [0.05, 0.1]}
+  square:
+    set: {cell.measure: square}
+    axes:
+      model: *models
+      protocol: {keys: [cell.protocol], values: [careful]}
+      epsilon: {keys: [cell.epsilon], values: [0.1]}
+  autoattack:
+    set: {cell.measure: autoattack}
+    axes:
+      model: *models
+      protocol: {keys: [cell.protocol], values: [published, careful]}
+      epsilon: {keys: [cell.epsilon], values: [0.1]}
+  ladder:
+    set: {cell.measure: pgd, cell.epsilon: 0.1}
+    axes: {model: *models, protocol: {keys: [cell.protocol], values: [published, true-labels, careful]}}
+  corruptions:
+    set: {cell.measure: corruption}
+    axes: {model: *models, type: {keys: [cell.type], values: [contrast, gaussian-noise]}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study beside a card without weights."""
+    item = shelf.find("models", "digits-mlp")
+    assert item.path is not None
+    (tmp_path / "bare").mkdir()
+    shutil.copy(item.path, tmp_path / "bare" / "model.yaml")
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def spec(study: Path, model: str = "digits-mlp", seed: int = 0, **options: Any) -> Spec:
+    settings = tuple((f"cell.{name}", value) for name, value in options.items())
+    model = str(study.parent / model) if model.startswith("./") else model
+    return Spec(
+        "weights-by-protocol", model, "ideal", None, seed, (("cell.examples", 20), *settings), str(study.parent)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"measure": "guess"}, "cell.measure: expected one of clean"),
+        ({"measure": "pgd"}, "cell.epsilon: measure pgd needs a budget"),
+        ({"measure": "pgd", "epsilon": 3}, "linf budgets are in pixels"),
+        ({"measure": "corruption", "type": "rain"}, "cell.type: expected one of brightness"),
+        ({"protocol": "sloppy"}, "cell.protocol: expected one of published"),
+        ({"steps": 0}, "cell.steps: expected a whole number >= 1"),
+        ({"truncated": "halfway"}, "gradient: expected one of implicit"),
+        ({"colour": "red"}, "cell.colour: unknown setting"),
+    ],
+)
+def test_options_that_cannot_be_are_told(study: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        key_of(spec(study, **options))
+
+
+def test_missing_weights_are_a_sentence_and_change_the_key(study: Path) -> None:
+    bare = spec(study, "./bare")
+    before = key_of(bare)
+    with pytest.raises(
+        WorkError, match=r"digits-mlp comes without weights; expected weights.safetensors beside its card"
+    ):
+        compute(bare)
+    missing = kind_of(bare).missing
+    assert missing is not None
+    lack = missing(bare)
+    assert lack is not None
+    assert lack.command.startswith("hwsim train --model ")
+    assert lack.work > 0
+    folder = shelf.find("models", "digits-mlp").folder
+    assert folder is not None
+    shutil.copy(folder / "weights.safetensors", study.parent / "bare")
+    assert key_of(bare) != before
+    assert missing(bare) is None
+    assert compute(bare)["columns"]["accuracy_share"] > 0.8
+
+
+def test_missing_data_and_gpus_are_sentences(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwsim.study.papercell._test_images", lambda *_: "data cifar10: not found in the cellar")
+    with pytest.raises(WorkError, match="not found in the cellar"):
+        compute(spec(study))
+    monkeypatch.undo()
+    with pytest.raises(WorkError, match="finds no CUDA device"):
+        compute(spec(study, accelerator="cuda"))
+    with pytest.raises(WorkError, match="has 360 test images, 400 were asked for"):
+        compute(spec(study, examples=400))
+
+
+def test_seeds_of_what_draws_nothing_are_one_cell(study: Path) -> None:
+    def keys(**options: Any) -> int:
+        return len({key_of(spec(study, seed=seed, **options)) for seed in (0, 1)})
+
+    assert keys() == 1
+    assert keys(measure="pgd", epsilon=0.1, protocol="published") == 1
+    assert keys(measure="pgd", epsilon=0.1, protocol="careful") == 2
+    assert keys(measure="square", epsilon=0.1) == 2
+
+
+def test_weights_of_several_trainings(study: Path) -> None:
+    """A pattern names a file a seed, and the command that makes it says where it goes."""
+    kind = kind_of(spec(study))
+    assert kind.missing is not None
+    lack = kind.missing(spec(study, seed=3, weights="./w/{model}-{seed}/weights.safetensors"))
+    assert lack is not None
+    assert lack.seed == 3
+    assert "--seed SEED --out" in lack.command
+    assert "w/digits-mlp-SEED --data-dir" in lack.command
+    with pytest.raises(WorkError, match=r"w/digits-mlp-3/weights.safetensors; `hwsim train .*--seed 3 --out"):
+        compute(spec(study, seed=3, weights="./w/{model}-{seed}/weights.safetensors"))
+
+
+def test_work_is_counted(study: Path) -> None:
+    """64-128-10, a step: both arrays read forwards but for the held input, and the second backwards, with biases."""
+    work = kind_of(spec(study)).work
+    assert work is not None
+    step = 128 * 10 * 2 + 10  # the output's biases are an array from one constant unit
+    assert work(spec(study)) == pytest.approx(20 * step * 100)
+    pgd = work(spec(study, measure="pgd", epsilon=0.1, protocol="published", steps=7, truncated="unrolled-10"))
+    assert pgd == pytest.approx(20 * step * (100 + 7 * 10 * 2))
+
+
+def test_published_figures_are_those_that_are_cited() -> None:
+    """Means that the paper's stored results give, in percent (EP-CNN through 70 steps)."""
+    shares = {
+        ("EP-CNN", "pgd", "l2", 0.486219): 44.0,
+        ("BaselineCNN", "pgd", "l2", 0.486219): 14.5,
+        ("AdvCNN 0.5", "pgd", "l2", 0.486219): 66.6,
+        ("EP-CNN", "pgd", "linf", 0.01): 57.4,
+        ("ViT", "pgd", "linf", 0.01): 40.8,
+        ("EP-CNN", "autoattack", "linf", 0.01): 53.5,
+        ("EP-CNN", "square", "linf", 0.031373): 47.1,
+        ("EP-CNN", "clean", "", 0.0): 88.1,
+    }
+    for (model, measure, norm, level), percent in shares.items():
+        assert 100 * published("cifar10", model, measure, norm)[level].mean == pytest.approx(percent, abs=0.051)
+    assert published("cifar10", None, "pgd", "l2") == {}
+    assert published("cifar100", "EP-CNN", "pgd", "l2")[0.486219].mean == pytest.approx(0.244, abs=1e-3)
+
+
+def test_time_and_what_lacks_are_told_first(study: Path, tmp_path: Path) -> None:
+    planned = plan(read_study(study))
+    text = forecast(planned, Folder(tmp_path / "out"), 2)
+    assert re.search(r"cells, 0 of them finished, 2 at once; about \d+ s as counted, at 10e9", text)
+    told = lacking(planned)
+    assert "lack weights and will fail" in told[0]
+    assert len(told) == 3, "one command for all cells, and the sum"
+
+
+def finished(out: Path) -> list[Path]:
+    return [file for file in (out / "cells").glob("*.json") if "failed" not in file.name]
+
+
+def test_killed_and_resumed_it_ends_in_a_page(
+    study: Path,
+    tmp_path: Path,
+    hwsim_here: Callable[..., tuple[int, str, str]],
+    hwsim_process: Callable[..., subprocess.Popen[str]],
+) -> None:
+    out = tmp_path / "out"
+    process = hwsim_process("sweep", str(study), "--jobs", "1", "--out", str(out))
+    while process.poll() is None and len(finished(out)) < 3:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    kept = {file: file.stat().st_mtime_ns for file in finished(out)}
+    assert kept
+    code, told, err = hwsim_here("sweep", str(study), "--jobs", "1", "--out", str(out))
+    assert code == 1, "the untrained model's cells fail"
+    assert "Traceback" not in told + err
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in kept.items()), "finished cells are left alone"
+    text = (out / "report.html").read_text()
+    first = re.search(r'<main id="main">\s*<p[^>]*><strong>Scale.</strong> ([^<]*)', text)
+    assert first is not None
+    assert "they have 9,610 weights where the published ones have 3.8 million" in first[1]
+    assert set(re.findall(r'<figure id="figure-([\w-]+)"', text)) == {
+        "white-box",
+        "strong",
+        "corrections",
+        "corruptions",
+    }
+    assert {"table-models", "table-pgd-linf-digits", "table-changes", "table-corruptions", "table-protocols"} <= set(
+        re.findall(r'<table id="([\w-]+)"', text)
+    )
+    assert "comes without weights" in text
+    assert "Not judged, for lack of weights or data" in text
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {row["model"] for row in failed} == {"untrained"}
+    careful = [r for r in rows if r["block"] == "pgd-linf" and r["model"] == "EP" and r["protocol"] == "careful"]
+    by_budget = {row["epsilon"]: float(row["accuracy_share"]) for row in careful}
+    assert by_budget["0.1"] < by_budget["0.05"] < float(careful[0]["accuracy_clean_share"])
+    record = json.loads(next(iter((out / "cells").glob(f"{careful[0]['key']}.json"))).read_text())
+    assert len(record["hits"]["accuracy_share"]["hits"]) == 30
