@@ -11,7 +11,7 @@ so that the drive v_l is all a solver has to ask for and the exact minimiser is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -64,11 +64,16 @@ class Energy(Protocol):
         """The linear coefficients v_l of the listed blocks, all read from the same state."""
         ...
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
         """The minimiser of one block under a drive, with ``stiffness``/2 |s|^2 added to its bowl.
 
-        Raises ValueError where the bowl is no bowl any more (curvature <= 0).
+        Written to ``out`` where that is given; it may be ``drive`` itself. Raises ValueError where the bowl is no
+        bowl any more (curvature <= 0).
         """
+        ...
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        """Lowest and highest state of the units of a block; infinite where there is no bound."""
         ...
 
     def force(self, s: State) -> State:
@@ -85,6 +90,13 @@ class Energy(Protocol):
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         """What each array sees at this state, in the order of the network's synapses."""
+        ...
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[Energy, State]:
+        """The energy of the examples ``rows`` alone, and their part of ``s``; one may be chosen more than once.
+
+        What is held for ``s`` is held for its part as well, so that nothing has to be read anew.
+        """
         ...
 
 
@@ -218,8 +230,11 @@ class Nudged:
     def drive(self, s: State, layers: Sequence[int]) -> State:
         return self.energy.drive(s, layers)
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
-        return self.energy.respond(layer, drive, stiffness)
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+        return self.energy.respond(layer, drive, stiffness, out=out)
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        return self.energy.bounds(layer)
 
     def force(self, s: State) -> State:
         free = self.energy.force(s)
@@ -228,14 +243,27 @@ class Nudged:
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         last = self.energy.blocks - 1
-        new = []
-        for layer, drive in zip(layers, self.energy.drive(s, layers), strict=True):
-            if layer != last:
-                new.append(self.energy.respond(layer, drive))
-                continue
-            linear, stiffness = self.cost.bowl(s[-1], self.target)
-            new.append(self.energy.respond(layer, torch.add(drive, linear, alpha=self.beta), self.beta * stiffness))
+        if last not in layers:
+            return self.energy.minimise(s, layers)
+        below = [layer for layer in layers if layer != last]
+        new = list(self.energy.minimise(s, below)) if below else []
+        (drive,) = self.energy.drive(s, [last])
+        linear, stiffness = self.cost.bowl(s[-1], self.target)
+        pulled = torch.add(drive, linear, alpha=self.beta)
+        out = None if torch.is_grad_enabled() else pulled
+        new.insert(list(layers).index(last), self.energy.respond(last, pulled, self.beta * stiffness, out=out))
         return tuple(new)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         return (*self.energy.couplings(s), *self.cost.couplings(s[-1], self.target, self.beta))
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[Nudged, State]:
+        energy, s = self.energy.chosen(rows, s)
+        return replace(self, energy=energy, target=self.target[rows]), s
+
+
+def examples(layer: Tensor, rows: Tensor) -> Tensor:
+    """The examples ``rows`` of a layer; images keep their channels innermost in memory, or get them so."""
+    if layer.dim() != 4:
+        return layer.index_select(0, rows)
+    return layer.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)  # several times as fast as layer[rows]

@@ -9,15 +9,16 @@ the plain hard sigmoid of Scellier and Bengio 2017.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hwsim.energy import Cost, Coupling, State, ThroughReadout
+from hwsim.energy import Cost, Coupling, State, ThroughReadout, examples
 from hwsim.errors import InputError
 from hwsim.links import Dense, Link, Reading, with_biases
 from hwsim.rng import Streams
@@ -222,11 +223,13 @@ class GivenInput:
         return energy
 
     def drive(self, s: State, layers: Sequence[int]) -> State:
-        last, kept, drives = self.blocks - 1, self._keep(), []
-        for layer in layers:
-            drive = self._reading(kept, layer, s).drive
-            drives.append(drive if layer == last else drive + self._feedback(kept, layer + 1, s))
-        return tuple(drives)
+        kept = self._keep()
+        return tuple(self._drive(kept, s, layer) for layer in layers)
+
+    def _drive(self, kept: Kept, s: State, layer: int) -> Tensor:
+        """The drive of one layer: a new tensor, but for the last one, whose reading is kept."""
+        drive = self._reading(kept, layer, s).drive
+        return drive if layer == self.blocks - 1 else drive + self._feedback(kept, layer + 1, s)
 
     def _keep(self) -> Kept:
         return Kept({}, {}) if torch.is_grad_enabled() else self._kept
@@ -250,19 +253,29 @@ class GivenInput:
             last = kept.feedbacks[layer] = (above, switches, link.backward(above, switches))
         return last[2]
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
         curvature = 2 * self.net.c + stiffness
         if curvature <= 0:
             raise InputError(
                 f"nudge: beta times the cost's stiffness, {stiffness:g}, turns the output's bowl upside down; "
                 f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
             )
-        state = drive / curvature
-        bounded = layer < self.blocks - 1 or self.net.output != "linear"
-        return state.clamp_(0.0, 1.0) if bounded else state
+        state = torch.mul(drive, 1 / curvature, out=out)  # half the time of a division
+        return state.clamp_(0.0, 1.0) if self._bounded(layer) else state
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        return (0.0, 1.0) if self._bounded(layer) else (-math.inf, math.inf)
+
+    def _bounded(self, layer: int) -> bool:
+        return layer < self.blocks - 1 or self.net.output != "linear"
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
-        return tuple(self.respond(layer, v) for layer, v in zip(layers, self.drive(s, layers), strict=True))
+        kept, new = self._keep(), []
+        for layer in layers:
+            drive = self._drive(kept, s, layer)
+            ours = layer < self.blocks - 1 and not torch.is_grad_enabled()
+            new.append(self.respond(layer, drive, out=drive if ours else None))
+        return tuple(new)
 
     def force(self, s: State) -> State:
         drives = self.drive(s, range(self.blocks))
@@ -278,6 +291,21 @@ class GivenInput:
             switches = self._reading(kept, layer, s).switches if link.switched else None
             couplings += link.couplings(pre, post, switches)
         return tuple(couplings)
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[GivenInput, State]:
+        chosen = tuple(examples(layer, rows) for layer in s)
+        held = self.held and self.held.chosen(rows)
+        kept = Kept({}, {})
+        for link, (below, reading) in self._kept.readings.items():
+            if below is s[link - 1]:
+                kept.readings[link] = chosen[link - 1], reading.chosen(rows)
+        for link, (above, switches, feedback) in self._kept.feedbacks.items():
+            # A feedback through switches is worth keeping only with the reading that has set them.
+            known = kept.readings.get(link)
+            if above is s[link] and (switches is None or (known and self._kept.readings[link][1].switches is switches)):
+                now = known[1].switches if switches is not None and known else None
+                kept.feedbacks[link] = chosen[link], now, examples(feedback, rows)
+        return replace(self, x=examples(self.x, rows), held=held, _kept=kept), chosen
 
 
 def layered_hopfield(

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hwsim.energy import Coupling
+from hwsim.energy import Coupling, examples
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.synapse import Device, FloatDevice, Synapse
@@ -23,6 +23,11 @@ class Reading(NamedTuple):
 
     drive: Tensor
     switches: Tensor | None = None
+
+    def chosen(self, rows: Tensor) -> Reading:
+        """The same of the examples ``rows`` alone."""
+        switches = None if self.switches is None else examples(self.switches, rows)
+        return Reading(examples(self.drive, rows), switches)
 
 
 class Link(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwsim.energy import Energy, State
+from hwsim.energy import Energy, State, examples
 
 
 class Outcome(IntEnum):
@@ -71,28 +72,35 @@ class Synchronous:
         _check_damping(self.damping)
 
     def step(self, energy: Energy, s: State) -> State:
-        return _move(s, energy.minimise(s, range(energy.blocks)), self.damping)
+        blocks = range(energy.blocks)
+        targets = energy.minimise(s, blocks)
+        if self.damping == 1.0:
+            return targets
+        return tuple(_move(energy, *moved, self.damping) for moved in zip(blocks, s, targets, strict=True))
 
 
 @dataclass(frozen=True)
 class OddEven:
-    """First the even blocks, then the odd ones, each to its exact minimiser: the energy never rises.
+    """Every second block, the output among them, then the others, each to its exact minimiser: the energy never rises.
 
     Blocks of one parity do not see each other in a layered network, so each half step is an exact
-    block minimisation; one sweep costs as many reads as one synchronous step.
+    block minimisation; one sweep costs as many reads as one synchronous step. The output comes first because a
+    nudge acts there: from rest, nothing else has a reason to move.
+
+    ``damping`` up to 2, above 1 as in ``UpDown``.
     """
 
     damping: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_damping(self.damping)
+        _check_damping(self.damping, most=_OVERSHOOT)
 
     def step(self, energy: Energy, s: State) -> State:
         new = list(s)
-        for parity in (0, 1):
-            new[parity::2] = _move(
-                tuple(new[parity::2]), energy.minimise(tuple(new), range(parity, energy.blocks, 2)), self.damping
-            )
+        for first in ((energy.blocks - 1) % 2, energy.blocks % 2):
+            blocks = range(first, energy.blocks, 2)
+            for block, target in zip(blocks, energy.minimise(tuple(new), blocks), strict=True):
+                new[block] = _move(energy, block, new[block], target, self.damping)
         return tuple(new)
 
 
@@ -103,16 +111,21 @@ class UpDown:
     One step carries news through the whole chain, both ways. Going down needs new feedback only, going
     up new drives only, so a step costs as many reads as a synchronous one; links that pool by maximum
     cost twice as many, because their switches move in between. The energy never rises.
+
+    ``damping`` between 1 and 2 is over-relaxation, moving past the minimiser, within the bounds: the minimiser
+    lies in the middle between two states of equal energy. It takes about a third fewer steps at 1.2 to 1.4 where
+    units of neighbouring layers pull at each other (Young 1954; with bounds, Cryer 1971).
     """
 
     damping: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_damping(self.damping)
+        _check_damping(self.damping, most=_OVERSHOOT)
 
     def step(self, energy: Energy, s: State) -> State:
-        for layer in (*reversed(range(energy.blocks)), *range(1, energy.blocks)):
-            s = (*s[:layer], *_move(s[layer : layer + 1], energy.minimise(s, [layer]), self.damping), *s[layer + 1 :])
+        for block in (*reversed(range(energy.blocks)), *range(1, energy.blocks)):
+            (target,) = energy.minimise(s, [block])
+            s = (*s[:block], _move(energy, block, s[block], target, self.damping), *s[block + 1 :])
         return s
 
 
@@ -123,15 +136,24 @@ SOLVERS: dict[str, type[Synchronous] | type[OddEven] | type[UpDown]] = {
 }
 
 
-def _check_damping(damping: float) -> None:
-    if not 0 < damping <= 1:
-        raise ValueError(f"solver damping: expected a number in (0, 1], got {damping}")
+_OVERSHOOT = 2.0
 
 
-def _move(old: State, new: State, damping: float) -> State:
+def _check_damping(damping: float, most: float = 1.0) -> None:
+    if not (0 < damping < most or damping == 1):
+        raise ValueError(f"solver damping: expected a number in (0, {most:g}{']' if most == 1 else ')'}, got {damping}")
+
+
+def _move(energy: Energy, block: int, old: Tensor, target: Tensor, damping: float) -> Tensor:
+    """From ``old`` by ``damping`` of the way to ``target``, a new tensor that is used up."""
     if damping == 1.0:
-        return new
-    return tuple(torch.lerp(a, b, damping) for a, b in zip(old, new, strict=True))
+        return target
+    target.lerp_(old, 1 - damping)
+    if damping > 1.0:
+        low, high = energy.bounds(block)
+        if math.isfinite(low) or math.isfinite(high):
+            target.clamp_(low, high)
+    return target
 
 
 @dataclass(frozen=True)
@@ -170,9 +192,14 @@ _WINDOW = 5
 def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Watcher | None = None) -> Settled:
     """Relax ``energy`` from ``s``.
 
+    A phase that stops early lets go of each example when it is settled, so that what becomes of it does not depend
+    on the others in its batch. Where reads are noisy, or states are averaged, it goes on until all are settled.
+
     ``watch(step, state)`` is called after every step, for pictures of a relaxation. A noisy energy is
     stepped once more at the end than ``phase`` says, to see what the noise alone does.
     """
+    if phase.stop_early and phase.average_last == 1 and not energy.noisy:
+        return _settle_each(energy, s, solver, phase, watch)
     batch, device = len(s[0]), s[0].device
     moved_at = torch.zeros(batch, dtype=torch.long, device=device)
     total: list[Tensor] | None = None
@@ -193,17 +220,67 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
             total = [a.clone() for a in s] if total is None else [t.add_(a) for t, a in zip(total, s, strict=True)]
         if settled:
             break
-    outcome = torch.full((batch,), int(Outcome.MAX_STEPS), dtype=torch.int8, device=device)
+    noise = None
     if energy.noisy:
         # The same step taken again, from copies so that nothing held is reused, differs by read noise alone. The
         # median over the batch steadies the figure, and an example that diverged does not spoil it for the others.
         noise = _change(solver.step(energy, tuple(layer.clone() for layer in last)), s).nanmedian()
-        outcome.masked_fill_(residual <= 2 * noise, int(Outcome.NOISE_FLOOR))
     if averaged > 1 and total is not None:
         s = tuple(t / averaged for t in total)
+    return Settled(s, _outcome(residual, phase, noise), moved_at, residual)
+
+
+_SPARED = 0.25
+"""Share of the examples in work that have to be settled before the others are put together: copying costs time."""
+
+
+def _settle_each(energy: Energy, s: State, solver: Solver, phase: Phase, watch: Watcher | None) -> Settled:
+    """Relax every example until it is settled; those in work become fewer."""
+    batch, device = len(s[0]), s[0].device
+    moved_at = torch.zeros(batch, dtype=torch.long, device=device)
+    residual = torch.full((batch,), torch.inf, dtype=s[0].dtype, device=device)
+    whole: State | None = None  # the batch as far as it has settled
+    rows = torch.arange(batch, device=device)  # of the batch, in work
+    moving = torch.ones(batch, dtype=torch.bool, device=device)  # of those in work
+    for done in range(1, phase.steps + 1):
+        last, s = s, solver.step(energy, s)
+        if watch is not None:
+            watch(done, s if whole is None else _merged(tuple(layer.clone() for layer in whole), rows, moving, s))
+        change = _change(last, s)
+        at, moved = rows[moving], change[moving]
+        residual[at] = moved
+        moved_at[at[moved > phase.tolerance]] = done
+        still = moving & ~(change <= phase.tolerance)  # NaN is not settled
+        left = int(still.sum())
+        if left == 0 or done == phase.steps:
+            break
+        if left < len(at):
+            whole = _merged(whole, rows, moving & ~still, s)
+        moving = still
+        if left <= (1 - _SPARED) * len(rows):
+            index = still.nonzero()[:, 0]
+            energy, s = energy.chosen(index, s)
+            rows, moving = rows[index], moving[index]
+    s = s if whole is None else _merged(whole, rows, moving, s)
+    return Settled(s, _outcome(residual, phase), moved_at, residual)
+
+
+def _merged(whole: State | None, rows: Tensor, which: Tensor, s: State) -> State:
+    """``whole`` with the examples ``which`` of ``s`` put in their places ``rows`` of the batch."""
+    if whole is None:  # nothing has been put together yet, so s is the whole batch
+        whole = tuple(torch.empty_like(layer) for layer in s)
+    index = which.nonzero()[:, 0]
+    for into, layer in zip(whole, s, strict=True):
+        into[rows[index]] = examples(layer, index)
+    return whole
+
+
+def _outcome(residual: Tensor, phase: Phase, noise: Tensor | None = None) -> Tensor:
+    outcome = torch.full(residual.shape, int(Outcome.MAX_STEPS), dtype=torch.int8, device=residual.device)
+    if noise is not None:
+        outcome.masked_fill_(residual <= 2 * noise, int(Outcome.NOISE_FLOOR))
     outcome.masked_fill_(residual <= phase.tolerance, int(Outcome.SETTLED))
-    outcome.masked_fill_(~torch.isfinite(residual), int(Outcome.NONFINITE))
-    return Settled(s, outcome, moved_at, residual)
+    return outcome.masked_fill_(~torch.isfinite(residual), int(Outcome.NONFINITE))
 
 
 def _change(a: State, b: State) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hwsim.energy import Coupling, Energy, State
+from hwsim.energy import Coupling, Energy, State, examples
 from hwsim.errors import InputError
 from hwsim.hopfield import GivenInput
 from hwsim.oracle import Equilibrium, Implicit, Unrolled
@@ -42,8 +42,11 @@ class Pulled:
     def drive(self, s: State, layers: Sequence[int]) -> State:
         return tuple(v + self.pull[i] for i, v in zip(layers, self.energy.drive(s, layers), strict=True))
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
-        return self.energy.respond(layer, drive, stiffness)
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+        return self.energy.respond(layer, drive, stiffness, out=out)
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        return self.energy.bounds(layer)
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         return tuple(self.respond(i, v) for i, v in zip(layers, self.drive(s, layers), strict=True))
@@ -53,6 +56,10 @@ class Pulled:
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         return self.energy.couplings(s)
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[Pulled, State]:
+        energy, s = self.energy.chosen(rows, s)
+        return Pulled(energy, tuple(examples(force, rows) for force in self.pull)), s
 
 
 @dataclass(frozen=True)
@@ -150,8 +157,8 @@ class _LeakyInput(GivenInput):
 
     temperature: float = 0.1
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
-        state = super().respond(layer, drive, stiffness)
+    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+        state = super().respond(layer, drive, stiffness, out=out)
         if not torch.is_grad_enabled():
             return state
         free = drive / (2 * self.net.c + stiffness)

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from hwsim.errors import InputError
+from hwsim.settle import SOLVERS
 from hwsim.study.card import Card, Solvers
 from hwsim.study.networkcard import EnergyConfig, ModuleConfig, NetworkConfig
 from hwsim.study.recipe import LearningConfig, LearningSection
@@ -23,7 +24,7 @@ class InferenceConfig(Card):
     """The relaxation behind a prediction."""
 
     solver: Solvers = "synchronous"
-    damping: float = Field(default=1.0, gt=0, le=1)
+    damping: float = Field(default=1.0, gt=0, lt=2)
     steps: int = Field(default=60, ge=1)
     average_last: int = Field(default=1, ge=1)
     tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
@@ -32,6 +33,7 @@ class InferenceConfig(Card):
 
     @model_validator(mode="after")
     def _window(self) -> InferenceConfig:
+        SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
         if self.average_last > self.steps:
             raise ValueError(f"average_last: expected at most steps ({self.steps}), got {self.average_last}")
         return self

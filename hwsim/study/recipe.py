@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from hwsim.errors import InputError
 from hwsim.robust.threat import parse
+from hwsim.settle import SOLVERS
 from hwsim.study.card import Card, Solvers
 
 
@@ -90,7 +91,7 @@ class LearningConfig(Recipe):
     phase_hardware: Literal["shared", "twin"] = "shared"
     hold_input: bool = True
     solver: Solvers = "synchronous"
-    damping: float = Field(default=1.0, gt=0, le=1)
+    damping: float = Field(default=1.0, gt=0, lt=2)
     free_steps: int = Field(default=20, ge=1)
     nudged_steps: int = Field(default=10, ge=1)
     average_last: int = Field(default=1, ge=1)
@@ -100,6 +101,7 @@ class LearningConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
+        SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
         for rate in self.rates:
             if not 0 <= rate < float("inf"):
                 raise ValueError(f"rates: expected finite numbers >= 0, got {rate}")

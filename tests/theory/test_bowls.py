@@ -122,12 +122,14 @@ def _nudge_without_stiffness(self: Nudged, s: tuple[Tensor, ...], layers: list[i
     return tuple(self.energy.respond(k, v) for k, v in zip(layers, shifted, strict=True))
 
 
-def _respond_without_2(self: GivenInput, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+def _respond_without_2(self: GivenInput, layer: int, drive: Tensor, stiffness: float = 0.0, **_: object) -> Tensor:
     state = drive / (self.net.c + stiffness)
     return state.clamp(0, 1) if layer < self.blocks - 1 else state
 
 
-def _respond_without_ceiling(self: GivenInput, layer: int, drive: Tensor, stiffness: float = 0.0) -> Tensor:
+def _respond_without_ceiling(
+    self: GivenInput, layer: int, drive: Tensor, stiffness: float = 0.0, **_: object
+) -> Tensor:
     return (drive / (2 * self.net.c + stiffness)).clamp(min=0)
 
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import hwsim.settle
+from hwsim.convolution import ConvLayer, conv_hopfield
 from hwsim.energy import Energy, State
-from hwsim.hopfield import Dense, LayeredHopfield
-from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, settle
-from hwsim.synapse import FloatSynapse
+from hwsim.hopfield import Dense, GivenInput, LayeredHopfield, initial_weights
+from hwsim.rng import Streams
+from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
+from hwsim.synapse import FloatDevice, FloatSynapse
 
 
 class NoisySynapse(FloatSynapse):
@@ -66,7 +68,12 @@ def exchange(batch: int) -> tuple[Plain, Tensor, State]:
     return Plain(weights, biases, clamped=True), torch.zeros(batch, 1, dtype=DOUBLE), start
 
 
-@pytest.mark.parametrize("solver", [kind(damping) for kind in SOLVERS.values() for damping in (1.0, 0.5)])
+OVERSHOOTING = [OddEven(1.4), UpDown(1.4)]
+
+
+@pytest.mark.parametrize(
+    "solver", [*(kind(damping) for kind in SOLVERS.values() for damping in (1.0, 0.5)), *OVERSHOOTING]
+)
 def test_a_contracting_network_settles_at_its_fixed_point(solver: Solver) -> None:
     plain, x, _ = smooth_plain((4, 6, 5, 3))
     end = relax(plain.network(), x, solver, Phase(200, tolerance=1e-12))
@@ -210,6 +217,78 @@ def test_steps_count_moves_and_early_stops_wait_for_everyone() -> None:
     assert steps_taken(net, x, Phase(3, tolerance=1e-6))[1].steps.tolist() == [0, 1]
 
 
+def pooled(pool: str) -> tuple[LayeredHopfield, Tensor]:
+    """A convolutional network in float64 whose examples take from few to many steps, and a batch for it."""
+    device = FloatDevice(dtype=DOUBLE)
+    layers = [ConvLayer(4, pool="max"), ConvLayer(6, pool=pool), ConvLayer(5, stride=2)]
+    net = conv_hopfield((2, 8, 8), layers, [3], device, Streams(0), start="feed-forward", bias_device=device)
+    net.program([w.double() for w in initial_weights(net, 1.7, Streams(1))])
+    x = (
+        draw((12, 2, 8, 8), torch.Generator().manual_seed(2))
+        * torch.linspace(0, 3, 12, dtype=DOUBLE)[:, None, None, None]
+    )
+    return net, x
+
+
+def check_alone_as_in_company(solver: Solver, pool: str) -> None:
+    """An example that stops early ends where it would end alone, after as many steps, whatever its batch does."""
+    net, x = pooled(pool)
+    phase = Phase(60, tolerance=1e-4, stop_early=True)
+    given = net.given(x)
+    together = settle(given, given.start(), solver=solver, phase=phase)
+    assert together.steps.unique().numel() > 2  # some leave early
+    for row in range(len(x)):
+        given = net.given(x[row : row + 1])
+        told = list[State]()
+        alone = settle(given, given.start(), solver=solver, phase=phase, watch=lambda _, s, told=told: told.append(s))
+        for company, own in zip(together.state, alone.state, strict=True):
+            assert_close(company[row : row + 1], own, rtol=0, atol=1e-12)
+        assert_close(together.residual[row : row + 1], alone.residual, rtol=0, atol=1e-12)
+        assert together.outcome[row] == alone.outcome[0]
+        assert together.steps[row] == alone.steps[0] == len(told) - 1  # and one step that showed that it was over
+
+
+@pytest.mark.parametrize("pool", ["none", "max"])
+@pytest.mark.parametrize("solver", [kind() for kind in SOLVERS.values()] + OVERSHOOTING)
+def test_an_example_ends_alone_as_in_company(solver: Solver, pool: str) -> None:
+    check_alone_as_in_company(solver, pool)
+
+
+def _wrong_examples(self: GivenInput, rows: Tensor, s: State) -> tuple[GivenInput, State]:
+    return _chosen(self, rows.flip(0), s)[0], _chosen(self, rows, s)[1]
+
+
+def _stale_readings(self: GivenInput, rows: Tensor, s: State) -> tuple[GivenInput, State]:
+    chosen, new = _chosen(self, rows, s)
+    for link, (_, reading) in self._kept.readings.items():
+        chosen._kept.readings[link] = (new[link - 1], reading.chosen(rows))
+    return chosen, new
+
+
+_chosen = GivenInput.chosen
+
+
+@pytest.mark.parametrize("wrong", [_wrong_examples, _stale_readings])
+def test_company_check_rejects(wrong: Callable[..., object]) -> None:
+    bug = Bug("examples chosen wrongly", GivenInput, "chosen", wrong)
+    must_reject(bug, check_alone_as_in_company, OddEven(), "max")
+
+
+def test_watchers_see_the_whole_batch() -> None:
+    """Those that have settled stay where they were, and the last state told is the one returned."""
+    net, x = pooled("none")
+    given, seen = net.given(x), list[State]()
+    phase = Phase(60, tolerance=1e-4, stop_early=True)
+    end = settle(given, given.start(), solver=OddEven(), phase=phase, watch=lambda _, s: seen.append(s))
+    assert all(len(layer) == len(x) for s in seen for layer in s)
+    for found, told in zip(end.state, seen[-1], strict=True):
+        assert_close(found, told)
+    row = int(end.steps.argmin())
+    gone = int(end.steps[row]) + 1
+    for s in seen[gone:]:
+        assert torch.equal(s[0][row], seen[gone - 1][0][row])
+
+
 def test_the_start_is_left_as_it_was() -> None:
     plain, x, _ = random_plain((3, 4, 2), 1)
     start = tuple(torch.rand(3, n, dtype=DOUBLE) for n in (4, 2))
@@ -233,7 +312,9 @@ def test_settling_records_no_graph() -> None:
         (lambda: Phase(5, average_last=0), "average_last"),
         (lambda: Phase(5, tolerance=0.0), "tolerance: expected a number > 0, got 0"),
         (lambda: Synchronous(0.0), r"damping: expected a number in \(0, 1\], got 0"),
-        (lambda: OddEven(1.5), "damping"),
+        (lambda: Synchronous(1.5), r"damping: expected a number in \(0, 1\], got 1.5"),
+        (lambda: OddEven(2.0), r"damping: expected a number in \(0, 2\), got 2"),
+        (lambda: UpDown(-0.5), "damping"),
     ],
 )
 def test_impossible_settings_are_refused(wrong, words: str) -> None:  # type: ignore[no-untyped-def]
