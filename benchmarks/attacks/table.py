@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from feedforward import trained  # noqa: E402 - the file beside this one
 
 from hwsim.study import attackresults, corruptresults, data  # noqa: E402
-from hwsim.study.attackjob import run_attack  # noqa: E402
 from hwsim.study.attackplan import plan_attack  # noqa: E402
+from hwsim.study.attackrun import run_attack  # noqa: E402
 from hwsim.study.corruptjob import plan_corrupt, run_corrupt  # noqa: E402
 from hwsim.study.plan import plan_training  # noqa: E402
 from hwsim.study.store import write_text  # noqa: E402

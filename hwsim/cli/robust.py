@@ -19,6 +19,7 @@ Examples = Annotated[int | None, typer.Option(help="The first N test images. [de
 Instances = Annotated[int | None, typer.Option(help="Programmed chips. [default: 5; 1 where devices do not differ]")]
 Draws = Annotated[int, typer.Option(help="Verdicts an image and chip, each on fresh read noise.")]
 Seed = Annotated[int, typer.Option(help="Root of all random streams.")]
+Age = Annotated[str | None, typer.Option(help="Times after programming, of devices that drift: 3600 or 1h,1month.")]
 Out = Annotated[Path | None, typer.Option(help="Folder; the same command goes on with what is in it.")]
 Threads = Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")]
 
@@ -44,6 +45,8 @@ def attack(
     ] = None,
     examples: Examples = None,
     seed: Seed = 0,
+    seeds: Annotated[str, typer.Option(help="Attack seeds: how many, or which, 0,1,2; the worst over them.")] = "1",
+    age: Age = None,
     checks: Annotated[bool, typer.Option(help="The checks that unmask, after white-box attacks.")] = True,
     data: Data = None,
     data_dir: DataDir = None,
@@ -56,9 +59,9 @@ def attack(
     frozen and judged again on fresh read noise and on several programmed chips. Where a check fails, the lowest
     accuracy that was found stands in the result with the flag.
     """
-    from hwsim.study.attackjob import run_attack
     from hwsim.study.attackplan import plan_attack
     from hwsim.study.attackresults import write_results
+    from hwsim.study.attackrun import run_attack
     from hwsim.study.run import command_line
     from hwsim.study.run import threads as use_threads
 
@@ -76,6 +79,8 @@ def attack(
         transfer_from=transfer_from or [],
         examples=examples,
         seed=seed,
+        seeds=seeds,
+        age=age,
         checks=checks,
         data_name=data,
         data_dir=data_dir,
@@ -92,16 +97,19 @@ def attack(
 
 
 def _tell_attack(results: dict[str, Any]) -> None:
+    several = len(results["seeds"]) > 1
+    head = ("", "accuracy", "95 % interval", "spread", "majority", *(("by attack seed",) if several else ()))
     for found in results["threats"]:
-        table = Table("", "accuracy", "95 % interval", "spread", "majority", box=None, pad_edge=False)
+        table = Table(*head, box=None, pad_edge=False)
         rows = [("clean", found["clean"]), *found["attacks"].items(), ("worst for each image", found["worst"])]
         for name, row in [*rows, ("to report", found["reported"])]:
             bounds = f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
             noisy = [
                 f"{100 * row[key]:.1f}" if key in row and found["draws"] > 1 else "" for key in ("spread", "majority")
             ]
-            table.add_row(name, f"{100 * row['mean']:.1f} %", bounds, *noisy)
-        print(f"\n{found['threat']}")
+            seeds = " ".join(f"{100 * share:.1f}" for share in row.get("by_seed", []))
+            table.add_row(name, f"{100 * row['mean']:.1f} %", bounds, *noisy, *((seeds,) if several else ()))
+        print(f"\n{found['threat']}" + ("" if found["age_s"] is None else f", {found['age']} after programming"))
         console.print(table)
         print(f"to report: the lowest found, by {found['reported']['of']}")
         if "checks" in found:
@@ -128,6 +136,7 @@ def corrupt(
     draws: Draws = 20,
     examples: Examples = None,
     seed: Seed = 0,
+    age: Annotated[str | None, typer.Option(help="Time after programming, of devices that drift: 3600 or 1h.")] = None,
     data: Data = None,
     data_dir: DataDir = None,
     out: Out = None,
@@ -153,6 +162,7 @@ def corrupt(
         draws=draws,
         examples=examples,
         seed=seed,
+        age=age,
         data_name=data,
         data_dir=data_dir,
         out=out,

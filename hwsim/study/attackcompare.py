@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError
 from hwsim.robust.scores import mcnemar
+from hwsim.study.ageing import told_age
 from hwsim.study.attackresults import COLUMNS
 from hwsim.study.interval import difference
 
@@ -53,11 +54,18 @@ def read_shares(folder: Path) -> Shares:
                 raise InputError(
                     f"{path}: has no column {', '.join(sorted(missing))}; expected what hwsim attack wrote"
                 )
-            for row in reader:
-                of = found.setdefault((row["threat"], row["attack"]), {})
+            rows = list(reader)
+            ages = {row["age_s"] for row in rows}
+            joint = {row["threat"] for row in rows if row["seed"] == "all"}
+            for row in rows:
+                # Chips of one age are compared by threat alone, so that a folder can be compared with an older chip's.
+                threat = row["threat"] + (f", {told_age(float(row['age_s']))}" if len(ages) > 1 else "")
+                if row["attack"] == "worst" and row["threat"] in joint and row["seed"] != "all":
+                    continue  # the worst over attack seeds stands for them
+                of = found.setdefault((threat, row["attack"]), {})
                 of.setdefault(int(row["image"]), []).append(float(row["attacked"]))
                 if row["attack"] == "worst":
-                    clean = found.setdefault((row["threat"], "clean"), {})
+                    clean = found.setdefault((threat, "clean"), {})
                     clean.setdefault(int(row["image"]), []).append(float(row["clean"]))
     except InputError:
         raise

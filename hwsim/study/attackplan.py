@@ -11,7 +11,8 @@ from hwsim.robust.gradients import way_named
 from hwsim.robust.stochastic import KNOWLEDGE
 from hwsim.robust.suite import attacks_named
 from hwsim.robust.threat import parse
-from hwsim.study.attackjob import AttackJob, check_knowledge
+from hwsim.study.ageing import parse_ages
+from hwsim.study.attackjob import AttackJob, check_attacks
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.subject import Subject, read_source, read_subject
@@ -35,6 +36,8 @@ def plan_attack(
     transfer_from: Sequence[str] = (),
     examples: int | None = None,
     seed: int = 0,
+    seeds: str = "1",
+    age: str | None = None,
     checks: bool = True,
     data_name: str | None = None,
     data_dir: Path | None = None,
@@ -49,7 +52,9 @@ def plan_attack(
         raise InputError(f"--knows: expected one of {', '.join(KNOWLEDGE)}, got {knows!r}")
     if device is None and knows in ("device", "conductances"):
         raise InputError(f"--knows {knows}: there is no device to know; give --device")
-    name = attack or ("square" if knows == "nothing" else "standard")
+    sparse = all(threat.norm == "l0" for threat in parsed)
+    query = "sparse-rs" if sparse else "square"
+    name = attack or (query if knows == "nothing" else "sparse" if sparse else "standard")
     attacks_named(name)
     way_named(gradient or "implicit")
     for option, value in (("--eot", eot), ("--draws", draws)):
@@ -71,6 +76,8 @@ def plan_attack(
         sources=tuple(read_source(text, dataset.name, data_dir) for text in transfer_from),
         examples=counted(examples, dataset),
         seed=seeded(seed),
+        seeds=attack_seeds(seeds),
+        ages=ages_of(age, card),
         checks=checks,
         folder=Path("."),
         command=command,
@@ -78,7 +85,7 @@ def plan_attack(
     names = [one.name for one in job.attacks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"--transfer-from: expected models of different names, got twice {', '.join(twice)}")
-    check_knowledge(job)
+    check_attacks(job)
     where = card.name if card else "float"
     label = f"attack-{subject.name.replace(':', '-')}-{where}-{name}-seed{seed}-{job.config_hash[:8]}"
     return replace(job, folder=out or Path("runs") / label)
@@ -105,6 +112,30 @@ def read_judged(
         )
     count = instances or (1 if card is None or card.device.ideal else CHIPS)
     return subject, dataset, card, count
+
+
+def attack_seeds(text: str) -> tuple[int, ...]:
+    """``3`` is 0, 1 and 2; ``0,5`` or ``5,`` are those. Raises InputError that says what is wrong."""
+    try:
+        found = [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        found = []
+    if "," not in text and found and found[0] > 0:
+        found = list(range(found[0]))
+    if not found or min(found) < 0 or len(set(found)) < len(found) or ("," not in text and text.strip() == "0"):
+        raise InputError(f"--seeds: expected how many attack seeds, or different ones such as 0,1,2, got {text!r}")
+    return tuple(found)
+
+
+def ages_of(text: str | None, card: DeviceCard | None) -> tuple[float, ...]:
+    """Ages to measure at; none where nothing is said. InputError where nothing drifts."""
+    if text is None:
+        return ()
+    if card is None:
+        raise InputError(f"--age {text}: weights in float do not age; give --device")
+    if not card.device.drifts:
+        raise InputError(f"--age {text}: device {card.name} does not drift")
+    return parse_ages(text)
 
 
 def at_least_one(option: str, value: int) -> None:

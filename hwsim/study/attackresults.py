@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.robust.threat import parse
+from hwsim.study.ageing import compensation, told_age
 from hwsim.study.attackjob import AttackJob
 from hwsim.study.caveats import MAX_UNSETTLED_SHARE
 from hwsim.study.fitfigure import write_canvas
@@ -22,7 +23,9 @@ from hwsim.study.store import write_json, written_aside
 Record = dict[str, Any]
 Shares = NDArray[np.float64]
 
-COLUMNS: tuple[str, ...] = ("image", "label", "threat", "chip", "attack", "clean", "attacked", "draws", "distance")
+COLUMNS: tuple[str, ...] = (
+    *("image", "label", "threat", "age_s", "chip", "attack", "seed", "clean", "attacked", "draws", "distance"),
+)
 
 
 def write_results(job: AttackJob, records: Sequence[Record]) -> Record:
@@ -35,7 +38,8 @@ def write_results(job: AttackJob, records: Sequence[Record]) -> Record:
         "chips": job.instances if job.device else 0,
         "knows": job.knows,
         "gradient": job.gradient,
-        "threats": [_threat(job, str(threat), records) for threat in job.threats],
+        "seeds": list(job.seeds),
+        "threats": [_threat(job, str(threat), age, records) for threat, age in job.conditions],
         "caveats": list(caveats(job, records)),
         "config_hash": job.config_hash,
     }
@@ -50,17 +54,22 @@ def write_results(job: AttackJob, records: Sequence[Record]) -> Record:
 
 
 def example_rows(records: Sequence[Record]) -> Iterator[Record]:
-    """One row an image, threat, chip and attack: the shares of draws that found the label."""
-    for record in (r for r in records if r["kind"] == "attack"):
+    """One row an image, threat, age, chip, attack and attack seed: the shares of draws that found the label.
+
+    Where there are several attack seeds, the rows of attack "worst" with seed "all" are the worst over them.
+    """
+    for record in (r for r in records if r["kind"] in ("attack", "worst")):
         worst = np.array(record["hits"]).mean(0) / record["draws"]
-        for name, shares in (*record["attacked"].items(), ("worst", worst.tolist())):
+        for name, shares in (*record.get("attacked", {}).items(), ("worst", worst.tolist())):
             for i, share in enumerate(shares):
                 yield {
                     "image": record["first"] + i,
                     "label": record["labels"][i],
                     "threat": record["threat"],
+                    "age_s": "" if record["age_s"] is None else record["age_s"],
                     "chip": "all" if record["chip"] is None else record["chip"],
                     "attack": name,
+                    "seed": record.get("seed", "all"),
                     "clean": record["clean"][i],
                     "attacked": share,
                     "draws": record["draws"],
@@ -68,26 +77,37 @@ def example_rows(records: Sequence[Record]) -> Iterator[Record]:
                 }
 
 
-def _threat(job: AttackJob, threat: str, records: Sequence[Record]) -> Record:
-    own = [r for r in records if r["threat"] == threat]
+def _threat(job: AttackJob, threat: str, age: float | None, records: Sequence[Record]) -> Record:
+    own = [r for r in records if r["threat"] == threat and r.get("age_s") == age]
     slices = [r for r in own if r["kind"] == "attack"]
+    several = len(job.seeds) > 1
+    judged = [r for r in own if r["kind"] == "worst"] if several else slices
     draws = slices[0]["draws"]
-    hits = _matrix(job, slices, lambda r: np.array(r["hits"], dtype=float))
+
+    def by_seed(part: Callable[[Record], Shares]) -> Shares:
+        return np.stack([_matrix(job, [r for r in slices if r["seed"] == seed], part) for seed in job.seeds])
+
+    hits = _matrix(job, judged, lambda r: np.array(r["hits"], dtype=float))
     by_draw = np.concatenate(
-        [sum(np.array(r["hits_by_draw"]) for r in slices if r["chip"] == chip) for chip in job.targets]
+        [sum(np.array(r["hits_by_draw"]) for r in judged if r["chip"] == chip) for chip in job.targets]
     )
-    found: Record = {"threat": threat, "draws": draws}
-    found["clean"] = _interval(_matrix(job, slices, lambda r: np.array([r["clean"]])))
+    found: Record = {"threat": threat, "age_s": age, "draws": draws}
+    found["age"] = None if age is None else told_age(age)
+    found["clean"] = _interval(by_seed(lambda r: np.array([r["clean"]])).mean(0))
     found["attacks"] = {
-        name: _interval(_matrix(job, slices, lambda r, name=name: np.array([r["attacked"][name]])))
+        name: _over_seeds(by_seed(lambda r, name=name: np.array([r["attacked"][name]])), draws)
         for name in slices[0]["attacked"]
     }
-    judged = by_draw / job.examples
+    accuracies = by_draw / job.examples
     found["worst"] = {
         **_interval(hits / draws),
-        "spread": float(judged.std(ddof=1)) if judged.size > 1 else 0.0,
+        "spread": float(accuracies.std(ddof=1)) if accuracies.size > 1 else 0.0,
         "majority": float((hits / draws > 0.5).mean()),
     }
+    if several:
+        # How much one seed alone would have found; the row's own figure is of the worst seed for each image.
+        alone = by_seed(lambda r: np.array(r["hits"], dtype=float) / draws).mean((1, 2))
+        found["worst"] |= {"by_seed": alone.tolist(), "seed_spread": float(alone.std(ddof=1))}
     count = sum(len(r["labels"]) for r in slices)
     found["strayed"] = {
         name: sum(r["strayed"][name] * len(r["labels"]) for r in slices) / count for name in slices[0]["strayed"]
@@ -109,7 +129,21 @@ def _threat(job: AttackJob, threat: str, records: Sequence[Record]) -> Record:
     return found
 
 
-def _matrix(job: AttackJob, slices: Sequence[Record], part: Any) -> Shares:
+def _over_seeds(shares: Shares, draws: int) -> Record:
+    """One attack's shares (seeds, chips, images): the mean over seeds with its interval, and every seed's accuracy.
+
+    Without noise the least over seeds, image by image, stands beside it; with noise that would count luck as strength.
+    """
+    found = _interval(shares.mean(0))
+    if len(shares) > 1:
+        alone = shares.mean((1, 2))
+        found |= {"by_seed": alone.tolist(), "seed_spread": float(alone.std(ddof=1))}
+        if draws == 1:
+            found["least_over_seeds"] = float(shares.min(0).mean())
+    return found
+
+
+def _matrix(job: AttackJob, slices: Sequence[Record], part: Callable[[Record], Shares]) -> Shares:
     """(chips, images) from the slices' (chips, images of the slice)."""
     rows = []
     for chip in job.targets:
@@ -144,8 +178,11 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
         yield f"Attacked by {job.attack}; the standard ensemble (--attack standard) may leave less."
     if job.device is not None:
         yield _knowledge(job.knows)
-        if job.device.device.drifts:
-            yield "Right after programming: this device drifts, and ageing is not part of the figure."
+        if job.ages:
+            ages = ", ".join(told_age(age) for age in job.ages)
+            yield f"At {ages} after programming; the drift is {compensation(job.device.device)}."
+        elif job.device.device.drifts:
+            yield "Right after programming: this device drifts, and ageing is not part of the figure (--age 1h,1month)."
         if not job.device.device.ideal and job.instances < 5:
             yield f"On {job.instances} programmed chips; at least 5 are needed to speak of a device."
         if any(record["kind"] == "chips" and record["equal"] for record in records):
@@ -155,19 +192,19 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
             )
     elif job.knows == "nothing":
         yield _knowledge(job.knows)
+    if len(job.seeds) == 1:
+        yield "One attack seed: how much another finds is not part of the intervals (--seeds 3)."
     if not job.checks and job.white_box:
         yield "The checks were left out (--no-checks), so nothing speaks against masked gradients."
     for threat in job.threats:
-        unsettled = max(r["unsettled_share"] for r in records if r["kind"] == "attack" and r["threat"] == str(threat))
+        own = [r for r in records if r["kind"] == "attack" and r["threat"] == str(threat)]
+        unsettled = max(r["unsettled_share"] for r in own)
         if unsettled > MAX_UNSETTLED_SHARE:
             yield (
                 f"{threat}: up to {unsettled:.0%} of a slice's adversarial images had not settled when they were "
                 "judged; their verdict depends on when it is read."
             )
-        strayed = {
-            name: max(r["strayed"][name] for r in records if r["kind"] == "attack" and r["threat"] == str(threat))
-            for name in (attack.name for attack in job.attacks)
-        }
+        strayed = {name: max(r["strayed"][name] for r in own) for name in (attack.name for attack in job.attacks)}
         for name, share in strayed.items():
             if share:
                 yield f"{threat}: {name} left the budget on up to {share:.1%} of a slice's images, which were clipped."
@@ -186,12 +223,12 @@ def _knowledge(knows: str) -> str:
 def _security_curve(results: Record, folder: Path) -> None:
     """Accuracy against the budget, a panel a norm, from the clean accuracy at 0; the band is the worst case's."""
     threats = [(parse(one["threat"]), one) for one in results["threats"]]
-    norms = sorted({threat.norm for threat, _ in threats})
+    kinds = list(dict.fromkeys((threat.norm, one["age"]) for threat, one in threats))
     with matplotlib.rc_context(STYLE):
-        canvas, axes = panels(len(norms), 2, 3.4)
+        canvas, axes = panels(len(kinds), 2, 3.4)
         names = list(threats[0][1]["attacks"])
-        for ax, norm in zip(axes, norms, strict=True):
-            own = sorted((p for p in threats if p[0].norm == norm), key=lambda p: p[0].epsilon)
+        for ax, (norm, age) in zip(axes, kinds, strict=True):
+            own = sorted((p for p in threats if (p[0].norm, p[1]["age"]) == (norm, age)), key=lambda p: p[0].epsilon)
             budgets = [0.0, *(threat.epsilon for threat, _ in own)]
             clean = own[0][1]["clean"]
             for i, name in enumerate((*names, "worst for each image")):
@@ -203,7 +240,9 @@ def _security_curve(results: Record, folder: Path) -> None:
                     ax.fill_between(budgets, low, high, color=style["color"], alpha=0.14, linewidth=0)
             ax.set_ylim(-0.02, 1.02)
             ax.yaxis.set_major_formatter(PERCENT)
-            ax.set(title=f"{results['model']} on {results['device']}", xlabel=f"{norm} budget ε (pixel units)")
+            title = f"{results['model']} on {results['device']}" + (f", {age} old" if age else "")
+            unit = "changed pixels" if norm == "l0" else "pixel units"
+            ax.set(title=title, xlabel=f"{norm} budget ε ({unit})")
         axes[0].set_ylabel("accuracy, all images")
         axes[0].legend(loc="lower left")
         write_canvas(canvas, folder / "figures" / "security")

@@ -17,7 +17,8 @@ from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
 from hwsim.robust.corruptions import COMMON, CORRUPTIONS, SEVERITIES, corrupt, input_noise, salt_and_pepper
 from hwsim.robust.stochastic import judge_on_fresh_draws
-from hwsim.study.attackplan import at_least_one, counted, read_judged, seeded
+from hwsim.study.ageing import bring_to_age
+from hwsim.study.attackplan import ages_of, at_least_one, counted, read_judged, seeded
 from hwsim.study.data import Dataset, load_corrupted
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.folder import claimed
@@ -60,6 +61,8 @@ class CorruptJob:
     seed: int
     folder: Path
     command: str
+    age: float | None = None
+    """Seconds after programming at which drifting chips are judged; None: right after it."""
 
     @property
     def conditions(self) -> list[Condition]:
@@ -79,6 +82,7 @@ class CorruptJob:
             "baseline": self.baseline.identity if self.baseline else None,
             "device": device,
             "data": {"name": self.data.name, "test": len(self.data.x_test)},
+            "age_s": self.age,
             "corrupted": "files" if self.corrupted_dir else "computed",
             **lists,
             **plain,
@@ -121,6 +125,7 @@ def plan_corrupt(
     draws: int = 20,
     examples: int | None = None,
     seed: int = 0,
+    age: str | None = None,
     data_name: str | None = None,
     data_dir: Path | None = None,
     out: Path | None = None,
@@ -134,6 +139,9 @@ def plan_corrupt(
     subject, dataset, card, count = read_judged(model, weights, device, instances, data_name, data_dir)
     if corrupted_dir is not None and dataset.shape != (3, 32, 32):
         raise InputError(f"--corrupted-dir: holds images of CIFAR, and {dataset.name} has images of {dataset.shape}")
+    ages = ages_of(age, card)
+    if len(ages) > 1:
+        raise InputError(f"--age: expected one time after programming, got {age!r}")
     job = CorruptJob(
         subject=subject,
         device=card,
@@ -150,6 +158,7 @@ def plan_corrupt(
         seed=seeded(seed),
         folder=Path("."),
         command=command,
+        age=ages[0] if ages else None,
     )
     for condition in job.conditions:  # what cannot be made is told before anything is measured
         if condition.level == (levels[0] if condition.kind == "corruption" else condition.level):
@@ -170,6 +179,9 @@ def run_corrupt(job: CorruptJob, progress: Progress) -> list[dict[str, Any]]:
         if job.device is not None:
             streams = Streams(job.seed).child("programmed")
             nets = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")
+        for net in nets:
+            if job.age is not None:
+                bring_to_age(net, job.age)
         for condition in job.conditions:
             for case in cases:
                 if (case, condition.name, condition.level) not in found:

@@ -14,6 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from hwsim.errors import InputError
 from hwsim.robust.corruptions import COMMON
 from hwsim.robust.scores import mce, mean_corruption_accuracy, relative_mce
+from hwsim.study.ageing import compensation, told_age
 from hwsim.study.corruptjob import Condition, CorruptJob
 from hwsim.study.fitfigure import write_canvas
 from hwsim.study.interval import accuracy
@@ -104,6 +105,11 @@ def _caveats(job: CorruptJob) -> list[str]:
     side = job.data.shape[1]
     if side != 32:
         told.append(f"Lengths are those for 32 x 32 pixels; on images of {side} x {side} a blur weighs differently.")
+    if job.device and job.age is not None:
+        how = compensation(job.device.device)
+        told.append(f"At {told_age(job.age)} after programming; the drift is {how}.")
+    elif job.device and job.device.device.drifts:
+        told.append("Right after programming: this device drifts, and ageing is not part of the figure (--age 1h).")
     if job.baseline:
         told.append(f"mCE and relative mCE are ratios to {job.baseline.name}; there is no canonical baseline.")
     return told

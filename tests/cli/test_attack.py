@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from hwsim.study import data
 from hwsim.study.attackcompare import compare
-from hwsim.study.attackjob import AttackJob, run_attack
+from hwsim.study.attackjob import AttackJob
 from hwsim.study.attackplan import plan_attack
+from hwsim.study.attackrun import run_attack
 from hwsim.study.corruptjob import plan_corrupt, run_corrupt
 from hwsim.study.store import read_lines
 
@@ -187,6 +188,84 @@ def test_chips_are_judged_apart_and_with_majority(hwsim_here: Call, tmp_path: Pa
     assert any("before programming" in caveat for caveat in found["caveats"])
 
 
+def test_attack_seeds_are_worst_and_spread_over(hwsim_here: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    arguments = ("attack", "--attack", "pgd", "--examples", "60", "--threat", "linf:0.1", "--no-checks")
+    code, out, err = hwsim_here(*arguments, "--seeds", "2", "--out", str(folder))
+    assert (code, err) == (0, "")
+    assert "by attack seed" in out
+    found = results(folder)
+    assert found["seeds"] == [0, 1]
+    assert not any("One attack seed" in caveat for caveat in found["caveats"])
+    (one,) = found["threats"]
+    for name in ("pgd-ce", "pgd-margin"):
+        row = one["attacks"][name]
+        assert row["mean"] == pytest.approx(sum(row["by_seed"]) / 2)
+        assert row["least_over_seeds"] <= min(row["by_seed"])
+    assert one["worst"]["mean"] <= min(one["worst"]["by_seed"])
+    single = tmp_path / "single"
+    assert hwsim_here(*arguments, "--seeds", "1,", "--out", str(single))[0] == 0
+    (alone,) = results(single)["threats"]
+    assert alone["worst"]["mean"] == pytest.approx(one["worst"]["by_seed"][1])
+    assert any("One attack seed" in caveat for caveat in results(single)["caveats"])
+    with (folder / "examples.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    worst = {
+        seed: {int(r["image"]): float(r["attacked"]) for r in rows if (r["attack"], r["seed"]) == ("worst", seed)}
+        for seed in ("0", "1", "all")
+    }
+    assert worst["all"] == {i: min(worst["0"][i], worst["1"][i]) for i in range(60)}
+    assert worst["0"] != worst["1"]
+    (row,) = [row for row in compare(folder, single) if row["attack"] == "worst"]
+    assert row["first"] == pytest.approx(one["worst"]["mean"])
+    before = records(folder)
+    assert hwsim_here(*arguments, "--seeds", "0,1", "--out", str(folder))[0] == 0
+    assert records(folder) == before
+
+
+def test_chips_are_attacked_at_their_age(hwsim_here: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    arguments = ("attack", "--device", "pcm-inference", "--instances", "1", "--draws", "2", "--attack", "fgsm")
+    more = ("--examples", "20", "--threat", "linf:0.05", "--no-checks", "--out", str(folder))
+    code, out, err = hwsim_here(*arguments, *more, "--age", "0, 1year")
+    assert (code, err) == (0, "")
+    assert "1 year after programming" in out
+    found = results(folder)
+    fresh, old = found["threats"]
+    assert (fresh["age_s"], old["age"]) == (0.0, "1 year")
+    (told,) = [caveat for caveat in found["caveats"] if "after programming" in caveat]
+    assert "compensated by one factor an array" in told
+    images = [load_file(path)["images"] for path in sorted((folder / "adversarial").iterdir())]
+    assert len(images) == 2
+    assert not images[0].equal(images[1]), "the attacker knows the conductances of that age"
+    with (folder / "examples.csv").open() as file:
+        assert {row["age_s"] for row in csv.DictReader(file)} == {"0.0", str(365 * 86400.0)}
+    rows = compare(folder, folder)
+    assert {row["threat"] for row in rows} == {"linf:0.05, 0 s", "linf:0.05, 1 year"}
+
+
+def test_few_pixels_are_attacked_by_default_with_what_works_there(hwsim_here: Call, tmp_path: Path) -> None:
+    code, _, err = hwsim_here("attack", "--threat", "l0:2", "--examples", "12", "--out", str(tmp_path / "a"))
+    assert (code, err) == (0, "")
+    (found,) = results(tmp_path / "a")["threats"]
+    assert list(found["attacks"]) == ["pgd-ce", "pgd-margin", "sparse-rs"]
+    assert any(check["name"] == "white box beats sparse-rs" for check in found["checks"]["checks"])
+    with (tmp_path / "a" / "examples.csv").open() as file:
+        assert max(float(r["distance"]) for r in csv.DictReader(file) if r["attack"] == "worst") == 2.0
+
+
+def test_corruptions_of_an_aged_chip(hwsim_here: Call, tmp_path: Path) -> None:
+    common = ("corrupt", "--types", "fog", "--severities", "3", "--device", "pcm-inference", "--instances", "1")
+    hits = []
+    for name, more in (("fresh", ()), ("old", ("--age", "1year"))):
+        code, out, err = hwsim_here(*common, "--draws", "2", "--examples", "60", "--out", str(tmp_path / name), *more)
+        assert (code, err) == (0, "")
+        assert ("1 year after programming" in out) == (name == "old")
+        hits.append([record["hits"] for record in records(tmp_path / name)])
+    assert hits[0] != hits[1]
+    refused(hwsim_here, tmp_path / "c", ["--age", "one time"], *common, "--age", "1h,2h")
+
+
 def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_path: Path) -> None:
     given = ("--weights", str(user / "w.safetensors"), "--data", "digits", "--threat", "linf:0.15", "--examples", "60")
     found = {}
@@ -243,6 +322,16 @@ MISTAKES = [
     (["--knows", "nothing", "--attack", "pgd"], ["--knows nothing", "pgd-ce", "square"]),
     (["--instances", "3"], ["--instances 3", "--device"]),
     (["--draws", "0"], ["--draws", "at least 1"]),
+    (["--seeds", "0"], ["--seeds", "how many attack seeds", "'0'"]),
+    (["--seeds", "1,1"], ["--seeds", "different"]),
+    (["--seeds", "x"], ["--seeds", "'x'"]),
+    (["--age", "1h"], ["--age 1h", "--device"]),
+    (["--age", "1h", "--device", "ecram"], ["ecram does not drift"]),
+    (["--age", "1 fortnight", "--device", "pcm-inference"], ["--age", "1h", "fortnight"]),
+    (["--age", "-1", "--device", "pcm-inference"], ["--age", "'-1'"]),
+    (["--threat", "l0:3", "--attack", "standard"], ["--threat l0:3", "apgd-ce", "sparse"]),
+    (["--threat", "l1:3", "--attack", "sparse-rs"], ["l1", "sparse-rs", "ead"]),
+    (["--threat", "l0:3", "--threat", "linf:0.1"], ["l0:3", "standard"]),
     (["--examples", "361"], ["--examples", "1 to 360", "361"]),
     (["--model", "digits-mpl"], ["model 'digits-mpl'", "digits-mlp"]),
     (["--device", "ecrma"], ["did you mean 'ecram'"]),

@@ -56,7 +56,7 @@ def test_a_pixel_is_all_its_channels() -> None:
     assert kept.max() == 1.0
     assert Threat("l0", 2).allowed(kept, x).all()
     assert not Threat("l0", 1).allowed(kept, x).any()
-    with pytest.raises(InputError, match="whole numbers of pixels, got 1.5"):
+    with pytest.raises(InputError, match=r"whole numbers of pixels, got 1\.5"):
         Threat("l0", 1.5)
     assert [Threat("l0", 3).scaled(f).epsilon for f in (0.1, 0.5, 2)] == [1, 2, 6]
     assert [Threat("linf", 0.6).scaled(f).epsilon for f in (0.5, 2)] == [0.3, 1.0]
