@@ -37,6 +37,7 @@ def sweep(
     from hwsim.errors import InputError, WorkError
     from hwsim.study import sweep as work
     from hwsim.study.executors import Cluster, Processes
+    from hwsim.study.forecast import forecast, lacking
     from hwsim.study.run import command_line
     from hwsim.study.studyfile import read_study
     from hwsim.study.studyreport import write_study_page
@@ -48,8 +49,8 @@ def sweep(
     name, form = planned.study.config.name, planned.form
     folder = work.Folder(out or Path("runs") / f"sweep-{name}{'' if form == 'full' else f'-{form}'}")
     folder.write_plan(planned, command_line(sys.argv[1:]))
-    print(f"{name}, {form} form: {work.forecast(planned, folder, pool.workers)}", flush=True)
-    for line in work.lacking(planned):
+    print(f"{name}, {form} form: {forecast(planned, folder, pool.workers)}", flush=True)
+    for line in lacking(planned):
         print(line, flush=True)
     if dry_run:
         return

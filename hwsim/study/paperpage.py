@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +15,9 @@ from hwsim.study.plotting import Drawn
 from hwsim.study.studyresults import Results
 
 EP = "EP"
-CONTROLS = ("exact gradient", "BP, matched", "BP, BatchNorm", "ViT", "AdvCNN, L2", "AdvCNN, L∞")
+TWIN = "exact gradient"
+BACKPROP = ("BP matched", "BP BatchNorm", "ViT")
+CONTROLS = (TWIN, *BACKPROP, "AdvCNN L2", "AdvCNN L∞")
 
 LARGE = {"pgd-linf": 0.09, "pgd-l2": 1.8}
 """Budgets from which on next to nothing may be left."""
@@ -68,23 +70,57 @@ def _spread(counts: list[int], what: str) -> str:
 
 
 def _answers(found: Findings) -> Iterator[str]:
-    if found.missing:
-        yield f"Not judged, for lack of weights or data (see the failures): {', '.join(found.missing)}."
+    yield from _verdict(found)
     for block in ("pgd-linf", "pgd-l2"):
         level = middle(found, block)
-        if level is None:
-            continue
-        yield from _both_protocols(found, block, level)
-        yield from _against_controls(found, block, level)
+        if level is not None:
+            yield from _both_protocols(found, block, level)
+            yield from _against_controls(found, block, level)
     yield from _correction(found)
     yield from _corruption(found)
+    if found.missing:
+        yield f"Not judged, for lack of weights or data (see the failures): {'; '.join(found.missing)}."
+
+
+def _verdict(found: Findings) -> Iterator[str]:
+    """The question in two sentences, by the careful protocol at the middle budgets of PGD."""
+    gaps: dict[str, list[Interval]] = {}
+    for block in ("pgd-linf", "pgd-l2"):
+        own = found.place(block, EP, CAREFUL, middle(found, block))
+        for name in (TWIN, *BACKPROP):
+            other = found.place(block, name, CAREFUL, middle(found, block))
+            if own is not None and other is not None:
+                gaps.setdefault(name, []).append(apart(own, other))
+    controls = {name: both for name, both in gaps.items() if name != TWIN}
+    if not controls:
+        return
+    more = [name for name, both in controls.items() if all(gap.low > 0 for gap in both)]
+    less = [name for name, both in controls.items() if all(gap.high < 0 for gap in both)]
+    undecided = [name for name in controls if name not in (*more, *less)]
+    parts = [f"more robust than {_list(more)}"] * bool(more) + [f"less robust than {_list(less)}"] * bool(less)
+    parts += [f"not to be told from {_list(undecided)} in both norms"] * bool(undecided)
+    text = f"At middle budgets of PGD, attacked carefully, EP's network is {', '.join(parts)}."
+    if TWIN in gaps:
+        if all(gap.low <= 0 <= gap.high for gap in gaps[TWIN]):
+            text += " Its twin, the same network trained by exact gradients, cannot be told from it"
+            text += ": what there is comes from the network and its equilibrium, not from the rule it learned by."
+            if not more:
+                text = text.partition(": what there is")[0] + "."
+        else:
+            above = "less" if all(gap.mean > 0 for gap in gaps[TWIN]) else "not equally"
+            text += f" Its twin, the same network trained by exact gradients, is {above} robust."
+    yield text
+
+
+def _list(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _both_protocols(found: Findings, block: str, level: float) -> Iterator[str]:
     """EP and the published control by both protocols, with the published figures."""
     measure, norm, title = ATTACKS[block]
     told = []
-    for name in (EP, "BP, BatchNorm", "AdvCNN, L2"):
+    for name in (EP, "BP BatchNorm", "AdvCNN L2"):
         places = [found.place(block, name, protocol, level) for protocol in (PUBLISHED, CAREFUL)]
         if name not in found.models or not places[0] or not places[1]:
             continue
@@ -101,19 +137,17 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
     own, clean = found.place(block, EP, CAREFUL, level), found.clean(EP)
     if own is None:
         return
-    more, less, level_with = [], [], []
+    told = []
     for name in CONTROLS:
         other, other_clean = found.place(block, name, CAREFUL, level), found.clean(name)
         if other is None:
             continue
         gap = apart(own, other)
-        start = f"; clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
-        text = f"{name}: {points(gap)}{start}"
-        (more if gap.low > 0 else less if gap.high < 0 else level_with).append(text)
-    title = ATTACKS[block][2]
-    for words, names in (("keeps more than", more), ("keeps less than", less), ("cannot be told from", level_with)):
-        if names:
-            yield f"Attacked carefully ({title}, ε = {level:.3g}), EP {words} {'. And '.join(names)}."
+        words = "more than" if gap.low > 0 else "less than" if gap.high < 0 else "not surely other than"
+        at = f", clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
+        told.append(f"{words} {name}, by {points(gap)}{at}")
+    if told:
+        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful: EP keeps {'; '.join(told)}."
 
 
 def _first(found: Findings) -> list[Judged]:

@@ -135,7 +135,10 @@ def _worst_row(found: Findings, model: Judged, levels: Sequence[float]) -> list[
     worst = [found.worst(model.name, level) for level in levels]
     if not any(worst):
         return []
-    cells: list[Cell] = [_shown(interval(one[0])) if one else NONE for one in worst]
+    cells: list[Cell] = []
+    for one in worst:
+        mean, ends_of = _shown(interval(one[0])) if one else NONE
+        cells.append((mean, f"{ends_of}, {one[0].shape[1]} images" if one else ""))
     return [[(model.name, ""), ("ours", "careful: worst of PGD, ensemble, Square"), *cells]]
 
 

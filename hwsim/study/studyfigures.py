@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hwsim.study.plotting import PERCENT, Drawn, legend, line_style, panels
-from hwsim.study.studyfile import BlockConfig
+from hwsim.study.studycard import BlockConfig
 from hwsim.study.studyresults import Line, Results
 from hwsim.study.tolerance import Collapse, Threshold, collapse, threshold
 

@@ -15,7 +15,7 @@ from hwsim.errors import InputError
 from hwsim.study import sweep
 from hwsim.study.config import Layer, build
 from hwsim.study.interval import Interval, accuracy
-from hwsim.study.studyfile import BlockConfig, StudyConfig
+from hwsim.study.studycard import BlockConfig, StudyConfig
 from hwsim.study.yamlfile import read_yaml
 
 Record = dict[str, Any]

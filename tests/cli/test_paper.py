@@ -18,9 +18,10 @@ import pytest
 from hwsim.errors import InputError, WorkError
 from hwsim.study import shelf
 from hwsim.study.cells import compute, key_of, kind_of
+from hwsim.study.forecast import forecast, lacking
 from hwsim.study.paperdata import published
 from hwsim.study.studyfile import Spec, read_study
-from hwsim.study.sweep import Folder, forecast, lacking, plan
+from hwsim.study.sweep import Folder, plan
 
 STUDY = """
 name: small

@@ -1,0 +1,132 @@
+"""What a cell of the paper study is asked for: a model of the shelf, its weights' file, a measure and a protocol."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import InputError
+from hwsim.robust.corruptions import CORRUPTIONS
+from hwsim.robust.gradients import way_named
+from hwsim.robust.protocol import EFFORTS, LADDER, protocol_named
+from hwsim.robust.threat import Threat
+from hwsim.study import shelf
+from hwsim.study.config import ModelConfig
+from hwsim.study.networkcard import ModuleConfig
+from hwsim.study.plan import read_model
+from hwsim.study.studyfile import Spec
+from hwsim.study.weights import WEIGHTS
+
+MEASURES = ("clean", "corruption", "pgd", "autoattack", "square")
+OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("measure", "clean"),
+    ("protocol", "careful"),
+    ("norm", "linf"),
+    ("epsilon", None),
+    ("type", None),
+    ("examples", 200),
+    ("energy_examples", None),
+    ("steps", 20),
+    ("restarts", 1),
+    ("effort", "quick"),
+    ("queries", 1000),
+    ("truncated", "unrolled-10"),
+    ("weights", None),
+    ("published", None),
+    ("accelerator", "cpu"),
+)
+"""What a cell may be told, with defaults: ``examples`` test images, of energy-based models ``energy_examples``;
+``truncated``, the gradient of protocols that stop short of equilibrium; ``weights``, a file in which {model} and {seed}
+stand for the cell's; ``published``, the published model beside which the page shows it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A spec of this kind of cell, read and checked."""
+
+    config: ModelConfig
+    options: dict[str, Any]
+    weights: Path | None
+    spec: Spec
+
+    @property
+    def energy_based(self) -> bool:
+        return not isinstance(self.config.network, ModuleConfig)
+
+    @property
+    def examples(self) -> int:
+        own = self.options["energy_examples"] if self.energy_based else None
+        return own or self.options["examples"]
+
+    @property
+    def threat(self) -> Threat | None:
+        epsilon = self.options["epsilon"]
+        return None if epsilon is None else Threat(self.options["norm"], float(epsilon))
+
+    @property
+    def data(self) -> str:
+        return self.spec.data or self.config.data
+
+    @property
+    def random(self) -> bool:
+        """Does the seed change what is measured?"""
+        measure, protocol = self.options["measure"], protocol_named(self.options["protocol"])
+        return measure not in ("clean", "pgd") or (measure == "pgd" and protocol.restarts and self.options["restarts"])
+
+    def training(self, seed: object = None) -> str:
+        """The command that makes the weights, where they are looked for if that is no place beside a card.
+
+        ``seed`` stands in place of the cell's, for a command that stands for several.
+        """
+        parts = ["hwsim train --model", self.spec.model]
+        for path, value in self.spec.for_model():
+            parts.append(f"--set {path}={value}".lower() if isinstance(value, bool) else f"--set {path}={value}")
+        if pattern := self.options["weights"]:
+            seed = self.spec.seed if seed is None else seed
+            where = os.path.relpath(_named(self.spec, pattern, seed).parent)
+            parts += [f"--seed {seed}" if "{seed}" in pattern else "", f"--out {where}"]
+        return " ".join(part for part in (*parts, "--data-dir DIR") if part)
+
+
+def asked(spec: Spec) -> Asked:
+    """Read a spec. Raises InputError for options that cannot be; missing weights and data are for ``compute``."""
+    options = dict(OPTIONS) | spec.options()
+    for name, known in (("measure", MEASURES), ("protocol", LADDER), ("effort", EFFORTS)):
+        if options[name] not in known:
+            raise InputError(f"cell.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
+    for name, least in (("examples", 1), ("steps", 1), ("restarts", 0), ("queries", 1)):
+        if not isinstance(options[name], int) or options[name] < least:
+            raise InputError(f"cell.{name}: expected a whole number >= {least}, got {options[name]!r}")
+    if options["measure"] in ("pgd", "autoattack", "square") and options["epsilon"] is None:
+        raise InputError(f"cell.epsilon: measure {options['measure']} needs a budget, e.g. 0.03")
+    if options["measure"] == "corruption" and options["type"] not in CORRUPTIONS:
+        raise InputError(f"cell.type: expected one of {', '.join(sorted(CORRUPTIONS))}, got {options['type']!r}")
+    if spec.device != "ideal":
+        raise InputError(f"device {spec.device}: this kind of cell judges float weights; see ideal-vs-analog.yaml")
+    way_named(options["truncated"])
+    config = card_of(spec.model, json.dumps(spec.for_model()))
+    found = Asked(config, options, _weights(spec, options["weights"]), spec)
+    _ = found.threat  # a budget that cannot be is refused here
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def card_of(model: str, settings: str) -> ModelConfig:
+    """A model's card with settings, as JSON, laid over it."""
+    return read_model(model, json.loads(settings))[1]
+
+
+def _weights(spec: Spec, pattern: str | None) -> Path | None:
+    """The file that the weights should be in; None where a card from a package has no folder."""
+    if pattern:
+        return _named(spec, pattern, spec.seed)
+    folder = shelf.find("models", spec.model).folder
+    return folder / WEIGHTS if folder else None
+
+
+def _named(spec: Spec, pattern: str, seed: object) -> Path:
+    return Path(spec.folder) / pattern.format(model=Path(spec.model).name, seed=seed)
