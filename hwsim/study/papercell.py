@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from hwsim.errors import InputError, WorkError
+from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
-from hwsim.robust.attacks import input_gradient
+from hwsim.robust.attacks import input_gradient, pgd
 from hwsim.robust.classifier import Classifier, EquilibriumClassifier, TorchClassifier
 from hwsim.robust.corruptions import SEVERITIES, corrupt
 from hwsim.robust.library import Square
@@ -46,6 +47,7 @@ def _resolve(spec: Spec) -> Record:
         "card": card,
         "weights": _digest(str(found.weights), _time(found.weights)) or str(found.weights),
         "data": [found.data, found.examples, known if isinstance(known, str) else known[2]],
+        "device": found.device.resolved if found.device else "float",
         "seed": spec.seed if found.random else 0,  # seeds of what draws nothing are one cell
     }
 
@@ -102,15 +104,20 @@ def _compute(spec: Spec) -> Record:
     found = asked(spec)
     subject, x, y = _ready(found)
     options, streams = found.options, Streams(spec.seed).child(options_key(found))
-    judge = subject.judge()
+    chip = _programmed(found, subject)
+    judge = subject.judge(chip)
     columns: Record = {"published": options["published"], "data": found.data, "images": len(x)}
     hits: Record = {}
 
     def keep(name: str, moved: Tensor) -> None:
-        right, unsettled = _judged(judge, moved, y)
-        columns[name] = sum(right) / len(right)
-        hits[name] = {"draws": 1, "hits": right}
-        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), unsettled)
+        if chip is not None:
+            chip.reseed_reads(streams.child("judge", name))
+        draws = options["draws"] if judge.noisy else 1
+        judged = [_judged(judge, moved, y) for _ in range(draws)]
+        right = [sum(draw) for draw in zip(*(right for right, _ in judged), strict=True)]
+        columns[name] = sum(right) / len(right) / draws
+        hits[name] = {"draws": draws, "hits": right}
+        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), *(share for _, share in judged))
 
     if options["measure"] == "corruption":
         for severity in SEVERITIES:
@@ -124,10 +131,10 @@ def _compute(spec: Spec) -> Record:
         columns |= {"weights": _count(subject), "weights_sha256": _digest(str(found.weights), _time(found.weights))}
     else:
         parts = zip(x.split(SLICE), y.split(SLICE), strict=True)
-        moved = [_attacked(found, subject, a, b, streams.child(i)) for i, (a, b) in enumerate(parts)]
+        moved = [_attacked(found, subject, chip, a, b, streams.child(i)) for i, (a, b) in enumerate(parts)]
         keep("accuracy_share", torch.cat(moved))
         keep("accuracy_clean_share", x)
-        if options["measure"] == "pgd":
+        if options["measure"] == "pgd" and chip is None:
             gradient = input_gradient(_surrogate(found, subject), x[:SLICE], y[:SLICE], "margin")[0]
             columns["zero_gradient_share"] = (gradient.flatten(1).abs().amax(1) == 0).double().mean().item()
     return {"columns": columns, "hits": hits}
@@ -164,9 +171,25 @@ def _surrogate(found: Asked, subject: Subject) -> Classifier:
     return subject.surrogate("implicit" if protocol.at_equilibrium else found.options["truncated"])
 
 
-def _attacked(found: Asked, subject: Subject, x: Tensor, y: Tensor, streams: Streams) -> Tensor:
+def _programmed(found: Asked, subject: Subject) -> LayeredHopfield | None:
+    """The weights on arrays of the cell's device; None in float."""
+    if found.device is None or subject.net is None or isinstance(found.config.network, ModuleConfig):
+        return None
+    chip = network(found.config.network, found.device.device, Streams(found.spec.seed).child("programmed"))
+    chip.program(subject.net.weights())
+    return chip
+
+
+def _attacked(
+    found: Asked, subject: Subject, chip: LayeredHopfield | None, x: Tensor, y: Tensor, streams: Streams
+) -> Tensor:
     options, threat = found.options, found.threat
     assert threat is not None
+    if chip is not None:
+        # What only just fools the noise-free twin of the arrays, their noise brings back: go for the largest margin.
+        twin = subject.surrogate("implicit", chip.float_twin())
+        rng, steps = streams.generator("attack"), options["steps"]
+        return pgd(twin, x, y, threat, steps=steps, restarts=1 + options["restarts"], loss="margin", rng=rng)
     protocol, judge, rng = protocol_named(options["protocol"]), subject.judge(), streams.generator("attack")
     surrogate = _surrogate(found, subject)
     if options["measure"] == "pgd":

@@ -28,7 +28,7 @@ ATTACKS = {
 }
 """Block of the study -> measure, norm and title."""
 
-DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+DATA = {"cifar10": "CIFAR\u201110", "cifar100": "CIFAR\u2011100"}  # hyphens that do not break
 
 LINF = ("pgd-linf", "autoattack", "square")
 PUBLISHED, CAREFUL = "published", "careful"
@@ -87,14 +87,14 @@ class Findings:
                 axes, columns = place.axes, next(iter(place.records.values()))["columns"]
                 name = str(axes["model"])
                 self.models.setdefault(name, Judged(name, columns["data"], columns["published"]))
-                level = axes.get("epsilon", axes.get("type"))
+                level = next((axes[axis] for axis in ("epsilon", "type", "device") if axis in axes), None)
                 self._places[block, name, axes.get("protocol"), level] = place
 
     def place(self, block: str, model: str, protocol: str | None = None, level: Any = None) -> Place | None:
         return self._places.get((block, model, protocol, level))
 
     def levels(self, block: str) -> list[Any]:
-        """Budgets, or types of corruption, that anything was measured at."""
+        """Budgets, types of corruption or devices that anything was measured at."""
         found = dict.fromkeys(level for name, _, _, level in self._places if name == block)
         return sorted(found) if all(isinstance(level, int | float) for level in found) else list(found)
 

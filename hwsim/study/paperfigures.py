@@ -73,8 +73,7 @@ def _curve(
     ax: Axes, found: Findings, model: Judged, curve: Sequence[tuple[float, Any]], style: dict[str, Any], where: str
 ) -> str:
     clean = found.clean(model.name)
-    # Clean images stand one step below the smallest budget of a logarithmic axis.
-    places = [(_below(curve), clean), *curve] if clean is not None else list(curve)
+    places = [(_below([level for level, _ in curve]), clean), *curve] if clean is not None else list(curve)
     x = [level for level, _ in places]
     intervals = [place.interval() for _, place in places]
     ax.fill_between(x, [i.low for i in intervals], [i.high for i in intervals], color=style["color"], alpha=0.12, lw=0)
@@ -84,8 +83,8 @@ def _curve(
     return f"{where}, {model.name}, by budget: {words}."
 
 
-def _below(curve: Sequence[tuple[float, Any]]) -> float:
-    levels = [level for level, _ in curve]
+def _below(levels: Sequence[float]) -> float:
+    """Where clean images stand on a logarithmic axis: a step below the smallest budget."""
     ratio = levels[1] / levels[0] if len(levels) > 1 else 3.0
     return levels[0] / min(max(ratio, 1.6), 3.0)
 
@@ -104,7 +103,8 @@ def _markers(ax: Axes, model: Judged, measure: str, norm: str, levels: Sequence[
 def _finish(ax: Axes, levels: Sequence[float], norm: str) -> None:
     ax.set_xscale("log")
     shown = levels if len(levels) <= 5 else levels[:: -(-len(levels) // 5)]
-    ax.set_xticks(list(shown), [f"{level:.2g}" for level in shown], fontsize=8)
+    ticks = {_below(levels): "clean", **{level: f"{level:.2g}" for level in shown}}
+    ax.set_xticks(list(ticks), list(ticks.values()), fontsize=8)
     ax.minorticks_off()
     ax.set_ylim(-0.02, 1.02)
     ax.yaxis.set_major_formatter(PERCENT)

@@ -39,6 +39,7 @@ def paper_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
         "certainty": _certainty(found),
         "warnings": [*_warnings(found)],
         "tables": tables(found),
+        "figures_first": True,
     }
     return content, list(draw(found))
 
@@ -143,11 +144,11 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
         if other is None:
             continue
         gap = apart(own, other)
-        words = "more than" if gap.low > 0 else "less than" if gap.high < 0 else "not surely other than"
-        at = f", clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
-        told.append(f"{words} {name}, by {points(gap)}{at}")
+        words = "surely more" if gap.low > 0 else "surely less" if gap.high < 0 else "undecided"
+        at = f"; clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
+        told.append(f"{name} {points(gap)}, {words}{at}")
     if told:
-        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful: EP keeps {'; '.join(told)}."
+        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful. What EP keeps beyond each: {' · '.join(told)}."
 
 
 def _first(found: Findings) -> list[Judged]:
@@ -172,7 +173,7 @@ def _correction(found: Findings) -> Iterator[str]:
     told = "; ".join(f"{name} {points(gap)}" for name, gap in steps[worst])
     yield (
         f"Of the corrections made one after another, “{worst.replace('-', ' ')}” changes most, "
-        f"{100 * means[worst]:+.1f} points on average: {told}.".replace("-", "−", 0)
+        f"{f'{100 * means[worst]:+.1f}'.replace('-', '−')} points on average: {told}."
     )
 
 

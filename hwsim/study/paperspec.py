@@ -16,6 +16,7 @@ from hwsim.robust.protocol import EFFORTS, LADDER, protocol_named
 from hwsim.robust.threat import Threat
 from hwsim.study import shelf
 from hwsim.study.config import ModelConfig
+from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.networkcard import ModuleConfig
 from hwsim.study.plan import read_model
 from hwsim.study.studyfile import Spec
@@ -38,10 +39,17 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("weights", None),
     ("published", None),
     ("accelerator", "cpu"),
+    ("draws", 5),
 )
-"""What a cell may be told, with defaults: ``examples`` test images, of energy-based models ``energy_examples``;
-``truncated``, the gradient of protocols that stop short of equilibrium; ``weights``, a file in which {model} and {seed}
-stand for the cell's; ``published``, the published model beside which the page shows it."""
+"""What a cell may be told, with defaults.
+
+examples, energy_examples: test images, and those that energy-based models are judged on
+steps, restarts: of PGD; effort: of the ensemble; queries: of Square
+truncated: the gradient of protocols that stop short of equilibrium
+weights: a file in which {model} and {seed} stand for the cell's
+published: the published model beside which the page shows this one
+draws: verdicts an image on noisy arrays
+"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Asked:
     options: dict[str, Any]
     weights: Path | None
     spec: Spec
+    device: DeviceCard | None = None
 
     @property
     def energy_based(self) -> bool:
@@ -75,6 +84,8 @@ class Asked:
     def random(self) -> bool:
         """Does the seed change what is measured?"""
         measure, protocol = self.options["measure"], protocol_named(self.options["protocol"])
+        if self.device is not None:
+            return True
         return measure not in ("clean", "pgd") or (measure == "pgd" and protocol.restarts and self.options["restarts"])
 
     def training(self, seed: object = None) -> str:
@@ -98,18 +109,21 @@ def asked(spec: Spec) -> Asked:
     for name, known in (("measure", MEASURES), ("protocol", LADDER), ("effort", EFFORTS)):
         if options[name] not in known:
             raise InputError(f"cell.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
-    for name, least in (("examples", 1), ("steps", 1), ("restarts", 0), ("queries", 1)):
+    for name, least in (("examples", 1), ("steps", 1), ("restarts", 0), ("queries", 1), ("draws", 1)):
         if not isinstance(options[name], int) or options[name] < least:
             raise InputError(f"cell.{name}: expected a whole number >= {least}, got {options[name]!r}")
     if options["measure"] in ("pgd", "autoattack", "square") and options["epsilon"] is None:
         raise InputError(f"cell.epsilon: measure {options['measure']} needs a budget, e.g. 0.03")
     if options["measure"] == "corruption" and options["type"] not in CORRUPTIONS:
         raise InputError(f"cell.type: expected one of {', '.join(sorted(CORRUPTIONS))}, got {options['type']!r}")
-    if spec.device != "ideal":
-        raise InputError(f"device {spec.device}: this kind of cell judges float weights; see ideal-vs-analog.yaml")
     way_named(options["truncated"])
     config = card_of(spec.model, json.dumps(spec.for_model()))
-    found = Asked(config, options, _weights(spec, options["weights"]), spec)
+    device = read_device(spec.device, spec.for_device()) if spec.device != "ideal" else None
+    found = Asked(config, options, _weights(spec, options["weights"]), spec, device)
+    if device is not None and not found.energy_based:
+        raise InputError(f"device {spec.device}: {config.name} is a torch module; only networks run on devices")
+    if device is not None and options["measure"] not in ("clean", "pgd"):
+        raise InputError(f"cell.measure: on a device expected clean or pgd, got {options['measure']}")
     _ = found.threat  # a budget that cannot be is refused here
     return found
 

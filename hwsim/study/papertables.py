@@ -33,7 +33,7 @@ WEAKNESSES = (
     (
         "AutoAttack without FAB and targeted APGD, five restarts, first step .1",
         "APGD-CE, APGD-DLR, Square; one restart",
-        "APGD-CE, targeted APGD, Square, each on what is left; FAB with effort `standard` only",
+        "APGD-CE, targeted APGD, Square, each on what is left; FAB with effort “standard” only",
     ),
     (
         "AutoAttack and Square on one batch of 200 images",
@@ -56,12 +56,12 @@ WEAKNESSES = (
 
 def tables(found: Findings) -> list[Table]:
     """All tables that there is something for."""
-    made = [_models(found)]
+    made = [_models(found), *_changes(found)]
     for data in found.data:
         for block in ATTACKS:
             made += _attack(found, block, data)
-    made += _changes(found)
     made += _corruptions(found)
+    made += _devices(found)
     rows = [[(a, ""), (b, ""), (c, "")] for a, b, c in WEAKNESSES]
     caption = (
         "The published protocol's weaknesses (from its code) and what the two protocols of this page do about each."
@@ -241,3 +241,31 @@ def _corruptions(found: Findings) -> list[Table]:
     )
     header = ["model", "images", "corrupted, ours", "less clean, points", "corrupted, published"]
     return [{"name": "corruptions", "caption": caption, "header": header, "rows": rows}]
+
+
+def _devices(found: Findings) -> list[Table]:
+    """Device and model: clean and attacked on programmed arrays, paired with float."""
+    rows: list[list[Cell]] = []
+    for name in found.models:
+        exact = found.place("programmed", name, None, "ideal")
+        for device in found.levels("programmed"):
+            place = found.place("programmed", name, None, device)
+            if place is None:
+                continue
+            cells: list[Cell] = []
+            for column in ("accuracy_clean_share", "accuracy_share"):
+                cells.append(_shown(place.interval(column)))
+                if place is exact or exact is None:
+                    cells.append(NONE)
+                else:
+                    cells.append(_signed(apart(place, exact, column)))
+            rows.append([("float" if device == "ideal" else str(device), ""), (name, ""), *cells])
+    if not rows:
+        return []
+    caption = (
+        "Devices and models: weights trained in float, programmed onto arrays of devices of the shelf, judged clean "
+        "and under PGD that knows what the arrays hold but not their read noise (careful; L∞, ε = 0.01). Differences "
+        "to float are paired, in points. What is lost clean is lost under attack, too: see the study ideal-vs-analog."
+    )
+    header = ["device", "model", "clean", "less float", "attacked", "less float"]
+    return [{"name": "devices", "caption": caption, "header": header, "rows": rows}]

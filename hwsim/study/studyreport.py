@@ -69,7 +69,7 @@ def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> s
         git=results.plan["git"],
         study=(results.folder / sweep.STUDY).read_text(encoding="utf-8"),
         files=[(name, what) for name, what in FILES.items() if (results.folder / name).exists()],
-        **{"scope": "", "warnings": [], **content},
+        **{"scope": "", "warnings": [], "figures_first": False, **content},
     )
 
 
