@@ -24,56 +24,14 @@ from torch.nn import functional
 from hwsim.energy import Coupling
 from hwsim.errors import InputError
 from hwsim.hopfield import LayeredHopfield, Normalise
+from hwsim.kernels import kernels
 from hwsim.links import Dense, Link, Reading, with_biases
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Synapse
-from hwsim.window import ImageSynapse, Window, as_images, as_rows
+from hwsim.window import Window, as_rows
 
 POOLS = ("none", "max", "average")
 _POOL = 2  # pooling windows are 2 x 2 and do not overlap; an odd last row or column is left out
-
-
-class PatchKernels:
-    """Any synapse as a kernel bank: every patch is one vector to the array, as in hardware."""
-
-    def __init__(self, synapse: Synapse, window: Window) -> None:
-        self.synapse = synapse
-        self.window = window
-
-    def read(self, images: Tensor) -> Tensor:
-        """(B, channels, H, W) -> (B, out, *positions)."""
-        rows = self.synapse.read(self.window.patches(images))
-        return as_images(rows, self.window.size(*images.shape[2:]))
-
-    def read_transpose(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, out, *positions) -> (B, channels, *size), the adjoint of ``read``."""
-        return self.window.fold(self.synapse.read_transpose(as_rows(images)), size)
-
-    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
-        """W += rate * sum over images and positions of post^T patch."""
-        self.synapse.update(self.window.patches(pre), as_rows(post), rate)
-
-
-class ImageKernels:
-    """A synapse that takes whole images as a kernel bank: the same operations without cutting patches."""
-
-    def __init__(self, synapse: ImageSynapse, window: Window) -> None:
-        self.synapse = synapse
-        self.window = window
-
-    def read(self, images: Tensor) -> Tensor:
-        return self.synapse.read_images(images, self.window)
-
-    def read_transpose(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.synapse.read_images_transpose(images, self.window, size)
-
-    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
-        self.synapse.update_images(pre, post, rate, self.window)
-
-
-def kernels(synapse: Synapse, window: Window) -> PatchKernels | ImageKernels:
-    """The array as a kernel bank, by the fastest way that it offers."""
-    return ImageKernels(synapse, window) if isinstance(synapse, ImageSynapse) else PatchKernels(synapse, window)
 
 
 class Conv:
@@ -130,7 +88,9 @@ class Conv:
         elif self.pool == "average":
             drive = functional.avg_pool2d(drive, _POOL)
         if self.bias is not None:
-            drive.add_(self.bias.read(pre.new_ones(1, 1)).view(1, -1, 1, 1))
+            bias = self.bias.read(pre.new_ones(1, 1)).view(1, -1, 1, 1)
+            # A noisy read's gradient is its own function, whose output is not to be written into.
+            drive = drive + bias if drive.requires_grad else drive.add_(bias)
         return Reading(drive, switches)
 
     def forward(self, pre: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwsim.circuit import BARE, Circuit, Seen
+from hwsim.arrayreads import ArrayReads
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
 from hwsim.rng import Streams
@@ -31,10 +31,23 @@ _MOST_SLOTS = 4096  # pulse slots simulated at once; bounds memory for large bat
 class Cell(Protocol):
     """What an array needs to know of the cells at its cross-points; ``hwsim.cells.BaseCell`` implements it."""
 
-    dw_min: float  # mean change by one pulse, in the cell's unit; 0 for cells that take exact updates
-    reference: float  # the conductance that stands for weight 0
-    drifts: bool
-    read_noise: float  # standard deviation of a read conductance, in the cell's unit
+    @property
+    def dw_min(self) -> float:
+        """Mean change by one pulse, in the cell's unit; 0 for cells that take exact updates."""
+        ...
+
+    @property
+    def reference(self) -> float:
+        """The conductance that stands for weight 0."""
+        ...
+
+    @property
+    def drifts(self) -> bool: ...
+
+    @property
+    def read_noise(self) -> float:
+        """Standard deviation of a read conductance, in the cell's unit."""
+        ...
 
     def spread(self, shape: tuple[int, int], rng: torch.Generator) -> Cell:
         """The same cell with its device-to-device parameters drawn for every cross-point."""
@@ -130,7 +143,7 @@ class CellDevice:
         return CellSynapse(self, (post, pre), streams)
 
 
-class CellSynapse:
+class CellSynapse(ArrayReads):
     """A (post, pre) array of cells; conductances ``g`` in the cell's unit, weights ``scale * (g - reference)``.
 
     What reads find is the circuit's view of ``g - reference``, worked out when it is first asked for after a change.
@@ -142,7 +155,6 @@ class CellSynapse:
         self.cell = device.cell.spread(shape, streams.generator("device"))
         self.scale = 1.0  # of the weights, a digital factor on every read
         self._gain = 1.0  # the part of it that makes up for drift
-        self._circuit: Circuit = BARE
         self.meter = Meter(k_limit=float(device.desired_bl) if device.cell.dw_min else None)
         self._forward, self._backward = device.paths()
         self.noisy = self._forward.noisy or self._backward.noisy
@@ -154,25 +166,7 @@ class CellSynapse:
     def _set(self, g: Tensor) -> None:
         self.g = bounded(g, *self.cell.bounds())
         self._raw = self.g - self.cell.reference if self.cell.reference else self.g
-        self._view: Seen | None = None
-
-    def place_in(self, circuit: Circuit) -> None:
-        self._circuit, self._view = circuit, None
-
-    def _seen(self) -> Seen:
-        if self._view is None:
-            self._view = self._circuit.seen(self._raw)
-        return self._view
-
-    def read(self, pre: Tensor) -> Tensor:
-        self.meter.vectors_read += len(pre)
-        seen = self._seen()
-        return read(seen.forward, pre, self._forward, self._rng_read, self.meter, self.scale, seen.offset)
-
-    def read_transpose(self, post: Tensor) -> Tensor:
-        self.meter.vectors_read_transpose += len(post)
-        seen, path = self._seen(), self._backward
-        return read(seen.transpose.T, post, path, self._rng_read, self.meter, self.scale, seen.offset_transpose)
+        self._changed()
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:

@@ -26,6 +26,8 @@ from hwsim.synapse import Meter
 NOISE_MANAGEMENT = ("NONE", "ABS_MAX", "MAX", "CONSTANT")
 BOUND_MANAGEMENT = ("NONE", "ITERATIVE")
 WEIGHT_NOISE = ("NONE", "ADDITIVE_CONSTANT", "PCM_READ")
+AT_ONCE = 2**18
+"""Numbers that are computed together where there are more: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,13 @@ class ReadPath:
         """Width of one output step, 0 if continuous."""
         return _step(self.out_res, self.out_bound)
 
+    @cached_property
+    def clips_inputs(self) -> bool:
+        """Can an input lie beyond its converter's bound? Not where each vector is scaled to a range that it fits."""
+        limit = _limit(self.inp_bound, self.inp_step)
+        scaled = self.noise_management == "ABS_MAX" and not self.nm_thres and not self.inp_sto_round
+        return limit is not None and not (scaled and (round(1 / self.inp_step) if self.inp_step else 1.0) <= limit)
+
 
 def _step(res: float, bound: float) -> float:
     return 0.0 if res <= 0 else (1 / res if res > 1 else res) * 2 * bound
@@ -155,19 +164,37 @@ def read(
         return y if factor == 1.0 else y * factor
     if x.requires_grad and torch.is_grad_enabled():
         return cast(Tensor, _StraightThrough.apply(x, weight, path, rng, meter, scale, offset))
+    at_once = max(1, AT_ONCE // max(weight.shape))
+    if len(x) < 2 * at_once:
+        return _read(weight, x, path, rng, meter, scale, offset)
+    result = torch.empty(len(x), len(weight), dtype=torch.result_type(x, weight), device=x.device)
+    for part, target in zip(x.split(at_once), result.split(at_once), strict=True):
+        target.copy_(_read(weight, part, path, rng, meter, scale, offset))
+    return result
+
+
+def _read(
+    weight: Tensor,
+    x: Tensor,
+    path: ReadPath,
+    rng: torch.Generator,
+    meter: Meter | None,
+    scale: float,
+    offset: Tensor | None,
+) -> Tensor:
     z, alpha, dead = _outputs(weight, x, path, rng, meter, offset)
-    return _finished(z, alpha, dead, path, scale)
+    return finished(z, alpha, dead, path, scale)
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, path, rng, meter, scale, offset):
         z, alpha, dead = _outputs(weight, x, path, rng, meter, offset)
-        passed = z.abs() <= (_limit(path.out_bound, path.out_step) or math.inf)
+        passed = z.abs() <= (output_limit(path) or math.inf)
         magnitude = x.abs() if alpha is None else x.abs() / alpha
         ctx.save_for_backward(weight, passed, magnitude <= path.inp_bound)
         ctx.factor = scale * path.out_scale
-        return _finished(z, alpha, dead, path, scale)
+        return finished(z, alpha, dead, path, scale)
 
     @staticmethod
     def backward(ctx, *grad_outputs):
@@ -180,8 +207,8 @@ def _outputs(
     weight: Tensor, x: Tensor, path: ReadPath, rng: torch.Generator, meter: Meter | None, offset: Tensor | None
 ) -> tuple[Tensor, Tensor | float | None, Tensor | None]:
     """Outputs in converter steps before they are clamped, what the inputs were divided by, and the silent vectors."""
-    limit = _limit(path.out_bound, path.out_step)
-    alpha, dead = _noise_management(x, path)
+    limit = output_limit(path)
+    alpha, dead = noise_management(x, path)
     z = _pass(weight, x, alpha, path, rng, offset)
     if path.bound_management == "ITERATIVE" and limit is not None:
         z, alpha = _halve_until_inside(weight, x, alpha, z, limit, path, rng, offset)
@@ -192,9 +219,9 @@ def _outputs(
     return z, alpha, dead
 
 
-def _finished(z: Tensor, alpha: Tensor | float | None, dead: Tensor | None, path: ReadPath, scale: float) -> Tensor:
+def finished(z: Tensor, alpha: Tensor | float | None, dead: Tensor | None, path: ReadPath, scale: float) -> Tensor:
     """``z``, overwritten: clamped and in the units of the result."""
-    limit = _limit(path.out_bound, path.out_step)
+    limit = output_limit(path)
     if limit is not None:
         z.clamp_(-limit, limit)
     factor = (path.out_step or 1.0) * path.out_scale * scale
@@ -212,20 +239,7 @@ def _pass(
 ) -> Tensor:
     """One pass through the array; outputs in units of the output step, not yet clamped."""
     step_in, step_out = path.inp_step or 1.0, path.out_step or 1.0
-    limit = _limit(path.inp_bound, path.inp_step)
-    to_steps = 1 / step_in if alpha is None else (1 / step_in) / alpha
-    u = x.detach() * to_steps
-    if path.inp_step:
-        if path.inp_sto_round:
-            u += torch.rand(u.shape, generator=rng, dtype=u.dtype).sub_(0.5)
-        u.round_()
-    if limit is not None:
-        u.clamp_(-limit, limit)
-    if path.inp_noise:
-        u.add_(torch.randn(u.shape, generator=rng, dtype=u.dtype), alpha=path.inp_noise / step_in)
-    if path.inp_asymmetry:
-        u = torch.where(u < 0, u * (1 - path.inp_asymmetry), u)
-
+    u = converted_input(x.detach(), alpha, path, rng)
     gain = step_in / step_out
     std = _noise_std(weight, u, step_in, path)
     if std is None:
@@ -240,11 +254,40 @@ def _pass(
         z -= _ir_drop(weight, u, step_in, path).mul_(gain)
     if offset is not None:
         z += offset / step_out
+    return converted_output(z, path, rng)
+
+
+def converted_input(x: Tensor, alpha: Tensor | float | None, path: ReadPath, rng: torch.Generator) -> Tensor:
+    """What arrives on the input lines, in steps of their converter: every number on its own, given ``alpha``."""
+    step_in = path.inp_step or 1.0
+    limit = _limit(path.inp_bound, path.inp_step)
+    to_steps = 1 / step_in if alpha is None else (1 / step_in) / alpha
+    u = x * to_steps
+    if path.inp_step:
+        if path.inp_sto_round:
+            u += torch.rand(u.shape, generator=rng, dtype=u.dtype).sub_(0.5)
+        u.round_()
+    if limit is not None and path.clips_inputs:
+        u.clamp_(-limit, limit)
+    if path.inp_noise:
+        u.add_(torch.randn(u.shape, generator=rng, dtype=u.dtype), alpha=path.inp_noise / step_in)
+    if path.inp_asymmetry:
+        u = torch.where(u < 0, u * (1 - path.inp_asymmetry), u)
+    return u
+
+
+def converted_output(z: Tensor, path: ReadPath, rng: torch.Generator) -> Tensor:
+    """``z``, overwritten: rounded to the output converter's steps, in which it is given; not yet clamped."""
     if path.out_step:
         if path.out_sto_round:
             z += torch.rand(z.shape, generator=rng, dtype=z.dtype).sub_(0.5)
         z.round_()
     return z
+
+
+def output_limit(path: ReadPath) -> float | None:
+    """The output converter's bound in its steps; None without a bound."""
+    return _limit(path.out_bound, path.out_step)
 
 
 def _limit(bound: float, step: float) -> float | None:
@@ -254,8 +297,11 @@ def _limit(bound: float, step: float) -> float | None:
     return bound / step * (1 + 1e-6) if step else bound  # the tolerance keeps the top code inside
 
 
-def _noise_management(x: Tensor, path: ReadPath) -> tuple[Tensor | float | None, Tensor | None]:
-    """The factor alpha, (B, 1) or a number or None for 1, and the mask of vectors that give exact zeros."""
+def noise_management(x: Tensor, path: ReadPath) -> tuple[Tensor | float | None, Tensor | None]:
+    """The factor alpha, (B, 1, ...) or a number or None for 1, and the mask of vectors that give exact zeros.
+
+    Vectors lie along dimension 1.
+    """
     if path.noise_management == "NONE":
         return None, None
     if path.noise_management == "CONSTANT":

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from hwsim.array import WrappedDevice
 from hwsim.errors import InputError
+from hwsim.kernels import PatchKernels, kernels
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Meter, Synapse, check_rate, check_weight
+from hwsim.window import Window
 
 
 class Layout(NamedTuple):
@@ -99,6 +101,25 @@ class TiledSynapse:
         return torch.cat(
             [_sum(tile.read_transpose(d) for tile, d in zip(column, parts, strict=True)) for column in columns], 1
         )
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        """All patches; tiles that hold whole patches take the images, parts of patches have to be cut."""
+        if len(self._cols) > 1:
+            return PatchKernels(self, window).read(images)
+        return torch.cat([kernels(tile, window).read(images) for tile in self.arrays], 1)
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        if len(self._cols) > 1:
+            return PatchKernels(self, window).read_transpose(images, size)
+        parts = zip(self.arrays, images.split(self._rows, 1), strict=True)
+        return _sum(kernels(tile, window).read_transpose(part, size) for tile, part in parts)
+
+    def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
+        if len(self._cols) > 1:
+            PatchKernels(self, window).update(pre, post, rate)
+            return
+        for tile, part in zip(self.arrays, post.split(self._rows, 1), strict=True):
+            kernels(tile, window).update(pre, part, rate)
 
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
         check_rate(rate)

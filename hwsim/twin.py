@@ -13,9 +13,11 @@ from torch import Tensor
 
 from hwsim.array import WrappedDevice
 from hwsim.hopfield import LayeredHopfield
+from hwsim.kernels import kernels
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Synapse
 from hwsim.tiling import Layout, layout
+from hwsim.window import Window
 
 PHASE_HARDWARE = ("shared", "twin")
 
@@ -62,6 +64,16 @@ class TwinSynapse:
 
     def read_transpose(self, post: Tensor) -> Tensor:
         return self.positive.read_transpose(post)
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        return kernels(self.positive, window).read(images)
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        return kernels(self.positive, window).read_transpose(images, size)
+
+    def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
+        for half in (self.positive, self.negative):
+            kernels(half, window).update(pre, post, rate)
 
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
         self.positive.update(pre, post, rate)

@@ -8,7 +8,7 @@ may do the same on whole images without cutting them into patches, which is seve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -60,11 +60,38 @@ class Window:
         columns = patches[:, : self.fan_in].unflatten(0, (-1, down * across)).transpose(1, 2)
         return functional.fold(columns, size, self.kernel, padding=self.padding, stride=self.stride)
 
+    def channels_last(self, columns: int, place: torch.device) -> Tensor:
+        """The array's ``columns`` in the order in which a pixel's channels lie together, see ``fold_last``."""
+        order = torch.arange(self.fan_in, device=place).view(self.channels, -1).T.flatten()
+        return torch.cat([order, torch.arange(self.fan_in, columns, device=place)])
+
+    def fold_last(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
+        """``fold`` of patches whose columns are in the order of ``channels_last``."""
+        (height, width), (down, across) = size, self.size(*size)
+        places = patches.view(-1, down, across, patches.shape[1])
+        border = 2 * self.padding
+        canvas = patches.new_zeros(len(places), height + border, width + border, self.channels)
+        for index in range(self.kernel**2):
+            top, left = divmod(index, self.kernel)
+            rows = slice(top, top + (down - 1) * self.stride + 1, self.stride)
+            columns = slice(left, left + (across - 1) * self.stride + 1, self.stride)
+            canvas[:, rows, columns] += places[..., index * self.channels : (index + 1) * self.channels]
+        inner = canvas[:, self.padding : self.padding + height, self.padding : self.padding + width]
+        return inner.permute(0, 3, 1, 2)
+
+    def with_constant(self, constant: bool) -> Window:
+        """The same window, with or without a constant 1 at the end of its patches."""
+        return replace(self, constant=constant)
+
+    def single_channel(self) -> Window:
+        """The same window over images of one channel, without a constant."""
+        return replace(self, channels=1, constant=False)
+
     def correlate(self, images: Tensor, weight: Tensor) -> Tensor:
         """(B, channels, H, W), weight (out, columns) -> (B, out, *positions): what the array makes of all patches."""
         bias = weight[:, -1] if self.constant else None
         kernels = self._kernels(weight)
-        return functional.conv2d(_packed(images), kernels, bias, stride=self.stride, padding=self.padding)
+        return functional.conv2d(packed(images), kernels, bias, stride=self.stride, padding=self.padding)
 
     def spread(self, images: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, out, *positions), weight (out, columns) -> (B, channels, *size): the transpose of ``correlate``."""
@@ -72,12 +99,12 @@ class Window:
         reached = [(n - 1) * self.stride + self.kernel - 2 * self.padding for n in images.shape[2:]]
         rest = [n - r for n, r in zip(size, reached, strict=True)]
         kernels = self._kernels(weight)
-        return functional.conv_transpose2d(_packed(images), kernels, None, self.stride, self.padding, rest)
+        return functional.conv_transpose2d(packed(images), kernels, None, self.stride, self.padding, rest)
 
     def product(self, pre: Tensor, post: Tensor) -> Tensor:
         """(B, channels, H, W) and (B, out, *positions) -> (out, columns): sum over patches of post^T pre."""
         shape = (post.shape[1], self.channels, self.kernel, self.kernel)
-        product = conv2d_weight(_packed(pre), shape, _packed(post), self.stride, self.padding).flatten(1)
+        product = conv2d_weight(packed(pre), shape, packed(post), self.stride, self.padding).flatten(1)
         return torch.cat([product, post.sum((0, 2, 3))[:, None]], 1) if self.constant else product
 
     def _kernels(self, weight: Tensor) -> Tensor:
@@ -114,6 +141,7 @@ def as_images(rows: Tensor, size: tuple[int, int]) -> Tensor:
     return rows.unflatten(0, (-1, *size)).permute(0, 3, 1, 2)
 
 
-def _packed(images: Tensor) -> Tensor:
+def packed(images: Tensor) -> Tensor:
+    """The same images with channels innermost in memory."""
     # Channels innermost: convolutions run up to twice, max-pooling up to 16 times as fast on CPUs.
     return images.contiguous(memory_format=torch.channels_last)

@@ -24,7 +24,7 @@ from torch import Tensor
 from hwsim.aihw.pair import check_pair
 from hwsim.aihw.readpath import not_covered, read_path
 from hwsim.aihw.synapse import AihwDevice
-from hwsim.circuit import BARE, Circuit, Seen
+from hwsim.arrayreads import ArrayReads
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
 from hwsim.rng import Streams
@@ -84,7 +84,7 @@ class AihwInferenceDevice:
         return AihwInferenceSynapse(self, (post, pre), streams)
 
 
-class AihwInferenceSynapse:
+class AihwInferenceSynapse(ArrayReads):
     """Float weights until programmed; then what the noise model made of them, at the age last asked for."""
 
     def __init__(self, device: AihwInferenceDevice, shape: tuple[int, int], streams: Streams) -> None:
@@ -95,7 +95,7 @@ class AihwInferenceSynapse:
         self._noise = copy.deepcopy(device.config.noise_model)
         self._rng_device = streams.generator("device")
         self._rng_read = streams.generator("read")
-        self._circuit: Circuit = BARE
+        self._forward = self._backward = device.path
         self._target = torch.zeros(shape)
         self._written: Tensor | None = None  # as programmed, in units of the array
         self._nu: list[Any] = []
@@ -115,29 +115,9 @@ class AihwInferenceSynapse:
             else:
                 self._scale = float(largest.max()) or 1.0
         self._raw = self._target / (self._scale if self._columns is None else self._columns[:, None])
-        self._gain = 1.0
+        self.scale, self._gain = self._scale, 1.0
         self._written = None
-        self._view: Seen | None = None
-
-    def place_in(self, circuit: Circuit) -> None:
-        self._circuit, self._view = circuit, None
-
-    def _seen(self) -> Seen:
-        if self._view is None:
-            self._view = self._circuit.seen(self._raw)
-        return self._view
-
-    def read(self, pre: Tensor) -> Tensor:
-        self.meter.vectors_read += len(pre)
-        seen, scale = self._seen(), self._scale * self._gain
-        y = read(seen.forward, pre, self.device.path, self._rng_read, self.meter, scale, seen.offset)
-        return y if self._columns is None else y * self._columns
-
-    def read_transpose(self, post: Tensor) -> Tensor:
-        self.meter.vectors_read_transpose += len(post)
-        post = post if self._columns is None else post * self._columns
-        seen, scale, path = self._seen(), self._scale * self._gain, self.device.path
-        return read(seen.transpose.T, post, path, self._rng_read, self.meter, scale, seen.offset_transpose)
+        self._changed()
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -180,11 +160,12 @@ class AihwInferenceSynapse:
         self._seconds = seconds
         with _seeded(self._seed + 1):  # one course of the accumulated 1/f noise, whatever times are asked for
             self._raw = self._noise.apply_drift_noise(self._written, self._nu, seconds)
-        self._view = None
+        self._changed()
         self._gain = 1.0
         if self.device.config.drift_compensation is not None:
             self._reference = self._reference or self._readout(fresh=True)
             self._gain = self._reference / self._readout(fresh=False)
+        self.scale = self._scale * self._gain
 
     def _readout(self, fresh: bool) -> float:
         """Size of the outputs to known inputs, read through the array's own periphery."""
@@ -198,7 +179,7 @@ class AihwInferenceSynapse:
 
     def weight(self) -> Tensor:
         """What is read once it is programmed; while it is trained, the float weights themselves."""
-        weight = (self._raw if self._written is None else self._seen().forward) * (self._scale * self._gain)
+        weight = (self._raw if self._written is None else self._seen().forward) * self.scale
         return weight if self._columns is None else weight * self._columns[:, None]
 
     def conductances(self) -> dict[str, Tensor]:

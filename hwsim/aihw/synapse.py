@@ -21,11 +21,14 @@ from torch import Tensor
 
 from hwsim.aihw.pair import check_pair
 from hwsim.aihw.readpath import not_covered, read_path
-from hwsim.circuit import BARE, Circuit, Seen
+from hwsim.arrayreads import ArrayReads
+from hwsim.circuit import Circuit
 from hwsim.errors import InputError
-from hwsim.readpath import ReadPath, read
+from hwsim.kernels import PatchKernels
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.window import Window
 
 PROGRAMMING = ("ideal", "pulsed")
 
@@ -141,10 +144,10 @@ def nested(device: Any) -> Iterator[Any]:
                 yield from nested(part)
 
 
-class AihwSynapse:
+class AihwSynapse(ArrayReads):
     """A compiled tile of shape (post, pre).
 
-    Weights are ``scale`` times the tile's own; ``scale`` is fixed when weights are programmed
+    Weights are ``scale`` times the tile's own; it is fixed when weights are programmed
     (``mapping.weight_scaling_omega``). It is one digital factor after the read in either direction, so that
     the converters see the same inputs forward and backward. (aihwkit scales the inputs of the transpose read instead.)
     A scale per column can only be applied to the inputs there.
@@ -161,12 +164,11 @@ class AihwSynapse:
             )
         self.tile = config.tile_class(*shape, config)
         self.tile.tile.set_weights(torch.zeros(shape))  # aihwkit starts at unseeded random weights
-        self._forward = device.path("forward")
-        self._backward = device.path("backward")
-        paths = self._forward, self._backward
-        self.noisy = any(path is None or path.noisy for path in paths)
-        self._rng = streams.generator("read")
-        self._circuit: Circuit = BARE
+        forward, backward = device.path("forward"), device.path("backward")
+        self.noisy = any(path is None or path.noisy for path in (forward, backward))
+        self._compiled = forward is None, backward is None  # which directions the compiled tile reads
+        self._forward, self._backward = forward or ReadPath(), backward or ReadPath()
+        self._rng_read = streams.generator("read")
         self._dw_min = self._granularity() if device.pulsed else None
         pulses = device.pulsed and not isinstance(device.config, DigitalRankUpdateRPUConfig)
         self.meter = Meter(k_limit=float(config.update.desired_bl) if pulses else None)
@@ -184,39 +186,40 @@ class AihwSynapse:
                 f"array: the compiled tile reads this device ({'; '.join(self.device.unseeded_reads)}) and knows "
                 "nothing of an array; remove that setting or `array:`"
             )
-        self._circuit = circuit
-        self._refresh()
-
-    def _seen(self) -> Seen:
-        if self._view is None:
-            self._view = self._circuit.seen(self._raw)
-        return self._view
+        super().place_in(circuit)
 
     def _refresh(self) -> None:
         self._raw = self.tile.tile.get_weights().detach()
-        self._view: Seen | None = None
+        self._changed()
         scales = self.tile.get_mapping_scales()
         scales = torch.ones(1) if scales is None else scales.detach().flatten()
         common = bool((scales == scales[0]).all())
-        self._scale = float(scales[0]) if common else 1.0
+        self.scale = float(scales[0]) if common else 1.0
         self._columns = None if common else scales
 
     def read(self, pre: Tensor) -> Tensor:
+        if not self._compiled[0]:
+            return super().read(pre)
         self.meter.vectors_read += len(pre)
-        if self._forward is None:
-            y = _compiled_read(pre, self.tile.tile, transpose=False) * self._scale
-        else:
-            seen = self._seen()
-            y = read(seen.forward, pre, self._forward, self._rng, self.meter, self._scale, seen.offset)
+        y = _compiled_read(pre, self.tile.tile, transpose=False) * self.scale
         return y if self._columns is None else y * self._columns
 
     def read_transpose(self, post: Tensor) -> Tensor:
+        if not self._compiled[1]:
+            return super().read_transpose(post)
         self.meter.vectors_read_transpose += len(post)
         post = post if self._columns is None else post * self._columns
-        if self._backward is None:
-            return _compiled_read(post, self.tile.tile, transpose=True) * self._scale
-        seen, path = self._seen(), self._backward
-        return read(seen.transpose.T, post, path, self._rng, self.meter, self._scale, seen.offset_transpose)
+        return _compiled_read(post, self.tile.tile, transpose=True) * self.scale
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        if not self._compiled[0]:
+            return super().read_images(images, window)
+        return PatchKernels(self, window).read(images)
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        if not self._compiled[1]:
+            return super().read_images_transpose(images, window, size)
+        return PatchKernels(self, window).read_transpose(images, size)
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -233,7 +236,7 @@ class AihwSynapse:
         if not self._dw_min:
             return
         rate = getattr(self.device.config.device, "fast_lr", 0.0) or rate
-        smallest = self._scale if self._columns is None else float(self._columns.min())
+        smallest = self.scale if self._columns is None else float(self._columns.min())
         self.meter.count_train(pre, post, rate / (self._dw_min * smallest))
 
     @torch.no_grad()
@@ -258,7 +261,7 @@ class AihwSynapse:
             self._refresh()
 
     def weight(self) -> Tensor:
-        return self._seen().forward * (self._scale if self._columns is None else self._columns[:, None])
+        return self._seen().forward * (self.scale if self._columns is None else self._columns[:, None])
 
     def hidden(self) -> dict[str, Tensor]:
         """The tile's device parameters and inner weights by aihwkit's names, each (post, pre)."""
@@ -297,7 +300,7 @@ class AihwSynapse:
         return float(torch.stack(near).float().mean()) if near else 0.0
 
     def reseed_reads(self, streams: Streams) -> None:
-        self._rng = streams.generator("read")
+        self._rng_read = streams.generator("read")
 
     def state_dict(self) -> dict[str, Tensor]:
         tile = self.tile.tile
@@ -307,7 +310,7 @@ class AihwSynapse:
             "scales": torch.zeros(0) if scales is None else scales.detach().clone(),
             "hidden": tile.get_hidden_parameters().detach().clone(),
             "extra": torch.tensor(list(json.dumps(tile.dump_extra()).encode()), dtype=torch.uint8),
-            "rng.read": self._rng.get_state(),
+            "rng.read": self._rng_read.get_state(),
             **self._circuit.state_dict(),
         }
 
@@ -343,8 +346,8 @@ class AihwSynapse:
         self._refresh()
         self._raw = state["raw"].clone()
         self._circuit.load_state_dict(state)
-        self._view = None
-        self._rng.set_state(state["rng.read"])
+        self._changed()
+        self._rng_read.set_state(state["rng.read"])
 
 
 def _compiled_read(x: Tensor, tile: Any, *, transpose: bool) -> Tensor:

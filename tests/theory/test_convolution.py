@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from hwsim.convolution import POOLS, Conv, ConvLayer, ImageKernels, PatchKernels, conv_hopfield
+from hwsim.convolution import POOLS, Conv, ConvLayer, conv_hopfield
 from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State, ThroughReadout
 from hwsim.hopfield import GivenInput, Kept, LayeredHopfield, initial_weights
+from hwsim.kernels import ImageKernels, PatchKernels
 from hwsim.learn import EquilibriumProp
 from hwsim.oracle import Implicit, Unrolled, weight_gradient
 from hwsim.rng import Streams

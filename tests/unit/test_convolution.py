@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from hwsim.convolution import Conv, ConvLayer, ImageKernels, PatchKernels, conv_hopfield
+from hwsim.convolution import Conv, ConvLayer, conv_hopfield
 from hwsim.energy import CrossEntropy, SquaredError
 from hwsim.errors import InputError
 from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.kernels import ImageKernels, PatchKernels
 from hwsim.learn import UPDATE_FORMS, EquilibriumProp, infer
 from hwsim.links import Dense
 from hwsim.oracle import Implicit, Unrolled, weight_gradient

@@ -1,0 +1,77 @@
+"""How an array of normalised weights is read: through its circuit, its periphery, and its digital scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from hwsim.circuit import BARE, Circuit, Seen
+from hwsim.imageread import read_images, read_images_transpose
+from hwsim.readpath import ReadPath, read
+from hwsim.synapse import Meter
+from hwsim.window import Window, as_rows
+
+
+class ArrayReads:
+    """The reads of a synapse whose weights are ``scale`` times what the circuit makes of the matrix ``_raw``.
+
+    A subclass sets ``meter``, ``_forward`` and ``_backward``, ``_rng_read``, ``_raw`` and, whenever that changes, calls
+    ``_changed``. Reads are differentiable with respect to their inputs, and patches of images are read all at once.
+    """
+
+    meter: Meter
+    scale: float = 1.0  # one digital factor after either read
+    _columns: Tensor | None = None  # (post,) further factors: after the forward read, before the transpose read
+    _raw: Tensor
+    _forward: ReadPath
+    _backward: ReadPath
+    _rng_read: torch.Generator
+    _circuit: Circuit = BARE
+    _view: Seen | None = None
+    update: Callable[[Tensor, Tensor, float], None]
+
+    def place_in(self, circuit: Circuit) -> None:
+        """From now on, read and program through ``circuit``."""
+        self._circuit, self._view = circuit, None
+
+    def _changed(self) -> None:
+        self._view = None
+
+    def _seen(self) -> Seen:
+        """What reads find, worked out when it is first asked for after a change."""
+        if self._view is None:
+            self._view = self._circuit.seen(self._raw)
+        return self._view
+
+    def read(self, pre: Tensor) -> Tensor:
+        self.meter.vectors_read += len(pre)
+        seen = self._seen()
+        y = read(seen.forward, pre, self._forward, self._rng_read, self.meter, self.scale, seen.offset)
+        return y if self._columns is None else y * self._columns
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        self.meter.vectors_read_transpose += len(post)
+        post = post if self._columns is None else post * self._columns
+        seen, path = self._seen(), self._backward
+        return read(seen.transpose.T, post, path, self._rng_read, self.meter, self.scale, seen.offset_transpose)
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        seen = self._seen()
+        y = read_images(
+            seen.forward, images, window, self._forward, self._rng_read, self.meter, self.scale, seen.offset
+        )
+        self.meter.vectors_read += len(y) * y.shape[2:].numel()
+        return y if self._columns is None else y * self._columns[:, None, None]
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        self.meter.vectors_read_transpose += len(images) * images.shape[2:].numel()
+        images = images if self._columns is None else images * self._columns[:, None, None]
+        seen, path, rng = self._seen(), self._backward, self._rng_read
+        offset = seen.offset_transpose
+        return read_images_transpose(seen.transpose, images, window, size, path, rng, self.meter, self.scale, offset)
+
+    def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
+        """Devices get their pulses patch by patch."""
+        self.update(window.patches(pre), as_rows(post), rate)
