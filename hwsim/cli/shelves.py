@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from hwsim.cli.app import console, model_app
+from hwsim.cli.app import DataDir, console, model_app
 
 
 @model_app.command("list")
@@ -34,3 +35,46 @@ def model_show(model: Annotated[str, typer.Argument(help="Shelf name, folder or 
     from hwsim.study.yamlfile import to_yaml
 
     print(to_yaml(described(read_model(model)[1])), end="")
+
+
+@model_app.command("verify")
+def model_verify(
+    models: Annotated[list[str] | None, typer.Argument(help="Models with weights. [default: all of the shelf]")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Judge shipped weights again and compare with their cards; exit code 1 where a figure differs."""
+    from hwsim.errors import InputError, WorkError
+    from hwsim.study import shelf, shipped
+    from hwsim.study.run import threads
+
+    threads(1)
+    differ: list[str] = []
+    missing: list[InputError] = []
+    for name in models or shipped.with_weights(shelf.items("models")):
+        try:
+            again = shipped.verify(name, data_dir)
+        except InputError as error:  # the others can still be judged
+            print(f"{name}: not judged", flush=True)
+            missing.append(error)
+            continue
+        for part in again:
+            stated = f"its card says {100 * part.stated:.2f} % of {part.of_card}"
+            verdict = ("as on its card" if part.images == part.of_card else stated) if part.agrees else stated
+            print(f"{name}: {part.part} {100 * part.found:.2f} % of {part.images} images, {verdict}", flush=True)
+            if not part.agrees:
+                differ.append(f"{name} ({part.part})")
+    if differ:
+        raise WorkError(f"accuracies that differ from their cards by more than chance: {', '.join(differ)}")
+    if missing:
+        raise missing[0]
+
+
+@model_app.command("ship")
+def model_ship(
+    training: Annotated[Path, typer.Argument(help="The folder of a finished `hwsim train`.")],
+    to: Annotated[Path | None, typer.Option(help="The model's folder. [default: the shelf's]")] = None,
+) -> None:
+    """Put a training's weights beside its model's card, with card.json and the figures in the README."""
+    from hwsim.study import shipped
+
+    print(f"weights, {shipped.CARD} and the README's figures: {shipped.ship(training, to)}")
