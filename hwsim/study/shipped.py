@@ -23,6 +23,7 @@ from hwsim.study import data, shelf
 from hwsim.study.learners import model_of
 from hwsim.study.plan import check_fit, read_model
 from hwsim.study.store import read_lines, write_json, write_text, written_aside
+from hwsim.study.trainjob import SHORTENED_ON
 from hwsim.study.weights import WEIGHTS
 from hwsim.synapse import FloatDevice
 
@@ -89,7 +90,6 @@ def ship(training: Path, to: Path | None = None) -> Path:
     model_of(config, config.learning, FloatDevice(), Streams(0)).load_weights(training / WEIGHTS)  # do they fit?
     records = {r["epoch"]: r for r in read_lines(training / "metrics.jsonl") if r.get("kind") == "training"}
     card["command"] = _portable(card["command"])
-    card["git"] = str(card.get("git", "")).removesuffix("+changes")
     if records:
         card["curve_train"] = [round(records[epoch]["accuracy_train"], 4) for epoch in sorted(records)]
     with written_aside(folder / WEIGHTS) as aside:
@@ -121,8 +121,8 @@ def described(card: dict[str, Any]) -> str:
         f"{card['command']}    # {card['data']}, seed {card['seed']}",
         "```",
         "",
-        f"in {card['seconds']:,.0f} s on one thread beside other programs: the best by validation of {card['epochs']} "
-        f"epochs (epoch {card['best_epoch']}). `hwsim model verify {card['model']}` measures again:",
+        f"in {card['seconds']:,.0f} s: the best by validation of {card['epochs']} epochs (epoch {card['best_epoch']}).",
+        f"`hwsim model verify {card['model']}` measures again:",
         "",
         "| images | accuracy % | 95 % interval over images |" + (" not settled % |" if settles else ""),
         "|---|---|---|" + ("---|" if settles else ""),
@@ -138,7 +138,8 @@ def described(card: dict[str, Any]) -> str:
     if settles:
         steps = card["accuracy_validation_by_steps"]
         told = ", ".join(f"{100 * share:.1f} after {n}" for n, share in steps.items())
-        lines += ["", f"With fewer steps of inference, on the first 1,000 validation images, in %: {told}."]
+        first = min(SHORTENED_ON, card["accuracy_validation"]["images"])
+        lines += ["", f"With fewer steps of inference, on the first {first:,} validation images, in %: {told}."]
     lines += ["", f"SHA-256 of the weights: `{card['sha256']}` (torch {card['versions']['torch']})."]
     return "\n".join(lines)
 

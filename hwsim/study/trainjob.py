@@ -35,6 +35,9 @@ predictions are no equilibria, and EP's contrasts compare nothing."""
 STEPS_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200)
 """Relaxation lengths at which a card gives the accuracy, as far as inference goes."""
 
+SHORTENED_ON = 1000
+"""Validation images, the first ones, that these accuracies are taken on."""
+
 
 @dataclass(frozen=True)
 class TrainJob:
@@ -148,7 +151,7 @@ def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path) 
         if isinstance(model, EquilibriumModel):
             card[f"unsettled_share_{part}"] = measured.unsettled_share
     if isinstance(model, EquilibriumModel):
-        x, labels = (t[:1000] for t in parts["validation"])
+        x, labels = (t[:SHORTENED_ON] for t in parts["validation"])
         card["accuracy_validation_by_steps"] = _by_steps(model, x, labels, streams)
     card["best_epoch"] = max(records.values(), key=lambda r: r["accuracy_validation"])["epoch"] if records else 0
     card["epochs"], card["seconds"] = len(records), round(sum(r["seconds"] for r in records.values()), 1)
