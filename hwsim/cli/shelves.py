@@ -14,16 +14,21 @@ from hwsim.cli.app import DataDir, console, model_app
 @model_app.command("list")
 def model_list() -> None:
     """The models on the shelf and those that installed packages bring."""
-    from hwsim.study import shelf
+    from hwsim.study import shelf, shipped
     from hwsim.study.plan import read_model
-    from hwsim.study.weights import WEIGHTS
 
-    table = Table("model", "data", "weights", "what it is", box=None, pad_edge=False)
-    for name in shelf.items("models"):
+    names = shelf.items("models")
+    with_weights = shipped.with_weights(names)
+    table = Table("model", "data", "weights", "test accuracy % (95 % interval)", "what it is", box=None, pad_edge=False)
+    for name in names:
         _, config = read_model(name)
-        folder = shelf.find("models", name).folder
-        shipped = folder is not None and (folder / WEIGHTS).is_file()
-        table.add_row(name, config.data, "shipped" if shipped else "to train", config.summary)
+        weights, reached = "to train", ""
+        if name in with_weights:
+            card = shipped.card_of(name)
+            found = card["accuracy_test"]
+            low, high = 100 * found["low"], 100 * found["high"]
+            weights, reached = f"{card['weights']:,}", f"{100 * found['mean']:.1f} ({low:.1f} to {high:.1f})"
+        table.add_row(name, config.data, weights, reached, config.summary)
     console.print(table)
 
 

@@ -150,7 +150,7 @@ def verify(model: str, data_dir: Path | None) -> list[Measured]:
     folder = shelf.find("models", model).folder
     if folder is None or not (folder / WEIGHTS).is_file():
         raise InputError(f"model {config.name} comes without weights; `hwsim train --model {model}` makes them")
-    card = _read_card(folder / CARD, f"the card of what {WEIGHTS} reaches; `hwsim model ship` writes both")
+    card = card_of(model)
     if (found := _sha256(folder / WEIGHTS)) != card["sha256"]:
         raise InputError(f"{folder / WEIGHTS}: sha256 {found}; its card says {card['sha256']}")
     dataset = data.load(card["data"], data_dir)
@@ -171,6 +171,13 @@ def with_weights(names: Sequence[str]) -> list[str]:
     """Those of the shelf's models that come with weights and their card."""
     folders = {name: shelf.find("models", name).folder for name in names}
     return [n for n, at in folders.items() if at is not None and (at / WEIGHTS).is_file() and (at / CARD).is_file()]
+
+
+def card_of(model: str) -> dict[str, Any]:
+    """The card of a model's shipped weights. InputError where there is none."""
+    folder = shelf.find("models", model).folder
+    path = (folder or Path(model)) / CARD
+    return _read_card(path, f"the card of what {WEIGHTS} reaches; `hwsim model ship` writes both")
 
 
 def _portable(command: str) -> str:
