@@ -98,23 +98,24 @@ def _verdict(found: Findings) -> Iterator[str]:
     more = [name for name, both in controls.items() if all(gap.low > 0 for gap in both)]
     less = [name for name, both in controls.items() if all(gap.high < 0 for gap in both)]
     undecided = [name for name in controls if name not in (*more, *less)]
-    parts = [f"more robust than {_list(more)}"] * bool(more) + [f"less robust than {_list(less)}"] * bool(less)
-    parts += [f"not to be told from {_list(undecided)} in both norms"] * bool(undecided)
-    text = f"At middle budgets of PGD, attacked carefully, EP's network is {', '.join(parts)}."
-    if TWIN in gaps:
-        if all(gap.low <= 0 <= gap.high for gap in gaps[TWIN]):
-            text += " Its twin, the same network trained by exact gradients, cannot be told from it"
-            text += ": what there is comes from the network and its equilibrium, not from the rule it learned by."
-            if not more:
-                text = text.partition(": what there is")[0] + "."
+    groups = (("more robust than", more), ("less robust than", less), ("not to be told in both norms from", undecided))
+    parts = ", ".join(f"{words} {_list(names)}" for words, names in groups if names)
+    text = f"At middle budgets of PGD, attacked carefully, EP's network is {parts}."
+    if twin := gaps.get(TWIN):
+        text += " Its twin, the same network trained by exact gradients, "
+        if any(gap.low > 0 for gap in twin):
+            text += "is less robust."
+        elif any(gap.high < 0 for gap in twin):
+            text += "is more robust."
+        elif more:
+            text += "cannot be told from it: what there is comes from the network, not from the rule it learned by."
         else:
-            above = "less" if all(gap.mean > 0 for gap in gaps[TWIN]) else "not equally"
-            text += f" Its twin, the same network trained by exact gradients, is {above} robust."
+            text += "cannot be told from it."
     yield text
 
 
 def _list(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _both_protocols(found: Findings, block: str, level: float) -> Iterator[str]:
@@ -222,7 +223,7 @@ def _masked(found: Findings, model: str) -> Iterator[str]:
             other = found.place(block, model, CAREFUL, level)
             if own and other and (gap := apart(own, other)).low > 0:
                 suspicion = "gradients are suspected of being masked" if block == "square" else "PGD is too weak here"
-                yield f"{model}, L∞ {level:.3g}: {words} leave {points(gap)} less than PGD; {suspicion}."
+                yield f"{model}, L∞ {level:.3g}: PGD leaves {points(gap)} more than {words}; {suspicion}."
 
 
 def _large(found: Findings, model: str) -> Iterator[str]:

@@ -56,6 +56,9 @@ blocks:
   ladder:
     set: {cell.measure: pgd, cell.epsilon: 0.1}
     axes: {model: *models, protocol: {keys: [cell.protocol], values: [published, true-labels, careful]}}
+  programmed:
+    set: {cell.measure: pgd, cell.epsilon: 0.1, cell.draws: 2}
+    axes: {model: {cases: {EP: {model: digits-mlp}}}, device: [ideal, soft-bounds-cell]}
   corruptions:
     set: {cell.measure: corruption}
     axes: {model: *models, type: {keys: [cell.type], values: [contrast, gaussian-noise]}}
@@ -92,6 +95,7 @@ def spec(study: Path, model: str = "digits-mlp", seed: int = 0, **options: Any) 
         ({"protocol": "sloppy"}, "cell.protocol: expected one of published"),
         ({"steps": 0}, "cell.steps: expected a whole number >= 1"),
         ({"truncated": "halfway"}, "gradient: expected one of implicit"),
+        ({"draws": 0}, "cell.draws: expected a whole number >= 1"),
         ({"colour": "red"}, "cell.colour: unknown setting"),
     ],
 )
@@ -224,13 +228,20 @@ def test_killed_and_resumed_it_ends_in_a_page(
         "corrections",
         "corruptions",
     }
-    assert {"table-models", "table-pgd-linf-digits", "table-changes", "table-corruptions", "table-protocols"} <= set(
-        re.findall(r'<table id="([\w-]+)"', text)
-    )
+    assert {
+        "table-models",
+        "table-devices",
+        "table-pgd-linf-digits",
+        "table-changes",
+        "table-corruptions",
+        "table-protocols",
+    } <= set(re.findall(r'<table id="([\w-]+)"', text))
     assert "comes without weights" in text
     assert "Not judged, for lack of weights or data" in text
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
+    analog = {row["device"]: row for row in rows if row["block"] == "programmed" and row["seed"] == "0"}
+    assert float(analog["soft-bounds-cell"]["accuracy_share"]) < float(analog["ideal"]["accuracy_clean_share"])
     failed = [row for row in rows if row["status"] == "failed"]
     assert {row["model"] for row in failed} == {"untrained"}
     careful = [r for r in rows if r["block"] == "pgd-linf" and r["model"] == "EP" and r["protocol"] == "careful"]
