@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +35,17 @@ UNITS: dict[str, Callable[[float], float]] = {
     "Mohm": lambda r: _inverse(r * 1e6),
     "arbitrary": lambda g: g,
 }
+UNIT_NAMES = {name: name for name in UNITS} | {"µS": "uS", "μS": "uS", "Ω": "ohm", "Ohm": "ohm", "kΩ": "kohm"}
+UNIT_NAMES |= {"kOhm": "kohm", "MΩ": "Mohm", "MOhm": "Mohm", "a.u.": "arbitrary"}
 UP = {"1", "+1", "1.0", "+", "up", "set", "pot", "potentiation", "p"}
 DOWN = {"-1", "-1.0", "-", "down", "reset", "dep", "depression", "d"}
 NONE = {"0", "0.0", "none", "read", ""}
+POLARITIES = UP | DOWN | NONE
 MISSING = {"", "nan", "na", "n/a", "null", "none"}
+_DECIMAL_COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$")
+_QUANTITY = re.compile(r"^(?:g|r|conductance|resistance|up|down)(?:[_ ]*[(\[_ ] *([^)\]]+?)[)\]]?)?$", re.IGNORECASE)
+_ORDINARY_US = 1e-4, 1e5
+"""The largest conductance of a device lies between 0.1 nS and 0.1 S, or the unit is another."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ def read_traces(path: Path, unit: str | None = None) -> Measured:
     given = _unit(path, header, unit)
     names = [name.strip() for name in header or ()]
     warnings: list[str] = []
+    if len(names) == 3 and names[0].lower() == "pulse" and "polarity" not in (name.lower() for name in names):
+        names, lines = names[1:], [(line, row[1:]) for line, row in lines]  # numbered trains
     if any(name.lower() in LONG for name in names):
         segments = _segments(path, list(_long_rows(path, names, lines, given)), warnings)
     else:
@@ -91,14 +102,7 @@ def read_traces(path: Path, unit: str | None = None) -> Measured:
 
 def _lines(path: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
     """The header, if there is one, and the rows that are not empty, with their line numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 (byte {error.start} cannot be read)") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    text = _text(path)
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     separator = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(text.splitlines(), delimiter=separator)
@@ -109,6 +113,8 @@ def _lines(path: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: not a CSV file ({error})") from error
     rows = [(line, row) for line, row in rows if not row[0].startswith("#")]
+    if separator != ",":
+        rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row]) for line, row in rows]
     if not rows:
         raise InputError(f"{path}: empty; {EXPECTED}")
     header = None
@@ -117,6 +123,24 @@ def _lines(path: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
     if not rows:
         raise InputError(f"{path}: a header and no rows; {EXPECTED}")
     return header, rows
+
+
+def _text(path: Path) -> str:
+    """The file, in UTF-8, in UTF-16 as spreadsheets write it, or in a Western 8-bit code where that gives text."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return raw.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        text = "" if wide else raw.decode("cp1252", errors="replace")
+        if not text or "\ufffd" in text or any(ord(mark) < 32 and mark not in "\t\r\n" for mark in text):
+            raise InputError(f"{path}: not a text file in UTF-8 (byte {error.start} cannot be read)") from error
+        return text
 
 
 def _is_number(cell: str) -> bool:
@@ -130,17 +154,21 @@ def _is_number(cell: str) -> bool:
 def _unit(path: Path, header: list[str] | None, unit: str | None) -> str:
     if unit is not None:
         by_name = {name.lower(): name for name in UNITS}
+        unit = UNIT_NAMES.get(unit, unit)
         if unit.lower() not in by_name or (unit != unit.lower() and unit not in UNITS):
             raise InputError(f"unit {unit!r}: unknown{did_you_mean(unit, UNITS)} Known units: {', '.join(UNITS)}")
         if unit.lower() == "ms" and unit != "mS":
             raise InputError("unit 'ms': expected mS for millisiemens")
         return by_name[unit.lower()]
-    named = {name.rpartition("_")[2] for name in header or () if name.startswith(("g_", "r_", "up_", "down_"))}
-    known = named & set(UNITS)
+    found = [_QUANTITY.match(name) for name in header or ()]
+    named = {match[1] for match in found if match and match[1]}
+    known = {UNIT_NAMES[name] for name in named if name in UNIT_NAMES}
     if named and not known:
         raise InputError(
             f"{path}:1: unit {sorted(named)[0]!r} in the header is unknown; known units: {', '.join(UNITS)}"
         )
+    if len(known) > 1:
+        raise InputError(f"{path}:1: expected one unit in the header, got {', '.join(sorted(known))}")
     return known.pop() if known else "arbitrary"
 
 
@@ -169,7 +197,7 @@ def _value(path: Path, line: int, cell: str, unit: str) -> float:
 def _long_rows(path: Path, names: list[str], lines: list[tuple[int, list[str]]], unit: str) -> Iterator[_Row]:
     lower = [name.lower() for name in names]
     place = {name: lower.index(name) for name in LONG if name in lower}
-    values = [i for i, name in enumerate(lower) if name in ("g", "r", "conductance") or name.startswith(("g_", "r_"))]
+    values = [i for i, name in enumerate(names) if _QUANTITY.match(name) and name.lower() not in LONG]
     for needed in ("pulse", "polarity"):
         if needed not in place:
             raise InputError(f"{path}:1: no column {needed!r}; {EXPECTED}; got {','.join(names)}")
@@ -187,7 +215,7 @@ def _long_rows(path: Path, names: list[str], lines: list[tuple[int, list[str]]],
             raise InputError(f"{path}:{line}: pulse: expected a whole number, got {number!r}") from error
         if pulse != math.floor(pulse):
             raise InputError(f"{path}:{line}: pulse: expected a whole number, got {number!r}")
-        if polarity not in UP | DOWN | NONE:
+        if polarity not in POLARITIES:
             raise InputError(f"{path}:{line}: polarity: expected up, down or 0, got {row[place['polarity']]!r}")
         towards = 1 if polarity in UP else -1 if polarity in DOWN else 0
         device, cycle = (row[place[name]] if name in place else "1" for name in ("device", "cycle"))
@@ -199,6 +227,7 @@ _Segment = tuple[str, np.ndarray, np.ndarray]
 
 def _segments(path: Path, rows: list[_Row], warnings: list[str]) -> list[_Segment]:
     """One segment a cycle of a device, in the order of its pulses; gaps within one polarity stay as unread pulses."""
+    rows, restarted = _numbered_on(rows)
     cycles: dict[tuple[str, str], dict[int, _Row]] = {}
     repeated = unread = skipped = 0
     for row in rows:
@@ -232,6 +261,8 @@ def _segments(path: Path, rows: list[_Row], warnings: list[str]) -> list[_Segmen
                 towards += [row.polarity] * (missing + 1)
             last = row
         segments.append((device, np.array(g), np.array(towards, dtype=np.int64)))
+    if restarted:
+        warnings.append(f"{restarted} trains start their numbering anew; taken to follow each other as in the file")
     for count, what in (
         (repeated, "given twice with the same value; used once"),
         (unread, "without a conductance; taken as not read"),
@@ -240,6 +271,43 @@ def _segments(path: Path, rows: list[_Row], warnings: list[str]) -> list[_Segmen
         if count:
             warnings.append(f"{count} pulse{'s' if count > 1 else ''} {what}")
     return segments
+
+
+def _numbered_on(rows: list[_Row]) -> tuple[list[_Row], int]:
+    """The rows with pulses numbered on through a cycle where trains restart at a change of polarity; how many did.
+
+    Only trains that stand in one piece in the file are renumbered; a first read without a pulse belongs to its train.
+    """
+    told: list[_Row] = []
+    seen: dict[tuple[str, str], tuple[int, int, int]] = {}  # cycle -> last number, its polarity, offset
+    restarted = 0
+    for row in rows:
+        key = row.device, row.cycle
+        last, polarity, offset = seen.get(key, (-1, row.polarity, 0))
+        if row.polarity and polarity and row.polarity != polarity and row.pulse + offset <= last:
+            # Numbered from 0, the first pulse comes right after the last one; from 1 as well.
+            offset = last + 1 - row.pulse
+            restarted += 1
+        number = row.pulse + offset
+        seen[key] = max(last, number), row.polarity or polarity, offset
+        told.append(row._replace(pulse=number))
+    return (told, restarted) if restarted and _in_pieces(rows) else (rows, 0)
+
+
+def _in_pieces(rows: list[_Row]) -> bool:
+    """Do the rows of each cycle stand together, its numbers rising within every train?"""
+    done: set[tuple[str, str]] = set()
+    last: _Row | None = None
+    for row in rows:
+        key = row.device, row.cycle
+        if last is None or key != (last.device, last.cycle):
+            if key in done:
+                return False
+            done.add(key)
+        elif row.polarity == last.polarity and row.pulse <= last.pulse:
+            return False
+        last = row
+    return True
 
 
 def _columns(
@@ -253,7 +321,7 @@ def _columns(
         raise InputError(f"{path}:1: {EXPECTED}; got {found}{near}")
     order = (1, -1)
     if names:
-        kinds = [name.lower().partition("_")[0] for name in names]
+        kinds = [re.split(r"[_ (\[]", name.lower())[0] for name in names]
         if sorted(kinds) != ["down", "up"]:
             raise InputError(f"{path}:1: {EXPECTED}; got the columns {','.join(names)}")
         order = (1, -1) if kinds == ["up", "down"] else (-1, 1)
@@ -291,6 +359,9 @@ def _measured(path: Path, segments: list[_Segment], unit: str, warnings: list[st
         raise InputError(f"{path}: {pulses} measured pulses; expected at least 10, better hundreds of either polarity")
     ranges = np.array([np.nanmax(g) - np.nanmin(g) for g in (traces.g[traces.device == d] for d in range(len(names)))])
     moving = ranges > 0
+    largest = float(np.nanmax(traces.g))
+    if unit == "uS" and not _ORDINARY_US[0] <= largest <= _ORDINARY_US[1]:
+        warnings.append(f"the largest conductance is {largest:.3g} uS; check the unit in the header, or give --unit")
     if not moving.any():
         raise InputError(f"{path}: the conductance never changes; are the pulses and the column the right ones?")
     stuck = 1 - float(moving.mean())

@@ -111,6 +111,48 @@ def test_devices_that_never_change_are_left_out_and_told(tmp_path: Path) -> None
     assert "1 of 2 devices never change and are left out: s" in found.warnings[0]
 
 
+@pytest.mark.parametrize("head", ["conductance_uS", "G (uS)", "g [µS]", "G_μS", "conductance (uS)"])
+def test_units_stand_in_headers_as_people_write_them(tmp_path: Path, head: str) -> None:
+    found = read(tmp_path, HEADER.replace("g_uS", head) + "\n".join(ramp()))
+    assert (found.unit, found.warnings) == ("uS", ())
+
+
+def test_decimal_commas_are_read_between_semicolons(tmp_path: Path) -> None:
+    rows = [row.replace(",", ";") + ",25" for row in ramp()]
+    found = read(tmp_path, HEADER.replace(",", ";") + "\n".join(rows))
+    np.testing.assert_array_equal(found.traces.g[0], np.array([*range(1, 14), *range(12, 0, -1)]) + 0.25)
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-8-sig", "cp1252"])
+def test_what_spreadsheets_write_is_read(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "t.csv"
+    text = HEADER.replace("uS", "µS") + "\r\n".join(ramp()) + "\r\n"
+    path.write_bytes(text.encode(code))
+    assert read_traces(path).traces.direction.shape == (1, 24)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_trains_that_number_their_pulses_anew_follow_each_other(tmp_path: Path, first: int) -> None:
+    rows = [f"a,{cycle},{first + i},up,{1 + i}" for cycle in (1, 2) for i in range(12)]
+    rows = [*rows[:12], *(f"a,1,{first + i},down,{11 - i}" for i in range(11)), *rows[12:]]
+    rows += [f"a,2,{first + i},down,{11 - i}" for i in range(11)]
+    found = read(tmp_path, HEADER + "\n".join(rows))
+    assert found.traces.direction.tolist() == [[1] * 11 + [-1] * 11] * 2
+    np.testing.assert_array_equal(found.traces.g[1], [*range(1, 13), *range(11, 0, -1)])
+    assert found.warnings[0].startswith("2 trains start their numbering anew")
+
+
+def test_two_numbered_columns_are_two_columns(tmp_path: Path) -> None:
+    rows = [f"{i},{1 + i},{20 - i}" for i in range(14)]
+    found = read(tmp_path, "pulse,up_uS,down_uS\n" + "\n".join(rows))
+    assert (found.unit, found.traces.direction.shape) == ("uS", (2, 13))
+
+
+def test_an_unlikely_unit_is_told(tmp_path: Path) -> None:
+    rows = [row.rpartition(",")[0] + f",{float(row.rpartition(',')[2]) * 1e-6}" for row in ramp()]
+    assert "check the unit" in read(tmp_path, HEADER + "\n".join(rows)).warnings[0]
+
+
 def changed(line: int, text: str) -> str:
     rows = ramp()
     rows[line] = text
@@ -123,6 +165,7 @@ def changed(line: int, text: str) -> str:
         ("", None, r"t\.csv: empty; expected the columns device,cycle"),
         (HEADER, None, "a header and no rows"),
         ("\x00\x01\x02", None, "t.csv"),
+        ("up_uS,down_nS\n1,2\n", None, r"t\.csv:1: expected one unit in the header, got nS, uS"),
         ("a,b,c\n1,2,3\n", None, r"t\.csv:1: expected the columns .* got the columns a,b,c"),
         ("devcie,cycl,puls,polrity,g\n1,1,1,1,1\n", None, r"t\.csv:1: expected the columns.*did you mean 'device'"),
         ("device,cycle,pulse,g_uS\n1,1,1,1\n", None, r"t\.csv:1: no column 'polarity'"),
