@@ -97,6 +97,7 @@ def evaluate(
     *,
     draws: int = 20,
     progress: Progress | None = None,
+    cascade: bool = False,
 ) -> Evaluation:
     """Attack ``attacked`` and judge the images on ``judges``.
 
@@ -104,10 +105,13 @@ def evaluate(
         attacked: what attacks see: the model itself, its noise-free twin, an average over draws.
         judges: one classifier a device instance; for a deterministic model the model itself.
         x, y: images (B, ...) in [0, 1] and their true labels (B,).
-        attacks: each attacks all images, so that weak and strong ones can be compared.
+        attacks: each attacks all images, so that weak and strong ones can be compared, unless ``cascade``.
         rng: of the attacks.
         draws: verdicts an image and instance where the instance is noisy.
         progress: told of each attack before it starts.
+        cascade: give each attack only the images that the ones before left, as AutoAttack's driver does: the worst
+            case is as strong and comes sooner; ``attacked`` then says what is left after each. Not for noisy
+            judges, on which an image that fell once may stand again (InputError).
 
     A call depends on its arguments alone: for an evaluation that can be interrupted, call it on slices of the
     images with a generator of each slice's own, keep what is finished, and ``join``.
@@ -118,6 +122,8 @@ def evaluate(
     names = [attack.name for attack in attacks]
     if len(set(names)) != len(names):
         raise InputError(f"evaluate: expected attacks of different names, got {', '.join(names)}")
+    if cascade and any(judge.noisy for judge in judges):
+        raise InputError("evaluate: cascade needs verdicts that repeat; a judge is noisy")
     clean = judge_on_fresh_draws(judges, x, y, draws).share
     shares: dict[str, Tensor] = {}
     strayed: dict[str, float] = {}
@@ -125,11 +131,16 @@ def evaluate(
     for done, attack in enumerate(attacks):
         if progress is not None:
             progress(attack.name, done, len(attacks))
-        moved, outside = _kept_inside(attack(attacked, x, y, threat, rng).detach(), x, threat)
-        share = judge_on_fresh_draws(judges, moved, y, draws).share
-        shares[attack.name], strayed[attack.name] = share, outside
-        worse = share < least
-        worst_images[worse], least[worse] = moved[worse], share[worse]
+        rows = torch.nonzero(least > 0)[:, 0] if cascade else torch.arange(len(x), device=x.device)
+        share, outside = least.clone(), 0.0
+        if len(rows):
+            own, labels = x[rows], y[rows]
+            moved, outside = _kept_inside(attack(attacked, own, labels, threat, rng).detach(), own, threat)
+            share[rows] = judge_on_fresh_draws(judges, moved, labels, draws).share
+            worse = share[rows] < least[rows]
+            worst_images[rows[worse]], least[rows[worse]] = moved[worse], share[rows[worse]]
+        shares[attack.name] = torch.minimum(share, least) if cascade else share
+        strayed[attack.name] = outside * len(rows) / max(len(x), 1)
     if progress is not None:
         progress("", len(attacks), len(attacks))
     return Evaluation(

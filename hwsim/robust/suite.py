@@ -169,12 +169,25 @@ SINGLE: dict[str, Attack] = {
 
 
 def attacks_named(name: str) -> tuple[Attack, ...]:
-    """The attacks of a preset, or a single one. Raises InputError with the names there are."""
+    """The attacks of a preset, or a single one; ``pgd-STEPS``, ``square-QUERIES`` and ``sparse-rs-QUERIES`` as well.
+
+    Raises InputError with the names there are.
+    """
     if name in PRESETS:
         return PRESETS[name]
     if name in SINGLE:
         return (SINGLE[name],)
-    raise InputError(f"attack: expected one of {', '.join((*PRESETS, *SINGLE))}, got {name!r}")
+    kind, _, number = name.rpartition("-")
+    if number.isdecimal() and int(number) >= 1:
+        sized: dict[str, tuple[Attack, ...]] = {
+            "pgd": (Pgd(int(number), loss="ce"), Pgd(int(number), loss="margin")),
+            "square": (Square(int(number)),),
+            "sparse-rs": (SparseRs(int(number)),),
+        }
+        if kind in sized:
+            return sized[kind]
+    names = ", ".join((*PRESETS, *SINGLE))
+    raise InputError(f"attack: expected one of {names}, or pgd-STEPS, square-QUERIES; got {name!r}")
 
 
 def norms_of(attack: Attack) -> tuple[str, ...]:

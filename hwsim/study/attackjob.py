@@ -33,6 +33,8 @@ class AttackJob:
         sources: other models, whose adversarial images are tried as well.
         seeds: of the attacks; ``seed`` is the root of everything else, chips included.
         ages: seconds after programming at which drifting chips are attacked and judged; none: right after it.
+        cascade: each attack sees only the images that the ones before left; see ``evaluate``.
+        checked: images behind the checks that unmask, at most.
         slice_images: images attacked at once.
     """
 
@@ -54,6 +56,8 @@ class AttackJob:
     command: str
     seeds: tuple[int, ...] = (0,)
     ages: tuple[float, ...] = ()
+    cascade: bool = False
+    checked: int = 100
     slice_images: int = 100
 
     @cached_property
@@ -78,6 +82,9 @@ class AttackJob:
     @property
     def effort(self) -> tuple[int, int]:
         """PGD steps and Square queries beside the attacks that were asked for."""
+        kind, _, number = self.attack.rpartition("-")
+        if kind == "pgd" and number.isdecimal():
+            return int(number), 100
         return CHECK_EFFORT.get(self.attack, FULL_EFFORT)
 
     @property
@@ -118,6 +125,8 @@ class AttackJob:
             "seed": self.seed,
             "seeds": list(self.seeds),
             "ages_s": list(self.ages),
+            "cascade": self.cascade,
+            "checked": self.checked,
             "slice_images": self.slice_images,
             "checks": self.checks,
         }

@@ -39,6 +39,8 @@ def plan_attack(
     seeds: str = "1",
     age: str | None = None,
     checks: bool = True,
+    checked: int = 100,
+    cascade: bool = False,
     data_name: str | None = None,
     data_dir: Path | None = None,
     out: Path | None = None,
@@ -57,7 +59,7 @@ def plan_attack(
     name = attack or (query if knows == "nothing" else "sparse" if sparse else "standard")
     attacks_named(name)
     way_named(gradient or "implicit")
-    for option, value in (("--eot", eot), ("--draws", draws)):
+    for option, value in (("--eot", eot), ("--draws", draws), ("--check-images", checked)):
         at_least_one(option, value)
     subject, dataset, card, count = read_judged(model, weights, device, instances, data_name, data_dir)
     if subject.net is None and gradient is not None:
@@ -79,6 +81,8 @@ def plan_attack(
         seeds=attack_seeds(seeds),
         ages=ages_of(age, card),
         checks=checks,
+        checked=checked,
+        cascade=cascade,
         folder=Path("."),
         command=command,
     )
@@ -86,6 +90,8 @@ def plan_attack(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"--transfer-from: expected models of different names, got twice {', '.join(twice)}")
     check_attacks(job)
+    if cascade and job.uncertain:
+        raise InputError("--cascade: verdicts are noisy, and an image that fell once may stand again; leave it off")
     where = card.name if card else "float"
     label = f"attack-{subject.name.replace(':', '-')}-{where}-{name}-seed{seed}-{job.config_hash[:8]}"
     return replace(job, folder=out or Path("runs") / label)

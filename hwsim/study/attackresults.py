@@ -192,6 +192,8 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
             )
     elif job.knows == "nothing":
         yield _knowledge(job.knows)
+    if job.cascade:
+        yield "Each attack saw only what the ones before had left (--cascade): its figure is what it left of that."
     if len(job.seeds) == 1:
         yield "One attack seed: how much another finds is not part of the intervals (--seeds 3)."
     if not job.checks and job.white_box:

@@ -31,8 +31,6 @@ from hwsim.study.run import Progress
 from hwsim.study.store import append_line, read_lines, written_aside
 from hwsim.study.subject import chips
 
-CHECKED_IMAGES = 100
-
 Key = tuple[Any, ...]
 
 
@@ -139,7 +137,8 @@ def _slice(job: AttackJob, nets: list[LayeredHopfield], unit: Unit, seed: int, p
 
     rng = streams.generator("attack")
     attacked = attacker(job, nets, target)
-    found = evaluate(attacked, judges, x, y, threat, job.attacks, rng, draws=job.draws, progress=tell)
+    how = {"draws": job.draws, "progress": tell, "cascade": job.cascade}
+    found = evaluate(attacked, judges, x, y, threat, job.attacks, rng, **how)
     verdict = _judged(job, nets, unit, streams, found.worst_images, unit.path(job, seed))
     return {
         **unit.head("attack", seed),
@@ -213,7 +212,7 @@ def _averaged(classifier: Classifier, eot: int) -> Classifier:
 def _checks(job: AttackJob, nets: list[LayeredHopfield], threat: Threat, age: float | None) -> dict[str, Any]:
     """The checks that unmask, on the first images and the first chip."""
     subject, chip = job.subject, nets[0] if nets else None
-    count = min(CHECKED_IMAGES, job.examples)
+    count = min(job.checked, job.examples)
     x, y = job.data.x_test[:count], job.data.y_test[:count]
     streams = Streams(job.seed).child("checks", str(threat))
     _reseed(nets, streams)

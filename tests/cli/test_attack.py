@@ -325,6 +325,8 @@ MISTAKES = [
     (["--seeds", "0"], ["--seeds", "how many attack seeds", "'0'"]),
     (["--seeds", "1,1"], ["--seeds", "different"]),
     (["--seeds", "x"], ["--seeds", "'x'"]),
+    (["--cascade", "--device", CELLS], ["--cascade", "noisy"]),
+    (["--check-images", "0"], ["--check-images", "at least 1"]),
     (["--age", "1h"], ["--age 1h", "--device"]),
     (["--age", "1h", "--device", "ecram"], ["ecram does not drift"]),
     (["--age", "1 fortnight", "--device", "pcm-inference"], ["--age", "1h", "fortnight"]),

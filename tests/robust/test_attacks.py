@@ -264,6 +264,8 @@ def test_presets_have_different_names_and_unknown_ones_are_refused() -> None:
         assert attacks_named(name) == attacks
         assert len({attack.name for attack in attacks}) == len(attacks)
     assert attacks_named("square") == (SINGLE["square"],)
+    assert attacks_named("square-500") == (Square(500),)
+    assert attacks_named("pgd-7") == (Pgd(7, loss="ce"), Pgd(7, loss="margin"))
     with pytest.raises(InputError, match="expected one of pgd, smoke"):
         attacks_named("autoatack")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -50,6 +51,39 @@ def test_the_worst_is_taken_per_example_and_bounds_every_attack(model: Equilibri
     assert rows[0] | {"clean": 0, "attacked": 0} == {
         "image": 7, "threat": "linf:0.1", "attack": "fgsm", "clean": 0, "attacked": 0, "draws": 1,
     }  # fmt: skip
+
+
+def test_a_cascade_ends_where_all_attacks_on_all_images_do(model: EquilibriumClassifier, digits: Digits) -> None:
+    """Attacks without a random start do the same to an image whatever else is in the batch."""
+    x, y = digits.test_x, digits.test_y
+    attacks = [Fgsm(), Pgd(10, loss="ce", random_start=False), Counting(Pgd(10, random_start=False))]
+    whole = evaluate(model, [model], x, y, LINF, attacks, rng())
+    seen = attacks[-1].seen
+    found = evaluate(model, [model], x, y, LINF, attacks, rng(), cascade=True)
+    assert torch.equal(found.worst, whole.worst)
+    left = list(found.attacked.values())
+    assert all(bool((b <= a).all()) for a, b in pairwise(left))
+    assert torch.equal(left[-1], found.worst)
+    assert attacks[-1].seen - seen == int(left[1].sum()) < len(x)
+    with pytest.raises(InputError, match="a judge is noisy"):
+        evaluate(model, [Shaken(model, 0.1, rng())], x, y, LINF, attacks, rng(), cascade=True)
+
+
+@dataclass
+class Counting:
+    """Counts the images that an attack is given."""
+
+    attack: Pgd
+    seen: int = 0
+    white_box: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.attack.name
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        self.seen += len(x)
+        return self.attack(classifier, x, y, threat, rng)
 
 
 @pytest.mark.parametrize("by", [1.0, 0.0])

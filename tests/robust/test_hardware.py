@@ -7,12 +7,14 @@ import torch
 from robust_models import EP, Digits, face, rng, trained
 
 from hwsim.cells import IdealCell
+from hwsim.convolution import ConvLayer, conv_hopfield
 from hwsim.crossbar import CellDevice, ReadPath
 from hwsim.energy import SquaredError
 from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
 from hwsim.learn import LearningRule
 from hwsim.oracle import Implicit, Unrolled
 from hwsim.rng import Streams
+from hwsim.robust.attacks import input_gradient
 from hwsim.robust.checks import gradient_above_noise
 from hwsim.robust.classifier import Classifier, EquilibriumClassifier
 from hwsim.robust.evaluate import evaluate
@@ -104,3 +106,18 @@ def test_moving_no_image_is_the_rule_itself(digits: Digits) -> None:
     assert not torch.equal(plain[0], half[0])
     with pytest.raises(ValueError, match="share"):
         Adversarial(EP, LINF, share=2.0)
+
+
+def test_attacks_look_through_a_convolution_with_noisy_reads() -> None:
+    """Every way to differentiate gives a gradient; without noise on the same arrays they agree."""
+    streams = Streams(0)
+    path = ReadPath(inp_bound=1.0, inp_res=1 / 2046, out_bound=12.0, out_res=1 / 8190, out_noise=0.005)
+    layers = [ConvLayer(4, pool="max"), ConvLayer(6, stride=2)]
+    chip = conv_hopfield((1, 8, 8), layers, [10], CellDevice(IdealCell(), forward=path), streams, start="feed-forward")
+    chip.program(initial_weights(chip, 1.5, streams))
+    x = torch.rand(4, 1, 8, 8, generator=rng())
+    y = torch.arange(4)
+    exact, _ = input_gradient(face(chip.float_twin(), through=Implicit()), x, y, "margin")
+    for way in (Implicit(READS, Phase(40)), Unrolled(30), NudgedInput(1.0, READS, READS)):
+        found, _ = input_gradient(OverDraws((face(chip, through=way),), 8), x, y, "margin")
+        assert torch.cosine_similarity(found.flatten(1), exact.flatten(1), dim=1).median() > 0.8
