@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -78,13 +79,12 @@ class BaseCell:
         Pulses add up, and so do the variances of their noise; the sum stays within the bounds.
         """
         up, down = self.pulse(g, True, rng), self.pulse(g, False, rng)
-        change = n_up * up
-        change.addcmul_(n_down, down)
+        change, fall = n_up * up, n_down * down
         if self.dw_min_std:
-            variance = up.square().mul_(n_up).addcmul_(down.square(), n_down)
+            variance = (change * up).addcmul_(fall, down)
             noise = torch.randn(g.shape, generator=rng, dtype=g.dtype)
             change.addcmul_(noise, variance.sqrt_(), value=self.dw_min_std)
-        return bounded(change.add_(g), *self.bounds())
+        return bounded(change.add_(fall).add_(g), *self.bounds())
 
     def bounds(self) -> tuple[Tensor | float, Tensor | float]:
         """Lowest and highest g."""
@@ -130,6 +130,9 @@ class BaseCell:
     def with_varied(self, varied: dict[str, Tensor]) -> BaseCell:
         """A copy with these per-cross-point parameters in place of the common ones."""
         cell = copy.copy(self)
+        for name in list(vars(cell)):
+            if isinstance(getattr(type(cell), name, None), cached_property):
+                del vars(cell)[name]  # worked out from parameters that are about to change
         for name, value in varied.items():
             object.__setattr__(cell, name, value)
         return cell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -48,15 +49,29 @@ class LinearStepCell(BaseCell):
 
     def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
         del rng
-        bound, name = (self.w_max, "w_max") if up else (self.w_min, "w_min")
+        size, slope = self._up if up else self._down
+        if isinstance(size, Tensor) and isinstance(slope, Tensor):
+            return torch.addcmul(size, slope, g, value=-1)
+        return size - slope * g
+
+    @cached_property
+    def _up(self) -> tuple[Tensor | float, Tensor | float]:
+        """Step at weight 0, and what it loses per unit of g."""
+        self._not_zero("w_max")
+        size = self.dw_min * (1 + self.up_down)
+        return size, size * self.gamma_up / self.w_max
+
+    @cached_property
+    def _down(self) -> tuple[Tensor | float, Tensor | float]:
+        self._not_zero("w_min")
+        size = -self.dw_min * (1 - self.up_down)
+        return size, size * self.gamma_down / self.w_min
+
+    def _not_zero(self, name: str) -> None:
+        bound = getattr(self, name)
         if isinstance(bound, int | float) and bound == 0:
             cell = type(self).__name__
             raise InputError(f"{cell}.{name}: expected a bound other than 0 for steps that shrink towards it")
-        if up:
-            size, slope = self.dw_min * (1 + self.up_down), self.gamma_up / self.w_max
-        else:
-            size, slope = -self.dw_min * (1 - self.up_down), self.gamma_down / self.w_min
-        return (1 - slope * g) * size
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the cells of one line share its train, as on the real array and in aihwkit's com
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -26,6 +27,7 @@ __all__ = ["Cell", "CellDevice", "CellSynapse", "ReadPath", "coincidences", "rea
 PULSES = ("stochastic", "mean")
 DRIFT_COMPENSATION = ("none", "global")
 _MOST_SLOTS = 4096  # pulse slots simulated at once; bounds memory for large batches
+_BLOCK = 2**16  # cross-points stepped at once: what a step needs on the way stays in the processor's cache
 
 
 class Cell(Protocol):
@@ -66,7 +68,7 @@ class Cell(Protocol):
         ...
 
     def step(self, g: Tensor, n_up: Tensor, n_down: Tensor, rng: torch.Generator) -> Tensor:
-        """The conductances after ``n_up`` and ``n_down`` pulses."""
+        """The conductances after ``n_up`` and ``n_down`` pulses, of an array or of some of its rows."""
         ...
 
     def leak(self, g: Tensor, rng: torch.Generator) -> Tensor:
@@ -162,6 +164,7 @@ class CellSynapse(ArrayReads):
         self._rng_update = streams.generator("update")
         self._set(torch.full(shape, float(device.cell.reference)))
         self._programmed = self.g
+        self._blocks: list[Cell] | None = None
 
     def _set(self, g: Tensor) -> None:
         self.g = bounded(g, *self.cell.bounds())
@@ -186,9 +189,28 @@ class CellSynapse(ArrayReads):
             counts = mean_counts(pre, post, rate / dw_min, parts)
         else:
             counts = coincidences(pre, post, k, self.device.desired_bl, parts, self._rng_update)
-        for n_up, n_down in counts:
-            g = self.cell.step(g, n_up, n_down, self._rng_update)
-        self._set(g)
+        self._set(self._stepped(g, counts))
+
+    def _stepped(self, g: Tensor, counts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """``g`` after pulses in this order. Cross-points do not see each other, so large arrays go block by block."""
+        rows = max(1, _BLOCK // self.shape[1])
+        if rows >= self.shape[0]:
+            for n_up, n_down in counts:
+                g = self.cell.step(g, n_up, n_down, self._rng_update)
+            return g
+        if self._blocks is None:
+            self._blocks = [self._rows_of(slice(i, i + rows)) for i in range(0, self.shape[0], rows)]
+        done = []
+        for index, part in enumerate(g.split(rows)):
+            block = slice(index * rows, (index + 1) * rows)
+            for n_up, n_down in counts:
+                part = self._blocks[index].step(part, n_up[block], n_down[block], self._rng_update)
+            done.append(part)
+        return torch.cat(done)
+
+    def _rows_of(self, rows: slice) -> Cell:
+        varied = self.cell.varied().items()
+        return self.cell.with_varied({k: v[rows] if len(v) == self.shape[0] else v for k, v in varied})
 
     def _parts(self, pulses: float) -> int:
         """Parts of a batch such that none moves a cell by more than 4 % of its range, at most ``substeps``."""
@@ -268,7 +290,7 @@ class CellSynapse(ArrayReads):
         check_weight(state["g"], self.shape)
         prefix = "cell."
         varied = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        self.cell = self.cell.with_varied(varied)
+        self.cell, self._blocks = self.cell.with_varied(varied), None
         self.scale, self._gain = float(state["scale"]), float(state["gain"])
         self._circuit.load_state_dict(state)
         self._set(state["g"].clone())
@@ -303,16 +325,26 @@ def coincidences(
     sample = torch.repeat_interleave(torch.arange(len(k)), slots)
     if not len(sample):
         return []
-    density = (k / slots.clamp_min(1))[:, None]  # pulses a slot of the strongest cross-point; above 1 if saturated
-    strength = density.clamp_max(1).sqrt()
-    p_pre = pre / pre.abs().amax(1, keepdim=True).clamp_min(1e-30) * strength
-    p_post = post / post.abs().amax(1, keepdim=True).clamp_min(1e-30) * (density / strength.clamp_min(1e-30))
+    one_sign = bool(pre.min() >= 0)
+    density = k / slots.clamp_min(1)  # pulses a slot of the strongest cross-point; above 1 if saturated
+    strength = density.clamp_max(1).sqrt_()
+    peak_pre, peak_post = (pre if one_sign else pre.abs()).amax(1), post.abs().amax(1)
+    p_pre = pre * (strength / peak_pre.clamp_min_(1e-30))[:, None]
+    p_post = post * (density / (strength * peak_post).clamp_min_(1e-30))[:, None]
+    if one_sign:  # activities: the sign of a pulse is that of its row
+        p_post = torch.cat([p_post, -p_post], 1)
     size = min(math.ceil(len(sample) / substeps), _MOST_SLOTS)
     counts = []
     for chunk in sample.split(size):
-        x, d = _pulses(p_pre[chunk], rng), _pulses(p_post[chunk], rng)
-        net, total = d.T @ x, d.abs().T @ x.abs()
-        counts.append(((total + net).mul_(0.5), (total - net).mul_(0.5)))
+        x, d = p_pre[chunk], p_post[chunk]
+        if one_sign:
+            x = torch.rand(x.shape, generator=rng, dtype=x.dtype).lt_(x)
+            drawn = torch.rand(len(chunk), post.shape[1], generator=rng, dtype=d.dtype)
+            counts.append((torch.cat([drawn, drawn], 1).lt_(d).T @ x).split(post.shape[1]))
+        else:
+            x, d = _pulses(x, rng), _pulses(d, rng)
+            net, total = d.T @ x, d.abs().T @ x.abs()
+            counts.append(((total + net).mul_(0.5), (total - net).mul_(0.5)))
     return counts
 
 

@@ -310,9 +310,9 @@ def noise_management(x: Tensor, path: ReadPath) -> tuple[Tensor | float | None, 
     alpha = (alpha.abs() if path.noise_management == "ABS_MAX" else alpha).amax(1, keepdim=True)
     if path.nm_thres:
         alpha = alpha.clamp_max(path.nm_thres)
-    dead = alpha <= 0
-    if not dead.any():
+    if float(alpha.min()) > 0:
         return alpha, None
+    dead = alpha <= 0
     alpha = torch.where(dead, 1.0, alpha)
     return alpha, dead if path.silent_zero or not path.inp_noise else None
 
