@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from hwsim.cli import ablate, device, robust, run, shelves, sweep, train
+from hwsim.cli import ablate, compare, device, robust, run, runs, shelves, sweep, train
 from hwsim.cli.app import app
 from hwsim.errors import InputError, WorkError
 
-__all__ = ["ablate", "app", "device", "main", "robust", "run", "shelves", "sweep", "train"]
+__all__ = ["ablate", "app", "compare", "device", "main", "robust", "run", "runs", "shelves", "sweep", "train"]
 
 INTERRUPTED = 130
 """What typer, like shells, exits with after Ctrl-C."""

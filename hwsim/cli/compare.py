@@ -1,0 +1,72 @@
+"""``hwsim compare``: what differs between two jobs, and by how much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hwsim.cli.app import app, console
+
+SHOWN = 60
+"""Characters of a value in a table; --json has it whole."""
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a run, sweep, attack, corruption or training.")],
+    second: Annotated[Path, typer.Argument(help="Another of the same kind.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every figure. [default: the first 40]")] = False,
+) -> None:
+    """What differs in configuration, and in every figure that both have: difference with its 95 % interval.
+
+    Paired, image by image, where both were judged on the same test images, with McNemar's exact test; else unpaired.
+    """
+    from hwsim.study.compare import compare as compared
+
+    found = compared(first, second)
+    if as_json:
+        print(json.dumps(found.as_record(), indent=2, default=str))
+        return
+    names = _names(first, second)
+    for title, pairs in (("configuration", found.configuration), ("software", found.software)):
+        table = Table(title, *names, box=None, pad_edge=False)
+        for path, values in pairs.items():
+            table.add_row(path, *map(_short, values))
+        console.print(table if pairs else f"{title}: no difference")
+        print()
+    shown = found.rows if all_ else found.rows[:40]
+    table = Table("result", *names, "difference", "95 % interval", "McNemar p", "rests on", box=None, pad_edge=False)
+    for row in shown:
+        gap, bounds = f"{100 * row.difference:+.1f}", f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
+        p = "" if row.p is None else f"{row.p:.2g}"
+        shares = (f"{100 * share:.1f} %" for share in (row.first, row.second))
+        table.add_row(row.name, *shares, gap + (" *" if row.apart else ""), bounds, p, row.how)
+    console.print(table if found.rows else "result: no figure that both have")
+    if len(shown) < len(found.rows):
+        print(f"and {len(found.rows) - len(shown)} more (--all, --json)")
+    if found.rows:
+        apart = sum(row.apart for row in found.rows)
+        chance = 0.05 * len(found.rows)
+        print(
+            f"\n{apart} of {len(found.rows)} intervals leave out zero (*); where nothing differs, about "
+            f"{chance:.1f} would by chance. Points, {names[0]} minus {names[1]}."
+        )
+    for name, only in zip(names, found.only, strict=True):
+        if only:
+            print(f"only in {name}: {'; '.join(only[:6])}{f' and {len(only) - 6} more' if len(only) > 6 else ''}")
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """The folders' names, or their paths where the names are the same."""
+    one, other = first.resolve().name, second.resolve().name
+    return (one, other) if one != other else (str(first), str(second))
+
+
+def _short(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
