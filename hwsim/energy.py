@@ -43,8 +43,8 @@ class Coupling:
     post: Tensor
 
 
-class Energy(Protocol):
-    """An energy over a state. B is the batch; all methods work example by example."""
+class Relaxable(Protocol):
+    """What a solver relaxes: blocks that move to their minimisers. All methods work example by example."""
 
     @property
     def blocks(self) -> int:
@@ -55,6 +55,29 @@ class Energy(Protocol):
     def noisy(self) -> bool:
         """Do two reads of one state differ?"""
         ...
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        """The minimisers of the listed blocks, each with all other blocks held at ``s``; new tensors.
+
+        Exact where the block is a quadratic bowl; a nudge by another cost is minimised by its ``bowl``
+        at ``s``, which descends and leaves exactly the same states at rest.
+        """
+        ...
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        """Lowest and highest state of the units of a block; infinite where there is no bound."""
+        ...
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[Relaxable, State]:
+        """The same for the examples ``rows`` of the batch alone, mostly in ascending order, and their part of ``s``.
+
+        What is held for ``s`` is held for its part as well, so that nothing has to be read anew.
+        """
+        ...
+
+
+class Energy(Relaxable, Protocol):
+    """An energy over a state. B is the batch; all methods work example by example."""
 
     def value(self, s: State) -> Tensor:
         """(B,): the energy of each example."""
@@ -72,32 +95,15 @@ class Energy(Protocol):
         """
         ...
 
-    def bounds(self, layer: int) -> tuple[float, float]:
-        """Lowest and highest state of the units of a block; infinite where there is no bound."""
-        ...
-
     def force(self, s: State) -> State:
         """-dE/ds of every block, bounds not considered."""
-        ...
-
-    def minimise(self, s: State, layers: Sequence[int]) -> State:
-        """The minimisers of the listed blocks, each with all other blocks held at ``s``.
-
-        Exact where the block is a quadratic bowl; a nudge by another cost is minimised by its ``bowl``
-        at ``s``, which descends and leaves exactly the same states at rest.
-        """
         ...
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         """What each array sees at this state, in the order of the network's synapses."""
         ...
 
-    def chosen(self, rows: Tensor, s: State) -> tuple[Energy, State]:
-        """The energy of the examples ``rows`` alone, and their part of ``s``; one may be chosen more than once.
-
-        What is held for ``s`` is held for its part as well, so that nothing has to be read anew.
-        """
-        ...
+    def chosen(self, rows: Tensor, s: State) -> tuple[Energy, State]: ...
 
 
 class Cost(Protocol):
@@ -245,14 +251,15 @@ class Nudged:
         last = self.energy.blocks - 1
         if last not in layers:
             return self.energy.minimise(s, layers)
-        below = [layer for layer in layers if layer != last]
-        new = list(self.energy.minimise(s, below)) if below else []
         (drive,) = self.energy.drive(s, [last])
-        linear, stiffness = self.cost.bowl(s[-1], self.target)
-        pulled = torch.add(drive, linear, alpha=self.beta)
-        out = None if torch.is_grad_enabled() else pulled
-        new.insert(list(layers).index(last), self.energy.respond(last, pulled, self.beta * stiffness, out=out))
-        return tuple(new)
+        return _with_last(self.energy, s, layers, self.pulled(drive, s[-1]))
+
+    def pulled(self, drive: Tensor, output: Tensor) -> Tensor:
+        """The minimiser of the last block under its drive and the nudge."""
+        linear, stiffness = self.cost.bowl(output, self.target)
+        drive = torch.add(drive, linear, alpha=self.beta)
+        out = None if torch.is_grad_enabled() else drive
+        return self.energy.respond(self.energy.blocks - 1, drive, self.beta * stiffness, out=out)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         return (*self.energy.couplings(s), *self.cost.couplings(s[-1], self.target, self.beta))
@@ -260,6 +267,53 @@ class Nudged:
     def chosen(self, rows: Tensor, s: State) -> tuple[Nudged, State]:
         energy, s = self.energy.chosen(rows, s)
         return replace(self, energy=energy, target=self.target[rows]), s
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Two nudges of one energy over one batch: its first ``count`` examples feel ``first``, the others ``second``.
+
+    Both phases of a contrast relax at once so, on the arrays that they share. ``energy`` is the batch's, without nudge.
+    Examples are ``chosen`` from it in ascending order.
+    """
+
+    energy: Energy
+    first: Nudged
+    second: Nudged
+    count: int
+
+    @property
+    def blocks(self) -> int:
+        return self.energy.blocks
+
+    @property
+    def noisy(self) -> bool:
+        return self.energy.noisy
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        if self.blocks - 1 not in layers:
+            return self.energy.minimise(s, layers)
+        (drive,) = self.energy.drive(s, [self.blocks - 1])
+        n, output = self.count, s[-1]
+        moved = torch.cat([self.first.pulled(drive[:n], output[:n]), self.second.pulled(drive[n:], output[n:])])
+        return _with_last(self.energy, s, layers, moved)
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        return self.energy.bounds(layer)
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[SideBySide, State]:
+        energy, s = self.energy.chosen(rows, s)
+        count = int((rows < self.count).sum())
+        first = replace(self.first, target=self.first.target[rows[:count]])
+        second = replace(self.second, target=self.second.target[rows[count:] - self.count])
+        return SideBySide(energy, first, second, count), s
+
+
+def _with_last(energy: Energy, s: State, layers: Sequence[int], moved: Tensor) -> State:
+    """The minimisers of the listed blocks, that of the last block being known."""
+    last = energy.blocks - 1
+    below = iter(energy.minimise(s, [layer for layer in layers if layer != last]))
+    return tuple(moved if layer == last else next(below) for layer in layers)
 
 
 def examples(layer: Tensor, rows: Tensor) -> Tensor:

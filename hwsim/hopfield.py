@@ -229,7 +229,18 @@ class GivenInput:
     def _drive(self, kept: Kept, s: State, layer: int) -> Tensor:
         """The drive of one layer: a new tensor, but for the last one, whose reading is kept."""
         drive = self._reading(kept, layer, s).drive
-        return drive if layer == self.blocks - 1 else drive + self._feedback(kept, layer + 1, s)
+        if layer == self.blocks - 1:
+            return drive
+        if layer or torch.is_grad_enabled():
+            return drive + self._feedback(kept, layer + 1, s)
+        # No solver asks twice for the feedback to the first layer: it need not be kept.
+        link = self.net.links[1]
+        if isinstance(link, Dense):
+            return link.backward_onto(drive, s[1])
+        return link.backward(s[1], self._switches(kept, 1, s)).add_(drive)
+
+    def _switches(self, kept: Kept, layer: int, s: State) -> Tensor | None:
+        return self._reading(kept, layer, s).switches if self.net.links[layer].switched else None
 
     def _keep(self) -> Kept:
         return Kept({}, {}) if torch.is_grad_enabled() else self._kept
@@ -247,7 +258,7 @@ class GivenInput:
     def _feedback(self, kept: Kept, layer: int, s: State) -> Tensor:
         """What link ``layer`` sends back to the layer below it."""
         link, above = self.net.links[layer], s[layer]
-        switches = self._reading(kept, layer, s).switches if link.switched else None
+        switches = self._switches(kept, layer, s)
         last = kept.feedbacks.get(layer)
         if last is None or last[0] is not above or last[1] is not switches:
             last = kept.feedbacks[layer] = (above, switches, link.backward(above, switches))
@@ -271,10 +282,10 @@ class GivenInput:
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         kept, new = self._keep(), []
+        last, graph = self.blocks - 1, torch.is_grad_enabled()
         for layer in layers:
             drive = self._drive(kept, s, layer)
-            ours = layer < self.blocks - 1 and not torch.is_grad_enabled()
-            new.append(self.respond(layer, drive, out=drive if ours else None))
+            new.append(self.respond(layer, drive, out=None if graph or layer == last else drive))
         return tuple(new)
 
     def force(self, s: State) -> State:
@@ -288,7 +299,7 @@ class GivenInput:
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         kept, couplings = self._keep(), list[Coupling]()
         for layer, (link, pre, post) in enumerate(zip(self.net.links, (self.x, *s[:-1]), s, strict=False)):
-            switches = self._reading(kept, layer, s).switches if link.switched else None
+            switches = self._switches(kept, layer, s)
             couplings += link.couplings(pre, post, switches)
         return tuple(couplings)
 

@@ -119,6 +119,14 @@ class Dense:
             read = read[:, :-1]
         return read if len(self.pre_shape) == 1 else read.unflatten(1, self.pre_shape)
 
+    def backward_onto(self, drive: Tensor, post: Tensor) -> Tensor:
+        """(B, pre) and (B, post): drive + W^T post, a new tensor, in one operation where the array is exact."""
+        matrix = getattr(self.synapse, "matrix", None)
+        if matrix is None or self.bias is None or drive.dim() != 2:
+            return drive + self.backward(post)
+        self.synapse.meter.vectors_read_transpose += len(post)
+        return torch.addmm(drive, post, matrix)
+
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
         del switches
         pre = pre.flatten(1)

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hwsim.energy import Energy, State, examples
+from hwsim.energy import Relaxable, State, examples
 
 
 class Outcome(IntEnum):
@@ -31,7 +31,7 @@ class Settled:
         state: the free layers, averaged over the last steps where that was asked for.
         outcome: (B,) of ``Outcome`` values.
         steps: (B,) the last solver step in which the example moved by more than the tolerance. A phase
-            that does not stop early looks at its last five steps only and gives 0 before them.
+            that does not stop early looks at its last step only, and gives 0 where nothing moved in that one.
         residual: (B,) largest absolute change of a unit in the last step.
     """
 
@@ -39,6 +39,12 @@ class Settled:
     outcome: Tensor
     steps: Tensor
     residual: Tensor
+
+    def part(self, rows: slice) -> Settled:
+        """The same of some examples."""
+        return Settled(
+            tuple(layer[rows] for layer in self.state), self.outcome[rows], self.steps[rows], self.residual[rows]
+        )
 
     def share(self, outcome: Outcome) -> float:
         """Share of the examples that ended so."""
@@ -53,7 +59,7 @@ class Settled:
 class Solver(Protocol):
     """One step towards equilibrium. Solvers hold no state: what a step needs is in its arguments."""
 
-    def step(self, energy: Energy, s: State) -> State:
+    def step(self, energy: Relaxable, s: State) -> State:
         """The state after one step, in which every block moved once."""
         ...
 
@@ -71,7 +77,7 @@ class Synchronous:
     def __post_init__(self) -> None:
         _check_damping(self.damping)
 
-    def step(self, energy: Energy, s: State) -> State:
+    def step(self, energy: Relaxable, s: State) -> State:
         blocks = range(energy.blocks)
         targets = energy.minimise(s, blocks)
         if self.damping == 1.0:
@@ -95,7 +101,7 @@ class OddEven:
     def __post_init__(self) -> None:
         _check_damping(self.damping, most=_OVERSHOOT)
 
-    def step(self, energy: Energy, s: State) -> State:
+    def step(self, energy: Relaxable, s: State) -> State:
         new = list(s)
         for first in ((energy.blocks - 1) % 2, energy.blocks % 2):
             blocks = range(first, energy.blocks, 2)
@@ -122,7 +128,7 @@ class UpDown:
     def __post_init__(self) -> None:
         _check_damping(self.damping, most=_OVERSHOOT)
 
-    def step(self, energy: Energy, s: State) -> State:
+    def step(self, energy: Relaxable, s: State) -> State:
         for block in (*reversed(range(energy.blocks)), *range(1, energy.blocks)):
             (target,) = energy.minimise(s, [block])
             s = (*s[:block], _move(energy, block, s[block], target, self.damping), *s[block + 1 :])
@@ -144,7 +150,7 @@ def _check_damping(damping: float, most: float = 1.0) -> None:
         raise ValueError(f"solver damping: expected a number in (0, {most:g}{']' if most == 1 else ')'}, got {damping}")
 
 
-def _move(energy: Energy, block: int, old: Tensor, target: Tensor, damping: float) -> Tensor:
+def _move(energy: Relaxable, block: int, old: Tensor, target: Tensor, damping: float) -> Tensor:
     """From ``old`` by ``damping`` of the way to ``target``, a new tensor that is used up."""
     if damping == 1.0:
         return target
@@ -184,12 +190,9 @@ class Phase:
 
 Watcher = Callable[[int, State], None]
 
-_WINDOW = 5
-"""Steps at the end whose residual is watched in a phase that does not stop early; watching costs time."""
-
 
 @torch.no_grad()
-def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Watcher | None = None) -> Settled:
+def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: Watcher | None = None) -> Settled:
     """Relax ``energy`` from ``s``.
 
     A phase that stops early lets go of each example when it is settled, so that what becomes of it does not depend
@@ -211,7 +214,7 @@ def settle(energy: Energy, s: State, *, solver: Solver, phase: Phase, watch: Wat
         if watch is not None:
             watch(done, s)
         left = phase.steps - done
-        if phase.stop_early or left < _WINDOW:
+        if phase.stop_early or not left:  # watching costs time
             residual = _change(last, s)
             moved_at = torch.where(residual > phase.tolerance, done, moved_at)
         settled = phase.stop_early and bool((residual <= phase.tolerance).all())
@@ -234,7 +237,7 @@ _SPARED = 0.25
 """Share of the examples in work that have to be settled before the others are put together: copying costs time."""
 
 
-def _settle_each(energy: Energy, s: State, solver: Solver, phase: Phase, watch: Watcher | None) -> Settled:
+def _settle_each(energy: Relaxable, s: State, solver: Solver, phase: Phase, watch: Watcher | None) -> Settled:
     """Relax every example until it is settled; those in work become fewer."""
     batch, device = len(s[0]), s[0].device
     moved_at = torch.zeros(batch, dtype=torch.long, device=device)
