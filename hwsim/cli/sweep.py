@@ -66,8 +66,7 @@ def sweep(
     print(f"results: {folder.path / work.RESULTS}\npage: {write_study_page(folder.path)}", flush=True)
     if failures:
         shown = Table("block", "at", "seed", "reason", box=None, pad_edge=False)
-        for failure in failures:
-            at = ", ".join(f"{axis} = {value}" for axis, value in failure.point.axes.items())
-            shown.add_row(failure.point.block, at, str(failure.point.seed), failure.reason)
+        for row in work.grouped((f.point.block, f.point.axes, f.point.seed, f.reason) for f in failures):
+            shown.add_row(*row)
         console.print(shown)
         raise WorkError(f"{len(failures)} of {len(planned.specs)} cells failed; the same command runs them again")

@@ -26,7 +26,7 @@ WEAKNESSES = (
     ("Attacks go away from predicted labels, and may repair mistakes", "as published", "true labels"),
     (
         "Gradients through fewer steps than a prediction takes",
-        "as published: through 10 up-down sweeps, predictions through up to 60 (published: 70 and 250 steps)",
+        "as published (there 70 steps against 250; here `cell.truncated` against the card's steps)",
         "the exact (implicit) gradient where the relaxation settles; unsettled shares are counted",
     ),
     ("PGD's last iterate counts; no restarts", "as published", "the best iterate counts; restarts from random points"),

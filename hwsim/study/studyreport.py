@@ -60,10 +60,8 @@ def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> s
         done=done,
         of=of,
         figures=[(figure, inline(figure)) for figure in figures],
-        failures=[
-            (block, ", ".join(f"{axis} = {value}" for axis, value in axes.items()), seed, reason)
-            for block, axes, seed, reason in results.failures
-        ],
+        failures=sweep.grouped(results.failures),
+        failed=len(results.failures),
         command=results.plan["command"],
         versions=results.plan["versions"],
         git=results.plan["git"],

@@ -18,7 +18,7 @@ import math
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,23 @@ class Failure:
     point: Point
     key: str
     reason: str
+
+
+def grouped(failures: Iterable[tuple[str, Mapping[str, Any], int, str]]) -> list[tuple[str, str, str, str]]:
+    """Failures (block, axes, seed, reason) as rows of text, those of one reason together: what they have in common."""
+    rows: dict[str, list[tuple[str, Mapping[str, Any], int]]] = {}
+    for block, axes, seed, reason in failures:
+        rows.setdefault(reason, []).append((block, axes, seed))
+    found = []
+    for reason, cells_of in rows.items():
+        blocks = ", ".join(dict.fromkeys(block for block, _, _ in cells_of))
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(seed for _, _, seed in cells_of))
+        shared = [item for item in cells_of[0][1].items() if all(item in axes.items() for _, axes, _ in cells_of)]
+        at = ", ".join(f"{axis} = {value}" for axis, value in shared)
+        if len(cells_of) > 1:
+            at = f"{len(cells_of)} cells{f' of {at}' if at else ''}"
+        found.append((blocks, at, seeds, reason))
+    return found
 
 
 def plan(study: Study) -> Plan:

@@ -21,7 +21,7 @@ from hwsim.study.cells import compute, key_of, kind_of
 from hwsim.study.forecast import forecast, lacking
 from hwsim.study.paperdata import published
 from hwsim.study.studyfile import Spec, read_study
-from hwsim.study.sweep import Folder, plan
+from hwsim.study.sweep import Folder, grouped, plan
 
 STUDY = """
 name: small
@@ -194,6 +194,31 @@ def test_time_and_what_lacks_are_told_first(study: Path, tmp_path: Path) -> None
     told = lacking(planned)
     assert "lack weights and will fail" in told[0]
     assert len(told) == 3, "one command for all cells, and the sum"
+
+
+def test_a_dry_run_computes_nothing(
+    study: Path, tmp_path: Path, hwsim_here: Callable[..., tuple[int, str, str]]
+) -> None:
+    out = tmp_path / "out"
+    code, told, err = hwsim_here("sweep", str(study), "--dry-run", "--out", str(out))
+    assert (code, err) == (0, "")
+    assert "small, full form" in told
+    assert "lack weights" in told
+    assert not list((out / "cells").iterdir())
+    code, _, err = hwsim_here("sweep", str(study), "--scale", "paper", "--dry-run", "--out", str(out))
+    assert code == 2
+    assert "--scale paper: expected one of full, quick" in err
+
+
+def test_failures_of_one_reason_are_one_row() -> None:
+    rows = grouped(
+        [
+            ("a", {"x": 1, "y": 2}, 0, "no weights"),
+            ("b", {"x": 1, "y": 3}, 1, "no weights"),
+            ("b", {"x": 5}, 0, "other"),
+        ]
+    )
+    assert rows == [("a, b", "2 cells of x = 1", "0, 1", "no weights"), ("b", "x = 5", "0", "other")]
 
 
 def finished(out: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def page(found: Results) -> dict[str, Any]:
         ({"EP": 0.1, "BP matched": 0.5}, "EP's network is less robust than BP matched.", "twin"),
         (
             {"EP": 0.3, "exact gradient": 0.3, "BP matched": 0.3},
-            "not to be told from BP matched in both norms",
+            "not to be told in both norms from BP matched.",
             ": what",
         ),
         ({"EP": 0.5, "exact gradient": 0.2, "BP matched": 0.2}, "by exact gradients, is less robust.", "comes from"),
