@@ -31,10 +31,15 @@ class ArrayReads:
     _circuit: Circuit = BARE
     _view: Seen | None = None
     update: Callable[[Tensor, Tensor, float], None]
+    full_scale: float = 0.0  # the |weight| that programming maps to the end of the range; 0: the array's own largest
 
     def place_in(self, circuit: Circuit) -> None:
         """From now on, read and program through ``circuit``."""
         self._circuit, self._view = circuit, None
+
+    def map_to(self, largest: float) -> None:
+        """From now on, programming takes ``largest`` for the largest |weight|; 0: the array's own."""
+        self.full_scale = largest
 
     def _changed(self) -> None:
         self._view = None

@@ -229,7 +229,7 @@ class CellSynapse(ArrayReads):
         """Set the conductances as the circuit's programming does, exactly by default, up to the bounds of each cell."""
         check_weight(weight, self.shape)
         self.meter.programmed += 1
-        largest = float(weight.abs().max())
+        largest = self.full_scale or float(weight.abs().max())
         self.scale = largest / self.device.omega if self.device.omega and largest else 1.0
         self._gain = 1.0
         target = weight.detach().to(self.g.dtype) / self.scale

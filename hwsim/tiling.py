@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from hwsim.kernels import PatchKernels, kernels
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Meter, Synapse, check_rate, check_weight
 from hwsim.window import Window
+
+MAPPING_SCALES = ("tile", "layer")
 
 
 class Layout(NamedTuple):
@@ -34,19 +36,36 @@ def layout(synapse: Synapse) -> Layout:
     return getattr(synapse, "layout", Layout(1, 1.0))
 
 
+@runtime_checkable
+class Mapped(Protocol):
+    """An array whose weights are mapped to a range."""
+
+    def map_to(self, largest: float) -> None:
+        """Take ``largest`` for the largest |weight| from now on."""
+        ...
+
+
 @dataclass(frozen=True)
 class TiledDevice(WrappedDevice):
-    """A device whose arrays have at most ``max_rows`` outputs and ``max_cols`` inputs; None: no limit."""
+    """A device whose arrays have at most ``max_rows`` outputs and ``max_cols`` inputs; None: no limit.
+
+    ``mapping_scale``: which largest weight programming maps to the end of the range, that of each ``tile`` on its own,
+    or that of the ``layer``, so that one digital factor serves all its tiles.
+    """
 
     device: Device
     max_rows: int | None = None
     max_cols: int | None = None
+    mapping_scale: str = "tile"
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "max_cols"):
             limit = getattr(self, name)
             if limit is not None and limit < 1:
                 raise InputError(f"TiledDevice.{name}: expected at least 1, got {limit}")
+        if self.mapping_scale not in MAPPING_SCALES:
+            known = ", ".join(MAPPING_SCALES)
+            raise InputError(f"TiledDevice.mapping_scale: expected one of {known}, got {self.mapping_scale!r}")
 
     def synapse(self, post: int, pre: int, streams: Streams) -> TiledSynapse:
         """A layer on as few tiles as hold it. A single tile is drawn like an array without a limit."""
@@ -57,8 +76,8 @@ class TiledSynapse:
     """A (post, pre) layer cut into a grid of arrays of nearly equal size, each with its own converters.
 
     A read sends every tile its part of the input; what the tiles of one output found, each after its converter, is
-    added up in digital. Tiles are programmed, scaled and updated on their own. They share one ``meter``: its vectors
-    are counted once for every tile that they are sent to.
+    added up in digital. Tiles are programmed and updated on their own, and scaled as the device says. They share one
+    ``meter``: its vectors are counted once for every tile that they are sent to.
     """
 
     def __init__(self, device: TiledDevice, shape: tuple[int, int], streams: Streams) -> None:
@@ -120,12 +139,27 @@ class TiledSynapse:
             return
         for tile, part in zip(self.arrays, post.split(self._rows, 1), strict=True):
             kernels(tile, window).update(pre, part, rate)
+        self._updated()
 
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
         check_rate(rate)
         for row, d in zip(self.tiles, post.split(self._rows, 1), strict=True):
             for tile, x in zip(row, pre.split(self._cols, 1), strict=True):
                 tile.update(x, d, rate)
+        self._updated()
+
+    def _updated(self) -> None:
+        # Arrays that are trained digitally are mapped anew with every update.
+        if self.device.trains == "hardware-aware" and self.device.mapping_scale == "layer":
+            self._map(self.weight())
+
+    def _map(self, weight: Tensor) -> None:
+        """Give all tiles the scale of the layer's ``weight``, where the device asks for it; float needs none."""
+        if self.device.mapping_scale == "layer":
+            largest = float(weight.abs().max())
+            for tile in self.arrays:
+                if isinstance(tile, Mapped):
+                    tile.map_to(largest)
 
     def tick(self) -> None:
         for tile in self.arrays:
@@ -133,6 +167,7 @@ class TiledSynapse:
 
     def program(self, weight: Tensor) -> None:
         check_weight(weight, self.shape)
+        self._map(weight)
         for row, part in zip(self.tiles, weight.split(self._rows, 0), strict=True):
             for tile, block in zip(row, part.split(self._cols, 1), strict=True):
                 tile.program(block.contiguous())  # as a restored one would lie, so that sums round alike

@@ -22,7 +22,6 @@ import torch
 from aihwkit.simulator.configs import SingleRPUConfig, SoftBoundsDevice
 from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
 from torch import Tensor
-from torch.nn import functional
 
 from hwsim.aihw.synapse import AihwDevice, AihwSynapse
 from hwsim.cells import SoftBoundsCell

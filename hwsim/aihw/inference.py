@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hwsim.aihw.pair import check_pair
 from hwsim.aihw.readpath import not_covered, read_path
-from hwsim.aihw.synapse import AihwDevice
+from hwsim.aihw.synapse import COLUMNWISE, AihwDevice
 from hwsim.arrayreads import ArrayReads
 from hwsim.errors import InputError
 from hwsim.readpath import ReadPath, read
@@ -110,6 +110,8 @@ class AihwInferenceSynapse(ArrayReads):
         self._scale, self._columns = 1.0, None
         if mapping.weight_scaling_omega:
             largest = self._target.abs().amax(1) / mapping.weight_scaling_omega
+            if self.full_scale:
+                largest = torch.full_like(largest, self.full_scale / mapping.weight_scaling_omega)
             if mapping.weight_scaling_columnwise:
                 self._columns = torch.where(largest > 0, largest, 1.0)
             else:
@@ -118,6 +120,13 @@ class AihwInferenceSynapse(ArrayReads):
         self.scale, self._gain = self._scale, 1.0
         self._written = None
         self._changed()
+
+    def map_to(self, largest: float) -> None:
+        if largest and self.device.config.mapping.weight_scaling_columnwise:
+            raise InputError(COLUMNWISE)
+        super().map_to(largest)
+        if self._written is None:
+            self._thaw()
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -202,6 +211,7 @@ class AihwInferenceSynapse(ArrayReads):
             "target": self._target.clone(),
             "written": written.clone(),
             "nu": torch.stack(nu) if nu else torch.zeros(0),
+            "full_scale": torch.tensor(self.full_scale, dtype=torch.float64),
             "seed": torch.tensor(self._seed),
             "reference": torch.tensor(self._reference, dtype=torch.float64),
             "seconds": torch.tensor(self._seconds, dtype=torch.float64),
@@ -215,6 +225,7 @@ class AihwInferenceSynapse(ArrayReads):
         check_keys(state, set(self.state_dict()), "programmed array")
         check_weight(state["target"], self.shape)
         self._target = state["target"].clone()
+        self.full_scale = float(state["full_scale"])
         self._circuit.load_state_dict(state)
         self._thaw()
         self._seed, self._reference = int(state["seed"]), float(state["reference"])

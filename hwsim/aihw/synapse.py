@@ -31,6 +31,10 @@ from hwsim.synapse import Meter, check_keys, check_rate, check_weight
 from hwsim.window import Window
 
 PROGRAMMING = ("ideal", "pulsed")
+COLUMNWISE = (
+    "array.mapping_scale: 'layer' is one scale for all outputs, and mapping.weight_scaling_columnwise asks for one each; "
+    "keep one of the two"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +252,7 @@ class AihwSynapse(ArrayReads):
     def program(self, weight: Tensor) -> None:
         check_weight(weight, self.shape)
         self.meter.programmed += 1
-        self.tile.set_weights(weight.detach().float().contiguous())
+        self._write(weight.detach().float().contiguous())
         if self.device.programming == "pulsed" and float(weight.abs().max()):
             # A reference left from an earlier call makes aihwkit 1.1 and 1.2 fail with UnboundLocalError.
             self.tile.reference_combined_weights = None
@@ -259,6 +263,21 @@ class AihwSynapse(ArrayReads):
         if reached is not self._raw:
             self.tile.tile.set_weights(reached.contiguous())
             self._refresh()
+
+    def map_to(self, largest: float) -> None:
+        if largest and self.device.config.mapping.weight_scaling_columnwise:
+            raise InputError(COLUMNWISE)
+        super().map_to(largest)
+
+    def _write(self, weight: Tensor) -> None:
+        omega = self.device.config.mapping.weight_scaling_omega
+        if not (self.full_scale and omega):
+            self.tile.set_weights(weight)
+            return
+        # aihwkit maps an array's own largest weight, to an omega that may be another one each time.
+        own = float(weight.abs().max())
+        self.tile.set_weights(weight, weight_scaling_omega=omega * own / self.full_scale if own else omega)
+        self.tile.set_mapping_scales(torch.tensor([self.full_scale / omega]))
 
     def weight(self) -> Tensor:
         return self._seen().forward * (self.scale if self._columns is None else self._columns[:, None])

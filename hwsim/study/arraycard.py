@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from hwsim.array import Array, ArrayDevice
 from hwsim.conductance import Conductances, Programming
 from hwsim.errors import InputError
@@ -18,7 +20,7 @@ from hwsim.synapse import Device, FloatDevice
 from hwsim.tiling import TiledDevice
 
 KEY = "array"
-_TILING = ("max_rows", "max_cols")
+_TILING = ("max_rows", "max_cols", "mapping_scale")
 _RENAMED = {"scheme": "programming", "error_uS": "programming_error_uS", "budget": "pulse_budget"}
 
 
@@ -31,6 +33,7 @@ class ArraySettings:
 
     max_rows: int | None = None
     max_cols: int | None = None
+    mapping_scale: str = "tile"
     encoding: str = "differential"
     g_min_uS: float = 1.0
     g_max_uS: float = 25.0
@@ -51,7 +54,7 @@ class ArraySettings:
     def __post_init__(self) -> None:
         try:
             self.array(1.0)
-            TiledDevice(FloatDevice(), self.max_rows, self.max_cols)
+            TiledDevice(FloatDevice(), self.max_rows, self.max_cols, self.mapping_scale)
         except InputError as error:
             _, name, message = re.split(r"[.:] ?", str(error), maxsplit=2)
             raise InputError(f"ArraySettings.{_RENAMED.get(name, name)}: {message}") from error
@@ -89,7 +92,11 @@ def placed(device: Device, resolved: dict[str, Any], document: Document) -> tupl
         except InputError as error:
             raise document.error((KEY,), str(error).removeprefix("array: ")) from error
     if settings.max_rows is not None or settings.max_cols is not None:
-        device = TiledDevice(device, settings.max_rows, settings.max_cols)
+        device = TiledDevice(device, settings.max_rows, settings.max_cols, settings.mapping_scale)
+        try:
+            device.synapse(1, 1, Streams(0)).program(torch.ones(1, 1))
+        except InputError as error:
+            raise document.error((KEY,), str(error).removeprefix("array.")) from error
     return device, {**resolved, KEY: {**asdict(settings), "weight_range": array.units.weight_range}}
 
 

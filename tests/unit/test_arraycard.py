@@ -42,6 +42,13 @@ def test_limits_of_size_alone_leave_the_arrays_bare(tmp_path: Path) -> None:
     assert device.trains == "in-situ"
 
 
+def test_one_scale_a_layer_is_passed_on_and_told(tmp_path: Path) -> None:
+    found = read_device(card(tmp_path, "{max_cols: 2, mapping_scale: layer}"))
+    assert isinstance(found.device, TiledDevice)
+    assert found.device.mapping_scale == "layer"
+    assert found.resolved["array"]["mapping_scale"] == "layer"
+
+
 def test_every_default_is_written_out_and_a_card_without_an_array_has_none(tmp_path: Path) -> None:
     resolved = read_device(card(tmp_path, "{wire_resistance_ohm: 2}")).resolved["array"]
     assert resolved["wire_resistance_ohm"] == 2
@@ -55,6 +62,7 @@ def test_every_default_is_written_out_and_a_card_without_an_array_has_none(tmp_p
     [
         ("{stuck_lo: 0.1}", ":3: array.stuck_lo: unknown key; did you mean 'stuck_low'?"),
         ("{stuck_low: 0.6, stuck_high: 0.5}", ":3: array.stuck_low: expected shares that add up to at most 1"),
+        ("{max_cols: 2, mapping_scale: row}", ":3: array.mapping_scale: expected one of tile, layer, got 'row'"),
         ("{g_max_uS: 0.5}", ":3: array.g_max_uS: expected more than g_min_uS = 1.0, got 0.5"),
         ("{programming: twice}", ":3: array.programming: expected one of ideal, single-shot, write-verify"),
         ("{programming_error_uS: -1}", ":3: array.programming_error_uS: expected a finite conductance >= 0"),

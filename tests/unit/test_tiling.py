@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from aihwkit.simulator.configs import ConstantStepDevice, InferenceRPUConfig, SingleRPUConfig
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hwsim.aihw.inference import AihwInferenceDevice
+from hwsim.aihw.synapse import AihwDevice
 from hwsim.array import Array, ArrayDevice
 from hwsim.cells import IdealCell, SoftBoundsCell
 from hwsim.convolution import ConvLayer, conv_hopfield
@@ -168,3 +171,65 @@ def test_a_planted_mistake_shows() -> None:
 def test_impossible_limits_are_refused(limit: str) -> None:
     with pytest.raises(InputError, match=f"TiledDevice.{limit}: expected at least 1, got 0"):
         replace(TiledDevice(FloatDevice()), **{limit: 0})
+
+
+def mapped(kind: str) -> Device:
+    """Devices whose weights are mapped so that the largest is 0.4, read exactly."""
+    if kind == "cell":
+        return CellDevice(SoftBoundsCell(), omega=0.4)
+    if kind == "aihwkit":
+        config = SingleRPUConfig(device=ConstantStepDevice(w_max_dtod=0, w_min_dtod=0, dw_min_dtod=0))
+        config.forward.is_perfect = config.backward.is_perfect = True
+        config.mapping.weight_scaling_omega = 0.4
+        return AihwDevice(config)
+    config = InferenceRPUConfig(drift_compensation=None)
+    config.forward.is_perfect = True
+    config.mapping.weight_scaling_omega = 0.4
+    return AihwInferenceDevice(config)
+
+
+def scales(synapse: Synapse) -> list[float]:
+    return [round(tile.scale, 5) for tile in synapse.arrays]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["cell", "aihwkit", "inference"])
+def test_one_scale_a_layer_or_one_a_tile(kind: str) -> None:
+    weight = torch.tensor([[0.1, -0.2, 0.0, 0.0], [0.2, 0.1, 0.8, 0.4]])
+    device = mapped(kind)
+    own, layer = (TiledDevice(device, 1, 2, scale).synapse(2, 4, Streams(0)) for scale in ("tile", "layer"))
+    for synapse in (own, layer):
+        if kind == "inference":  # in training; what programming noise makes of it is the noise model's matter
+            synapse.update(torch.eye(4), weight.T.contiguous(), 1.0)
+        else:
+            synapse.program(weight)
+    assert scales(own) == [0.5, 1.0, 0.5, 2.0]
+    assert scales(layer) == [2.0] * 4
+    for synapse in (own, layer):
+        torch.testing.assert_close(synapse.weight(), weight, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(synapse.read(torch.eye(4)), weight.T, rtol=1e-5, atol=1e-6)
+    again = TiledDevice(device, 1, 2, "layer").synapse(2, 4, Streams(1))
+    again.load_state_dict(layer.state_dict())
+    assert scales(again) == [2.0] * 4
+    torch.testing.assert_close(again.read(torch.eye(4)), weight.T, rtol=1e-5, atol=1e-6)
+
+
+def test_tiles_of_small_weights_are_read_with_more_noise_under_one_scale_a_layer() -> None:
+    weight = torch.tensor([[0.1, 0.8]])
+    spread = {}
+    for scale in ("tile", "layer"):
+        device = CellDevice(IdealCell(), ReadPath(out_noise=0.1), omega=0.4)
+        synapse = TiledDevice(device, None, 1, scale).synapse(1, 2, Streams(0))
+        synapse.program(weight)
+        spread[scale] = float(synapse.read(torch.zeros(20_000, 2)).std())
+    # Scales .25 and 2 add up in variance, and so do 2 and 2. 20,000 draws: 6 sigma are 3 %.
+    assert abs(spread["tile"] / (0.1 * (0.25**2 + 2**2) ** 0.5) - 1) < 0.03
+    assert abs(spread["layer"] / (0.1 * (2 * 2**2) ** 0.5) - 1) < 0.03
+
+
+def test_scales_that_cannot_be_are_refused() -> None:
+    with pytest.raises(InputError, match="mapping_scale: expected one of tile, layer, got 'row'"):
+        TiledDevice(NOISY, 2, 2, "row")
+    device = mapped("aihwkit")
+    device.config.mapping.weight_scaling_columnwise = True  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="weight_scaling_columnwise"):
+        TiledDevice(device, 2, 2, "layer").synapse(4, 4, Streams(0)).program(torch.rand(4, 4))
