@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import hwsim.settle
 from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.energy import Energy, State
+from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SideBySide, SquaredError, State
 from hwsim.hopfield import Dense, GivenInput, LayeredHopfield, initial_weights
 from hwsim.rng import Streams
 from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
@@ -272,6 +272,25 @@ _chosen = GivenInput.chosen
 def test_company_check_rejects(wrong: Callable[..., object]) -> None:
     bug = Bug("examples chosen wrongly", GivenInput, "chosen", wrong)
     must_reject(bug, check_alone_as_in_company, OddEven(), "max")
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("cost", [SquaredError(), CrossEntropy()])
+def test_two_nudges_side_by_side_end_as_one_after_the_other(cost: Cost, early: bool) -> None:
+    net, x = pooled("max")
+    given, phase = net.given(x), Phase(40, tolerance=1e-4, stop_early=early)
+    free = settle(given, given.start(), solver=OddEven(), phase=phase).state
+    target = cost.encode(torch.arange(len(x)) % 3, free[-1])
+    nudges = [Nudged(given, cost, target, beta) for beta in (0.4, -0.3)]
+    twice, start = given.chosen(torch.arange(len(x)).repeat(2), free)
+    both = settle(SideBySide(twice, nudges[0], nudges[1], len(x)), start, solver=OddEven(), phase=phase)
+    for nudge, part in zip(nudges, (slice(len(x)), slice(len(x), None)), strict=True):
+        alone, found = settle(nudge, free, solver=OddEven(), phase=phase), both.part(part)
+        for a, b in zip(found.state, alone.state, strict=True):
+            assert_close(a, b, rtol=0, atol=1e-12)
+        assert_close(found.residual, alone.residual, rtol=0, atol=1e-12)
+        assert torch.equal(found.steps, alone.steps)
+        assert torch.equal(found.outcome, alone.outcome)
 
 
 def test_watchers_see_the_whole_batch() -> None:
