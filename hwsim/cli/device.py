@@ -45,14 +45,13 @@ def validate(
 
     Exit code 1 if the device fails a check, 2 if its YAML is wrong.
     """
-    from hwsim.errors import InputError, WorkError
+    from hwsim.errors import WorkError
     from hwsim.rng import Streams
     from hwsim.study.devicecard import read_device
-    from hwsim.testing import GAP, conformance
+    from hwsim.testing import conformance
 
-    if gap is not None and not 0 <= gap < float("inf"):
-        raise InputError(f"--gap: expected a finite number >= 0, got {gap}")
-    checks = conformance(read_device(device).device, Streams(seed), GAP if gap is None else gap)
+    allowed = _gap(gap)
+    checks = conformance(read_device(device).device, Streams(seed), allowed)
     table = Table("check", "", "found", "expected", box=None, pad_edge=False)
     for check in checks:
         table.add_row(check.name, "ok" if check.passed else "FAILED", check.found, check.expected)
@@ -89,7 +88,8 @@ def fit(
 
     for line in fit_device(traces, out, unit, response, overwrite).lines():
         print(line)
-    print(f"next: hwsim device validate {out}, then hwsim run --device {out}")
+    print(f"next: hwsim ablate --device {out}    (its accuracy, and the property that limits it)")
+    print(f"      hwsim device card {out} --write    (its plot and conformance checks, into its README.md)")
 
 
 @device_app.command()
@@ -105,6 +105,43 @@ def plot(
     card = read_device(device)
     figures = write_device_figure(portray(card.device, seed), card.name, out or Path())
     print(f"wrote {', '.join(str(path) for path in figures)}")
+
+
+@device_app.command()
+def card(
+    devices: Annotated[list[str] | None, typer.Argument(help="Shelf names, folders or files. [default: the shelf]")] = (
+        None
+    ),
+    write: Annotated[bool, typer.Option(help="Put plot and checks into each device's folder and README.md.")] = False,
+    seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
+    gap: Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")] = (
+        None
+    ),
+) -> None:
+    """A device's plot and conformance result, for its card; --write keeps them there.
+
+    Exit code 1 if a device fails a check (its card says so), 2 if its YAML is wrong.
+    """
+    from hwsim.errors import WorkError
+    from hwsim.study.devicecard import read_device
+    from hwsim.study.devicepage import device_page, write_page
+    from hwsim.study.shelf import items
+
+    allowed = _gap(gap)
+    failed = []
+    for given in devices or items("devices"):
+        item = read_device(given)
+        page = device_page(item, given, seed, allowed)
+        if write:
+            figure, readme = write_page(page, item, seed)
+            passed = len(page.checks) - len(page.failed)
+            print(f"{given}: {passed} of {len(page.checks)} checks passed; wrote {figure}, {readme.name}", flush=True)
+        else:
+            print(page.section)
+        if page.failed:
+            failed.append(f"{given} fails {', '.join(page.failed)}")
+    if failed:
+        raise WorkError("; ".join(failed))
 
 
 @device_app.command("diff")
@@ -157,3 +194,13 @@ def cost(
     print(f"\nFirst training step, batch of {section['batch']}. Prices: {section['table']}")
     for assumption in section["assumptions"]:
         print(f"- {assumption}")
+
+
+def _gap(gap: float | None) -> float:
+    """The relative difference allowed between the two read directions, checked."""
+    from hwsim.errors import InputError
+    from hwsim.testing import GAP
+
+    if gap is not None and not 0 <= gap < float("inf"):
+        raise InputError(f"--gap: expected a finite number >= 0, got {gap}")
+    return GAP if gap is None else gap

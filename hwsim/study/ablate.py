@@ -17,7 +17,7 @@ from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.evaluation import measure
 from hwsim.study.folder import claimed
 from hwsim.study.learners import EquilibriumModel
-from hwsim.study.nonidealities import TRAINING_ONLY, Property, properties, switched_off
+from hwsim.study.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
 from hwsim.study.plan import plan_run
 from hwsim.study.recipe import LearningConfig
 from hwsim.study.run import Job, Progress
@@ -118,7 +118,7 @@ def plan_ablation(
     card = job.device
     if age_s and not card.device.drifts:
         raise InputError(f"--age: {card.name} does not drift; leave it out")
-    ignored = {*(("drift",) if not age_s else ()), *(TRAINING_ONLY if case == "programmed" else ())}
+    ignored = {*(AGEING_ONLY if not age_s else ()), *(TRAINING_ONLY if case == "programmed" else ())}
     found = [item for item in properties(card) if item.name not in ignored]
     known = [item.name for item in found]
     for name in names:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hwsim.errors import InputError
 from hwsim.rng import Streams
-from hwsim.study.fitfigure import write_canvas
+from hwsim.study.fitfigure import PNG_DPI, write_canvas
 from hwsim.study.plotting import COLOURS, DASHES, STYLE, panels
 from hwsim.synapse import Device, Synapse
 
@@ -74,8 +74,8 @@ def portray(device: Device, seed: int = 0, updates: int = 200) -> Portrait:
         return Portrait(response, LEVELS, noise, retention, _written_alike(device, streams, response))
 
 
-def write_device_figure(portrait: Portrait, name: str, folder: Path) -> tuple[Path, Path]:
-    """Draw ``device.svg`` and ``device.png`` into ``folder``."""
+def write_device_figure(portrait: Portrait, name: str, folder: Path, dpi: int = PNG_DPI) -> tuple[Path, Path]:
+    """Draw ``device.svg`` and ``device.png`` into ``folder``; ``dpi`` is the latter's."""
     drawn = [(_draw_noise, portrait), (_draw_map, portrait)]
     if portrait.retention is not None:
         drawn.insert(1, (_draw_retention, portrait))
@@ -86,7 +86,7 @@ def write_device_figure(portrait: Portrait, name: str, folder: Path) -> tuple[Pa
         for ax, (draw, what) in zip(axes, drawn, strict=True):
             draw(ax, what)
         canvas.suptitle(name, fontsize=11, fontweight="bold")
-        return write_canvas(canvas, folder / "device")
+        return write_canvas(canvas, folder / "device", dpi)
 
 
 def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -223,7 +223,7 @@ def _draw_response(ax: Axes, response: Response) -> None:
         ax.plot(x, np.median(flat, axis=1), color=colour, label=name)
         ax.plot(x, flat[:, 0], color="black", linewidth=0.7)
     ax.plot([], [], color="black", linewidth=0.7, label="one cross-point")
-    ax.legend(fontsize=8, loc="lower center")
+    ax.legend(fontsize=8, loc="best")
     ax.set(title="Pulse response, 50 and 90 %", xlabel=f"update of {response.size:.3g}", ylabel="weight")
 
 

@@ -22,6 +22,7 @@ from hwsim.study.store import written_aside
 from hwsim.study.traces import Measured
 
 UP, DOWN = COLOURS[0], COLOURS[1]
+PNG_DPI = 160
 _DRAWS = 200  # simulated devices behind the band
 
 
@@ -33,17 +34,17 @@ def write_fit_figure(fits: Fits, measured: Measured, folder: Path) -> tuple[Path
         _residuals(axes[1], fits, measured)
         _steps(axes[2], fits, measured)
         _choice(axes[3], fits)
-        return write_canvas(canvas, folder / "fit")
+        return write_canvas(canvas, folder / "fit", 100)
 
 
-def write_canvas(canvas: Canvas, stem: Path) -> tuple[Path, Path]:
+def write_canvas(canvas: Canvas, stem: Path, dpi: int = PNG_DPI) -> tuple[Path, Path]:
     """Write ``stem``.svg and ``stem``.png; equal figures give equal files."""
     FigureCanvasAgg(canvas)
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
     with written_aside(svg) as aside:
         canvas.savefig(aside, format="svg", metadata={"Date": None})
     with written_aside(png) as aside:
-        canvas.savefig(aside, format="png", dpi=160)
+        canvas.savefig(aside, format="png", dpi=dpi)
     return svg, png
 
 

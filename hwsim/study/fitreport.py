@@ -122,6 +122,7 @@ def _yaml(result: FitResult, name: str, source: str) -> str:
     }
     low, high = (fits.middle + fits.half * float(bound) for bound in cell.bounds())
     head = [
+        *(f"# The data say: {remark}" for remark in result.measured.remarks),
         f"# Conductance = {fits.middle:.6g} + {fits.half:.6g} g, in {_unit(unit)}; g is the cell's, weight 0 is g = 0.",
         f"# g_min = {low:.6g}, g_max = {high:.6g} (mean bounds of the devices).",
         *(f"# Caution: {warning}." for warning in result.warnings),
@@ -142,6 +143,7 @@ def _readme(result: FitResult, name: str) -> str:
         f"Cell `{fits.best.response}`, fitted by maximum likelihood to {_counted(result)} in `traces.csv`.",
         f"Conductance = {fits.middle:.5g} + {fits.half:.5g} g, in {unit}; parameters are in units of g.",
         "",
+        *(f"> {remark}\n" for remark in result.measured.remarks),
         "![Data and fit](fit.png)",
         "",
         "| parameter | value | standard error |",

@@ -54,6 +54,8 @@ def properties(card: DeviceCard) -> list[Property]:
     if _BOUNDS in found and "array" in card.resolved:
         # The range of the devices, not what stands for the largest conductance in their array.
         found[_BOUNDS]["array.weight_range"] = card.resolved["array"]["weight_range"]
+    for name, changes in _of_the_whole(card).items():
+        found.setdefault(name, {}).update(changes)
     order = [*_RULES, *(name for name in found if name not in _RULES)]
     return [Property(name, tuple(found[name].items())) for name in order if name in found]
 
@@ -64,6 +66,20 @@ def switched_off(off: list[Property]) -> list[tuple[str, Any]]:
     for item in off:
         merged.update(item.off)
     return list(merged.items())
+
+
+def _of_the_whole(card: DeviceCard) -> dict[str, dict[str, Any]]:
+    """What no single map of the card tells: directions of different gain, drift that nothing compensates."""
+    found: dict[str, dict[str, Any]] = {}
+    gains = [(card.resolved.get(side) or {}).get("out_scale") for side in ("forward", "backward")]
+    if None not in gains and gains[0] != gains[1]:
+        found[_MISMATCH] = {"backward.out_scale": gains[0]}
+    if card.device.drifts:
+        if (card.resolved.get("mapping") or {}).get("drift_compensation") == "none":
+            found[_UNCOMPENSATED] = {"mapping.drift_compensation": "global"}
+        elif "noise_model" in card.resolved and card.resolved.get("drift_compensation") is None:
+            found[_UNCOMPENSATED] = {"drift_compensation": {"class": "GlobalDriftCompensation"}}
+    return found
 
 
 def _pulsed(resolved: Fields) -> bool:
@@ -147,7 +163,7 @@ def _read_noise(keys: Keys, fields: Fields) -> dict[str, Any]:
     return _zero(*names)(keys, fields)
 
 
-_GRANULARITY, _BOUNDS = "granularity", "bounds"
+_GRANULARITY, _BOUNDS, _MISMATCH, _UNCOMPENSATED = "granularity", "bounds", "transpose mismatch", "uncompensated drift"
 _RULES: dict[str, Rule] = {
     "DAC range": _range("inp"),
     "DAC steps": _zero("inp_res"),
@@ -155,12 +171,17 @@ _RULES: dict[str, Rule] = {
     "input asymmetry": _zero("inp_asymmetry"),
     "conductance read noise": _read_noise,
     "IR drop": _zero("ir_drop", "wire_resistance_ohm"),
-    "transpose mismatch": _zero("transpose_mismatch"),
+    _MISMATCH: _zero("transpose_mismatch"),
     "offset": _zero("offset_std"),
     "output noise": _zero("out_noise"),
+    "output asymmetry": _zero("out_asymmetry"),
+    "output nonlinearity": _zero("out_nonlinearity", "out_nonlinearity_std"),
     "ADC range": _range("out"),
     "ADC steps": _zero("out_res"),
-    "stuck devices": _zero("stuck_low", "stuck_high", "stuck_last", "corrupt_devices_prob"),
+    "stuck low": _zero("stuck_low"),
+    "stuck high": _zero("stuck_high"),
+    "stuck last": _zero("stuck_last"),
+    "corrupt devices": _zero("corrupt_devices_prob"),
     "programming error": _programming,
     _GRANULARITY: _granularity,
     _BOUNDS: _bounds,
@@ -171,7 +192,11 @@ _RULES: dict[str, Rule] = {
     "write noise": _zero("write_noise_std"),
     "leak": _leak,
     "drift": _zero("drift_nu", "drift_scale"),
+    _UNCOMPENSATED: lambda keys, fields: {},  # a matter of the whole card
 }
 
 TRAINING_ONLY = (_GRANULARITY, "state-dependent steps", "asymmetry", "cycle-to-cycle variation", "leak")
 """Properties that act on updates alone, and so on nothing that is only programmed."""
+
+AGEING_ONLY = ("drift", _UNCOMPENSATED)
+"""Properties that show some time after programming, and so in nothing that is measured at once."""

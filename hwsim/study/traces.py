@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ class Measured:
         devices: their names, in the order of ``traces.device``.
         warnings: what was left out or filled in, and devices that do not respond.
         stuck: share of devices whose conductance never changed; they are left out of ``traces``.
+        remarks: the file's comments before its first row, which may say where the data come from.
     """
 
     traces: Traces
@@ -65,6 +67,7 @@ class Measured:
     devices: tuple[str, ...]
     warnings: tuple[str, ...]
     stuck: float
+    remarks: tuple[str, ...] = ()
 
 
 class _Row(NamedTuple):
@@ -97,7 +100,8 @@ def read_traces(path: Path, unit: str | None = None) -> Measured:
         segments = _segments(path, list(_long_rows(path, names, lines, given)), warnings)
     else:
         segments = _columns(path, names, lines, given, warnings)
-    return _measured(path, segments, "arbitrary" if given == "arbitrary" else "uS", warnings)
+    found = _measured(path, segments, "arbitrary" if given == "arbitrary" else "uS", warnings)
+    return replace(found, remarks=_remarks(_text(path)))
 
 
 def _lines(path: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
@@ -141,6 +145,12 @@ def _text(path: Path) -> str:
         if not text or "\ufffd" in text or any(ord(mark) < 32 and mark not in "\t\r\n" for mark in text):
             raise InputError(f"{path}: not a text file in UTF-8 (byte {error.start} cannot be read)") from error
         return text
+
+
+def _remarks(text: str) -> tuple[str, ...]:
+    head = itertools.takewhile(lambda line: line.startswith("#") or not line.strip(), text.splitlines())
+    told = (line.lstrip("#").strip().strip(",;") for line in head)
+    return tuple(line for line in told if line)
 
 
 def _is_number(cell: str) -> bool:

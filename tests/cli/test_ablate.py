@@ -50,6 +50,49 @@ def test_every_property_of_every_device_on_the_shelf_switches_off(name: str) -> 
     assert everything <= ranges
 
 
+EVERYTHING = """\
+cell: linear-step
+parameters: {dw_min: 0.01, dw_min_dtod: 0.1, dw_min_std: 0.3, up_down: 0.1, drift_nu: 0.05, read_noise: 0.01}
+forward: {inp_bound: 1.0, inp_res: 7bit, inp_noise: 0.01, out_bound: 12.0, out_res: 9bit, out_noise: 0.1}
+backward: {inp_bound: 1.0, inp_res: 7bit, out_bound: 12.0, out_res: 9bit, out_scale: 0.9}
+array:
+  {stuck_low: 0.1, stuck_high: 0.1, stuck_last: 0.1, wire_resistance_ohm: 2, transpose_mismatch: 0.1, offset_std: 0.1}
+"""
+ASKED = {
+    *("DAC range", "DAC steps", "ADC range", "ADC steps", "input noise", "output noise", "conductance read noise"),
+    *("device-to-device variation", "cycle-to-cycle variation", "asymmetry", "granularity", "bounds"),
+    *(
+        "stuck low",
+        "stuck high",
+        "stuck last",
+        "IR drop",
+        "drift",
+        "uncompensated drift",
+        "transpose mismatch",
+        "offset",
+    ),
+}
+
+
+def test_every_non_ideality_that_there_is_switches_alone(tmp_path: Path) -> None:
+    (tmp_path / "rpu-config.yaml").write_text(EVERYTHING)
+    found = properties(read_device(tmp_path))
+    assert {item.name for item in found} == ASKED | {"state-dependent steps"}
+    for item in found:
+        left = {other.name for other in properties(read_device(tmp_path, item.off))}
+        gone = {item.name} | ({"uncompensated drift"} if item.name == "drift" else set())
+        assert ASKED - left <= gone
+        assert item.name not in left or item.name in {"DAC range", "ADC range", "bounds"}
+
+
+def test_compensation_of_drift_is_a_property_of_inference_devices_too() -> None:
+    bare = read_device("pcm-inference", [("drift_compensation", None)])
+    off = next(item for item in properties(bare) if item.name == "uncompensated drift")
+    again = read_device("pcm-inference", [("drift_compensation", None), *off.off])
+    assert again.resolved == read_device("pcm-inference").resolved
+    assert "uncompensated drift" not in {item.name for item in properties(again)}
+
+
 def test_a_float_device_has_nothing_to_switch(hwsim_here: Cli) -> None:
     assert properties(read_device("ideal")) == []
     code, _, err = hwsim_here("ablate", "--device", "ideal")
@@ -108,7 +151,7 @@ def test_a_cell_says_what_only_it_can_know(tmp_path: Path) -> None:
 
 def test_variants_are_all_but_one_and_only_one(device: str, tmp_path: Path) -> None:
     planned = plan(device, tmp_path)
-    names = ["DAC range", "offset", "output noise", "ADC range", "stuck devices"]
+    names = ["DAC range", "offset", "output noise", "ADC range", "stuck low", "stuck high"]
     assert [item.name for item in planned.properties] == names
     assert len(planned.variants) == 2 + 2 * len(names)
     left = {name: {item.name for item in properties(card)} for name, card in planned.variants.items()}
@@ -149,7 +192,7 @@ def plan(device: str, tmp_path: Path, names: list[str] | None = None, settings: 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--property", "stuck device"], "did you mean 'stuck devices'?"),
+        (["--property", "stuck hihg"], "did you mean 'stuck high'?"),
         (["--case", "in situ"], "--case: expected one of in-situ, programmed"),
         (["--age", "60"], "does not drift"),
         (["--seeds", "0"], "expected at least 1"),
@@ -167,16 +210,16 @@ def test_the_planted_property_is_named_and_a_second_call_repeats_nothing(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["ablate", "--device", device, "--seeds", "1", "--out", str(out)]
-    arguments += ["--property", "offset", "--property", "stuck devices", *TRAINED]
+    arguments += ["--property", "offset", "--property", "stuck high", *TRAINED]
     code, text, err = hwsim_here(*arguments)
     assert code == 0, err
-    assert "The limiting property is stuck devices: without it the accuracy rises" in text
+    assert "The limiting property is stuck high: without it the accuracy rises" in text
     lines = (out / "ablation.jsonl").read_text()
     assert len(lines.splitlines()) == 4
     assert (out / "ablation.png").stat().st_size > 5000
     assert (out / "ablation.svg").read_text().startswith("<?xml")
     rows = {row["property"]: row for row in csv.DictReader((out / "ablation.csv").open())}
-    assert float(rows["stuck devices"]["gained_without_mean_share"]) > 0.1
+    assert float(rows["stuck high"]["gained_without_mean_share"]) > 0.1
     assert abs(float(rows["offset"]["gained_without_mean_share"])) < 0.2
     assert not list((out / "states").glob("*.safetensors"))
 
@@ -195,7 +238,7 @@ def test_programmed_devices_are_judged_without_training_them(device: str, hwsim_
     arguments = ["ablate", "--device", device, "--case", "programmed", "--seeds", "1", "--out", str(tmp_path / "out")]
     code, text, _ = hwsim_here(*arguments, *small("learning.epochs=6"))
     assert code == 0
-    assert "stuck devices" in text
+    assert "stuck high" in text
     assert (tmp_path / "out" / "states" / "float-0.safetensors").exists()
 
 

@@ -106,7 +106,7 @@ def test_measured_pulses_become_a_device_that_validates(hwsim_here: Call) -> Non
     csv = traces(Path("traces.csv"))
     code, out, err = hwsim_here("device", "fit", str(csv), "--out", "fitted", "--response", "soft-bounds")
     assert (code, err) == (0, "")
-    assert "next: hwsim device validate fitted" in out
+    assert "next: hwsim ablate --device fitted " in out
     assert hwsim_here("device", "validate", "fitted")[0] == 0
     code, _, err = hwsim_here("device", "fit", str(csv), "--out", "fitted", "--response", "soft-bounds")
     assert code == 2
