@@ -1,0 +1,102 @@
+"""What a small convolutional network learns of CIFAR-10 in float and in situ on a simulated device.
+
+    python benchmarks/cifar-in-situ/table.py [float ecram ...] [--images 3000] [--judged 1000] [--write]
+
+trains models/ep-cnn-tiny by equilibrium propagation on a subset of the training images, keeps the epoch that is best on
+validation images and prints its accuracy on test images, all three subsets stratified and fixed. ``--write`` puts the
+table into README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwsim.rng import Streams
+from hwsim.study.data import Dataset, stratified
+from hwsim.study.plan import plan_training
+from hwsim.study.trainjob import run_training
+
+MODEL, FLOAT = "ep-cnn-tiny", "float"
+PAGE = Path(__file__).with_name("README.md")
+HEAD = "| device | validation % | test % | 95 % of test images | epochs, best | CPU s |\n|---|---|---|---|---|---|"
+
+
+def part(x: Tensor, labels: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
+    """``count`` images with every class in its share, the same for every device and seed."""
+    if count >= len(labels):
+        return x, labels
+    drawn = stratified(labels, count, Streams(0).child("subset", name).generator("data"))[1]
+    return x[drawn], labels[drawn]
+
+
+def smaller(data: Dataset, images: int, judged: int) -> Dataset:
+    names = {"train": images, "validation": judged, "test": judged}
+    parts = {n: part(getattr(data, f"x_{n}"), getattr(data, f"y_{n}"), count, n) for n, count in names.items()}
+    return replace(data, **{f"{kind}_{n}": parts[n][i] for n in parts for i, kind in enumerate("xy")})
+
+
+def row(device: str, options: argparse.Namespace) -> str:
+    """Train on one device and judge the best epoch."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = plan_training(
+            model=MODEL,
+            data_name=None,
+            data_dir=options.data_dir,
+            device=None if device == FLOAT else device,
+            seed=options.seed,
+            out=Path(folder) / "training",
+            settings=options.set,
+            command="benchmarks/cifar-in-situ/table.py",
+        )
+        job = replace(job, data=smaller(job.data, options.images, options.judged))
+        start = time.process_time()
+
+        def tell(record: dict[str, Any]) -> None:
+            found = f"{device}, epoch {record['epoch']}: validation {100 * record['accuracy_validation']:.1f} %"
+            print(
+                f"{found}, {record['unsettled_share']:.0%} not settled, {time.process_time() - start:.0f} s", flush=True
+            )
+
+        card = run_training(job, tell)
+    validation, test = card["accuracy_validation"], card["accuracy_test"]
+    interval = f"{100 * test['low']:.1f} to {100 * test['high']:.1f}"
+    epochs = f"{card['epochs']}, {card['best_epoch']}"
+    found = f"{100 * validation['mean']:.1f} | {100 * test['mean']:.1f} | {interval}"
+    return f"| {device} | {found} | {epochs} | {time.process_time() - start:.0f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("devices", nargs="*", help="of the shelf, or 'float'; by default float and ecram")
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--judged", type=int, default=1000, help="validation images, and as many test images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-dir", type=Path, default=None)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the model card")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [HEAD]
+    for device in options.devices or [FLOAT, "ecram"]:
+        lines.append(row(device, options))
+        print(f"{HEAD}\n{lines[-1]}", flush=True)
+    note = f"{options.images} training images, {options.judged} for validation and for test, seed {options.seed}."
+    text = "\n".join([*lines, "", note])
+    print(text)
+    if options.write:
+        marks = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
+        old = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(marks.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
