@@ -40,46 +40,54 @@ def run_attack(job: AttackJob, progress: Progress) -> list[dict[str, Any]]:
     Raises InputError where the folder holds another evaluation, and WorkError where work fails.
     """
     with claimed(job.folder, job.config_hash, job.resolved):
-        log, started = job.folder / "metrics.jsonl", time.time()
-        found: dict[Key, dict[str, Any]] = {_key(record): record for record in read_lines(log)}
-        slices = range(-(-job.examples // job.slice_images))
-        units = len(job.conditions) * len(job.targets) * len(slices) * len(job.seeds)
-        asked_checks = len(job.conditions) * (job.checks and job.white_box)
-        progress.total(units * len(job.attacks) + asked_checks)
+        started = time.time()
         nets: list[LayeredHopfield] = []
         if job.device is not None:
             streams = Streams(job.seed).child("programmed")
             nets = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")
 
-        def kept(record: dict[str, Any], seconds: float) -> None:
-            append_line(log, {**record, "seconds": round(seconds, 3)})
-            found[_key(record)] = record
-
-        if len(nets) > 1 and _key({"kind": "chips", "threat": ""}) not in found:
-            held = [torch.cat([weight.flatten() for weight in net.weights()]) for net in nets]
-            kept({"kind": "chips", "threat": "", "equal": all(one.equal(held[0]) for one in held)}, 0.0)
-        for threat, age in job.conditions:
-            for net in nets:
-                if age is not None:
-                    bring_to_age(net, age)
-            for unit in (Unit(threat, age, target, part) for target in job.targets for part in slices):
-                for seed in job.seeds:
-                    if _key(unit.head("attack", seed)) in found:
-                        progress.done(f"{threat}: kept", len(job.attacks))
-                        continue
-                    began = time.perf_counter()
-                    kept(_slice(job, nets, unit, seed, progress), time.perf_counter() - began)
-                if len(job.seeds) > 1 and _key(unit.head("worst")) not in found:
-                    began = time.perf_counter()
-                    own = [found[_key(unit.head("attack", seed))] for seed in job.seeds]
-                    kept(_worst_seed(job, nets, unit, own), time.perf_counter() - began)
-            if job.checks and job.white_box:
-                if _key({"kind": "checks", "threat": str(threat), "age_s": age}) not in found:
-                    began = time.perf_counter()
-                    kept(_checks(job, nets, threat, age), time.perf_counter() - began)
-                progress.done(f"{threat}: checks")
+        records = attack_nets(job, nets, progress)
         write_receipt(job, started)
-        return list(found.values())
+        return records
+
+
+def attack_nets(job: AttackJob, nets: list[LayeredHopfield], progress: Progress) -> list[dict[str, Any]]:
+    """Attack these chips (none: the float network) as far as the records in the job's folder do not say already."""
+    log = job.folder / "metrics.jsonl"
+    found: dict[Key, dict[str, Any]] = {_key(record): record for record in read_lines(log)}
+    slices = range(-(-job.examples // job.slice_images))
+    units = len(job.conditions) * len(job.targets) * len(slices) * len(job.seeds)
+    asked_checks = len(job.conditions) * (job.checks and job.white_box)
+    progress.total(units * len(job.attacks) + asked_checks)
+
+    def kept(record: dict[str, Any], seconds: float) -> None:
+        append_line(log, {**record, "seconds": round(seconds, 3)})
+        found[_key(record)] = record
+
+    if len(nets) > 1 and _key({"kind": "chips", "threat": ""}) not in found:
+        held = [torch.cat([weight.flatten() for weight in net.weights()]) for net in nets]
+        kept({"kind": "chips", "threat": "", "equal": all(one.equal(held[0]) for one in held)}, 0.0)
+    for threat, age in job.conditions:
+        for net in nets:
+            if age is not None:
+                bring_to_age(net, age)
+        for unit in (Unit(threat, age, target, part) for target in job.targets for part in slices):
+            for seed in job.seeds:
+                if _key(unit.head("attack", seed)) in found:
+                    progress.done(f"{threat}: kept", len(job.attacks))
+                    continue
+                began = time.perf_counter()
+                kept(_slice(job, nets, unit, seed, progress), time.perf_counter() - began)
+            if len(job.seeds) > 1 and _key(unit.head("worst")) not in found:
+                began = time.perf_counter()
+                own = [found[_key(unit.head("attack", seed))] for seed in job.seeds]
+                kept(_worst_seed(job, nets, unit, own), time.perf_counter() - began)
+        if job.checks and job.white_box:
+            if _key({"kind": "checks", "threat": str(threat), "age_s": age}) not in found:
+                began = time.perf_counter()
+                kept(_checks(job, nets, threat, age), time.perf_counter() - began)
+            progress.done(f"{threat}: checks")
+    return list(found.values())
 
 
 def _key(record: dict[str, Any]) -> Key:

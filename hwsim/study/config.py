@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from hwsim.errors import InputError
+from hwsim.robust.gradients import way_named
+from hwsim.robust.suite import attacks_named
+from hwsim.robust.threat import parse
 from hwsim.settle import SOLVERS
 from hwsim.study.card import Card, Solvers
 from hwsim.study.networkcard import EnergyConfig, ModuleConfig, NetworkConfig
@@ -54,6 +57,42 @@ class PgdConfig(Card):
     steps: int = Field(default=20, ge=1)
 
 
+class AttackConfig(Card):
+    """A full evaluation by attacks, of every case of a run; fields are the options of ``hwsim attack``."""
+
+    threat: list[str] = Field(min_length=1)
+    attack: str | None = None
+    gradient: str | None = None
+    knows: str | None = None
+    eot: int = Field(default=10, ge=1)
+    examples: int = Field(default=100, ge=1)
+    draws: int = Field(default=20, ge=1)
+    seeds: int = Field(default=1, ge=1)
+    checks: bool = True
+    check_images: int = Field(default=100, ge=1)
+
+    @field_validator("threat", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _known(self) -> AttackConfig:
+        place = "threat"
+        try:
+            for threat in self.threat:
+                parse(threat)
+            place = "attack"
+            attacks_named(self.attack or "quick")
+            place = "gradient"
+            way_named(self.gradient or "implicit")
+        except InputError as error:
+            raise ValueError(f"{place}: {error}") from error
+        if self.knows not in (None, "conductances", "device"):
+            raise ValueError(f"knows: expected conductances or device, got {self.knows!r}")
+        return self
+
+
 class EvaluationConfig(Card):
     """What accuracy is measured under. Budgets and noise are in pixel units, images lie in [0, 1]."""
 
@@ -62,6 +101,7 @@ class EvaluationConfig(Card):
     input_noise: InputNoiseConfig = InputNoiseConfig()
     corruptions: CorruptionsConfig = CorruptionsConfig()
     pgd: PgdConfig = PgdConfig()
+    attack: AttackConfig | None = None
 
     @model_validator(mode="after")
     def _levels(self) -> EvaluationConfig:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from hwsim.hopfield import LayeredHopfield
 from hwsim.rng import Streams
+from hwsim.robust.threat import parse
 from hwsim.study.config import InferenceConfig, ModelConfig
 from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
@@ -67,6 +68,8 @@ class Job:
         """The whole configuration as plain values; its hash decides whether a folder is this job's."""
         model = self.model.model_dump()
         model["in_situ"] = self.in_situ.model_dump()
+        if self.model.evaluation.attack is None:
+            del model["evaluation"]["attack"]
         device = {"name": self.device.name, "summary": self.device.summary, "kind": self.device.kind}
         return {
             "device": {**device, "resolved": self.device.resolved},
@@ -122,10 +125,15 @@ def run(job: Job, progress: Progress) -> None:
         started = time.time()
         asked = conditions(job.model.evaluation)
         epochs = job.model.learning.epochs + job.in_situ.epochs
-        progress.total(job.repeats * (epochs + len(job.cases()) * (len(asked) + 1)))
+        attacks = job.model.evaluation.attack is not None
+        progress.total(job.repeats * (epochs + len(job.cases()) * (len(asked) + 1 + attacks)))
         for repeat in range(job.repeats):
+            trained: LayeredHopfield | None = None
             for case, net in _networks(job, repeat, log, progress):
+                trained = trained or net
                 _measure_case(job, case, repeat, net, asked, log, progress)
+                if attacks:
+                    _attack_case(job, case, repeat, net, trained, log, progress)
         if not (job.folder / "cost.json").exists():
             write_json(job.folder / "cost.json", cost_section(job))
         write_receipt(job, started, {"repeats": list(range(job.repeats)), "data_split": 0})
@@ -207,6 +215,21 @@ def _measure_case(
         progress.done(f"{case}, repeat {repeat + 1}: {condition.name}{level}")
     _examine(job, case, repeat, net, log, inference, streams)
     progress.done(f"{case}, repeat {repeat + 1}: diagnostics")
+
+
+def _attack_case(
+    job: Job, case: str, repeat: int, net: LayeredHopfield, trained: LayeredHopfield, log: Log, progress: Progress
+) -> None:
+    """The card's ``evaluation.attack``; what an interrupted attack has found is kept in the case's own folder."""
+    from hwsim.study.runattack import attack_case  # it plans as this file's jobs are planned, which imports this file
+
+    head = {"kind": "attack", "case": case, "repeat": repeat}
+    section = job.model.evaluation.attack
+    assert section is not None
+    if any({**head, "condition": str(parse(threat))} not in log for threat in section.threat):
+        for record in attack_case(job, case, repeat, net, trained):
+            log.add(record)
+    progress.done(f"{case}, repeat {repeat + 1}: attacks")
 
 
 def _examine(

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Run:
     diagnostics: list[Record]
     relaxation: list[Record]
     cost: Record | None = None
+    attacks: list[Record] = field(default_factory=list)
 
     @property
     def cases(self) -> list[str]:
@@ -83,6 +84,7 @@ def read_run(folder: Path) -> Run:
         training=[r for r in kinds["training"] if isinstance(r.get("epoch"), int)],
         diagnostics=kinds["diagnostics"],
         relaxation=kinds["relaxation"],
+        attacks=[r for key, r in last.items() if key[0] == "attack"],
         cost=_read_json(cost) if cost.exists() else None,
     )
 
@@ -118,6 +120,7 @@ def summary_of(run: Run) -> Record:
         "learning": [_learnt(run, case) for case in _unique(r["case"] for r in run.training)],
         "diagnostics": _diagnosed(run),
         "relaxation": _relaxed(run),
+        "attacks": [{key: value for key, value in r.items() if key != "kind"} for r in run.attacks],
         "cost": run.cost,
     }
     return {**summary, "warnings": [asdict(found) for found in caveats.find(summary, run.receipt or {})]}
