@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hwsim import crossbar
 from hwsim.cells import IdealCell, LinearStepCell, SoftBoundsCell
 from hwsim.crossbar import CellDevice, CellSynapse, ReadPath, coincidences, read
 from hwsim.errors import InputError
@@ -260,3 +261,44 @@ def test_impossible_devices_are_refused(given_: dict) -> None:
         CellDevice(CELL, **given_)
     with pytest.raises(InputError, match="read noise is given twice"):
         CellDevice(replace(CELL, read_noise=0.1), ReadPath(w_noise=0.1, w_noise_type="ADDITIVE_CONSTANT"))
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["activities", "either sign"])
+def test_pulses_have_the_sign_and_the_mean_of_the_product(signed: bool) -> None:
+    pre, post = torch.tensor([[0.5, 1.0, 0.0]]), torch.tensor([[-1.0, 0.25]])
+    if signed:
+        pre = pre * torch.tensor([-1.0, 1.0, 1.0])
+    draws, k = 4000, 3.0
+    counts = coincidences(pre.repeat(draws, 1), post.repeat(draws, 1), torch.full((draws,), k), 31, 1, rng(1))
+    n_up, n_down = (sum(part[i] for part in counts) / draws for i in range(2))
+    expected = k * post.T @ pre
+    # Counts are sums over 3 slots of 4000 samples: a mean's standard error is below sqrt(3 / 4 / 4000) = 0.014.
+    torch.testing.assert_close(n_up, expected.clamp_min(0), rtol=0, atol=0.1)
+    torch.testing.assert_close(n_down, (-expected).clamp_min(0), rtol=0, atol=0.1)
+    assert bool((n_up * n_down == 0).all())
+
+
+def test_blocks_of_a_large_array_are_stepped_like_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = CellDevice(SoftBoundsCell(dw_min=0.01, dw_min_dtod=0.3, w_max_dtod=0.2), omega=0.4)
+    found = []
+    for size in (2**16, 30):  # 13 rows of 10 in one block, or in blocks of three
+        monkeypatch.setattr(crossbar, "_BLOCK", size)
+        synapse = device.synapse(13, 10, Streams(0))
+        synapse.program(torch.randn(13, 10, generator=rng(2)))
+        restored = device.synapse(13, 10, Streams(4))
+        restored.update(torch.rand(5, 10, generator=rng(3)), torch.randn(5, 13, generator=rng(4)), 0.01)
+        restored.load_state_dict(synapse.state_dict())  # blocks of its own devices are forgotten
+        for each in (synapse, restored):
+            each.update(torch.rand(50, 10, generator=rng(3)), torch.randn(50, 13, generator=rng(4)), 0.01)
+        assert torch.equal(synapse.g, restored.g)
+        found.append(synapse.g)
+    torch.testing.assert_close(*found)
+
+
+def test_a_cells_derived_numbers_follow_its_parameters() -> None:
+    cell, g = SoftBoundsCell(dw_min=0.01), torch.zeros(2, 2)
+    assert float(cell.pulse(g, True, rng())[0, 0]) == pytest.approx(0.01)
+    varied = cell.with_varied({"dw_min": torch.full((2, 2), 0.02)})
+    assert float(varied.pulse(g, True, rng())[0, 0]) == pytest.approx(0.02)
+    assert float(varied.pulse(g, False, rng())[0, 0]) == pytest.approx(-0.02)
+    assert float(cell.pulse(g, True, rng())[0, 0]) == pytest.approx(0.01)
