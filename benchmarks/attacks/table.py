@@ -102,7 +102,8 @@ def rows(examples: int, chips: int, seed: int) -> list[Sequence[str]]:
     table: list[Sequence[str]] = []
     plain = {"model": FEEDFORWARD, "weights": feedforward(seed), "data_name": "digits"}
     twin = {"model": "digits-mlp", "weights": weights("exact-gradient", seed, None, "learning.rule=exact-gradient")}
-    for name, who in (("feed-forward", plain), ("exact gradient", twin), ("EP", {"model": "digits-mlp"})):
+    energy = [("exact gradient", twin), ("EP", {"model": "digits-mlp"}), ("AdvEP", {"model": "adv-ep-digits"})]
+    for name, who in [("feed-forward", plain), *energy]:
         stem = name.replace(" ", "-")
         pgd = attacked(f"{stem}-pgd", attack="pgd", checks=False, **who, **common)
         standard = attacked(f"{stem}-standard", attack="standard", **who, **common)
