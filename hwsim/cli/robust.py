@@ -61,9 +61,11 @@ def attack(
     frozen and judged again on fresh read noise and on several programmed chips. Where a check fails, the lowest
     accuracy that was found stands in the result with the flag.
     """
+    from hwsim.study.attackpage import write_attack_page
     from hwsim.study.attackplan import plan_attack
     from hwsim.study.attackresults import write_results
     from hwsim.study.attackrun import run_attack
+    from hwsim.study.gallery import keep_gallery
     from hwsim.study.run import command_line
     from hwsim.study.run import threads as use_threads
 
@@ -97,6 +99,8 @@ def attack(
     records: list[dict[str, Any]] = []
     with_progress(lambda progress: records.extend(run_attack(job, progress)))
     _tell_attack(write_results(job, records))
+    keep_gallery(job)
+    print(f"report: {write_attack_page(job.folder)}")
     print(f"results: {job.folder / 'results.json'}, by image: {job.folder / 'examples.csv'}")
 
 
@@ -147,6 +151,7 @@ def corrupt(
     threads: Threads = 1,
 ) -> None:
     """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
+    from hwsim.study.attackpage import write_attack_page
     from hwsim.study.corruptjob import plan_corrupt, run_corrupt
     from hwsim.study.corruptresults import write_results
     from hwsim.study.run import command_line
@@ -177,6 +182,7 @@ def corrupt(
     records: list[dict[str, Any]] = []
     with_progress(lambda progress: records.extend(run_corrupt(job, progress)))
     _tell_corrupt(write_results(job, records))
+    print(f"report: {write_attack_page(job.folder)}")
     print(f"results: {job.folder / 'results.json'}, figures: {job.folder / 'figures'}")
 
 
@@ -203,21 +209,3 @@ def _tell_corrupt(results: dict[str, Any]) -> None:
         print(text)
     for caveat in results["caveats"]:
         print(f"note: {caveat}")
-
-
-@app.command("attack-compare")
-def attack_compare(
-    first: Annotated[Path, typer.Argument(help="Folder of an attack.")],
-    second: Annotated[Path, typer.Argument(help="Folder of another, on the same images.")],
-) -> None:
-    """Compare two attacked models image by image: difference with its interval, and McNemar's exact test."""
-    from hwsim.study.attackcompare import compare
-
-    head = ("threat", "attack", "images", str(first.name), str(second.name), "difference", "95 % interval", "McNemar p")
-    table = Table(*head, box=None, pad_edge=False)
-    for row in compare(first, second):
-        shares = (f"{100 * row[key]:.1f} %" for key in ("first", "second"))
-        gap = f"{100 * row['difference']:+.1f}"
-        bounds = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-        table.add_row(row["threat"], row["attack"], str(row["images"]), *shares, gap, bounds, f"{row['p']:.2g}")
-    console.print(table)

@@ -54,20 +54,26 @@ def run(
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs and sweeps, finished or not.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, sweeps, attacks and corruptions.")],
 ) -> None:
-    """Write the pages of runs and sweeps anew, from what their folders hold."""
+    """Write pages anew, from what the folders hold."""
     from hwsim.errors import InputError
+    from hwsim.study.attackpage import write_attack_page
     from hwsim.study.report import write_report
     from hwsim.study.studyreport import write_study_page
 
     for folder in folders:
         if (folder / "study.yaml").is_file():
             page = write_study_page(folder)
+        elif (folder / "results.json").is_file():
+            page = write_attack_page(folder)
         elif (folder / "metrics.jsonl").is_file() and (folder / "config.yaml").is_file():
             page = write_report(folder)
         else:
-            raise InputError(f"{folder}: holds neither a run (config.yaml, metrics.jsonl) nor a sweep (study.yaml)")
+            raise InputError(
+                f"{folder}: holds neither a run (config.yaml, metrics.jsonl) nor a sweep (study.yaml), nor the results "
+                "of an attack (results.json)"
+            )
         print(f"report: {page}")
 
 

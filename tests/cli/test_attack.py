@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hwsim.study import data
-from hwsim.study.attackcompare import compare
 from hwsim.study.attackjob import AttackJob
 from hwsim.study.attackplan import plan_attack
 from hwsim.study.attackrun import run_attack
+from hwsim.study.compare import compare
 from hwsim.study.corruptjob import plan_corrupt, run_corrupt
 from hwsim.study.store import read_lines
 
@@ -285,16 +285,18 @@ def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_
         assert ("FLAG" in out) == (name == "Masked")
     assert found["Plain"]["flags"] == []
     assert {"zero gradients", "huge budget"} <= set(found["Masked"]["flags"])
-    code, out, err = hwsim_here("attack-compare", str(tmp_path / "Plain"), str(tmp_path / "Masked"))
+    code, out, err = hwsim_here("compare", str(tmp_path / "Plain"), str(tmp_path / "Masked"))
     assert (code, err) == (0, "")
-    (row,) = [row for row in compare(tmp_path / "Plain", tmp_path / "Masked") if row["attack"] == "worst"]
-    assert row["images"] == 60
-    assert row["difference"] == pytest.approx(found["Plain"]["worst"]["mean"] - found["Masked"]["worst"]["mean"])
-    assert row["high"] < 0
-    assert row["p"] < 0.01
-    code, _, err = hwsim_here("attack-compare", str(tmp_path / "Plain"), str(tmp_path))
+    rows = compare(tmp_path / "Plain", tmp_path / "Masked").rows
+    (row,) = [row for row in rows if row.name == "linf:0.15, worst"]
+    assert row.how == "paired: 60 images"
+    assert row.difference == pytest.approx(found["Plain"]["worst"]["mean"] - found["Masked"]["worst"]["mean"])
+    assert row.high < 0
+    assert row.p is not None
+    assert row.p < 0.01
+    code, _, err = hwsim_here("compare", str(tmp_path / "Plain"), str(tmp_path))
     assert code == 2
-    assert "examples.csv" in err
+    assert "config.yaml" in err
     masked = found["Masked"]
     assert masked["reported"]["mean"] < masked["worst"]["mean"] - 0.2
     assert masked["reported"]["of"] == "the checks, first 60 images"

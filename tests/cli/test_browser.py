@@ -1,0 +1,126 @@
+"""The pages in a real browser: nothing missing, no error on the console, no request, no sideways scrolling."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attackfolder
+import pytest
+import runfolder
+
+from hwsim.study.attackpage import write_attack_page
+from hwsim.study.report import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install 'hwsim[dev]')")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
+
+CONTRAST = """() => {
+  const light = (text) => {
+    const part = text.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+      .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * part[0] + .7152 * part[1] + .0722 * part[2];
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor;
+      if (c !== 'rgba(0, 0, 0, 0)' && c !== 'transparent') return c;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  const low = [];
+  for (const e of document.querySelectorAll('h1,h2,h3,p,li,td,th,small,a,caption,figcaption,summary,code,span')) {
+    if (!e.innerText || !e.offsetParent) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    if ((a + .05) / (b + .05) < 4.5) low.push(e.tagName + ': ' + e.innerText.slice(0, 40));
+  }
+  return low;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=found, args=list(QUIET))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module", params=["run", "attack"])
+def page_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser") / request.param
+    if request.param == "run":
+        return write_report(runfolder.write_run(folder))
+    return write_attack_page(attackfolder.write_attack(folder))
+
+
+def faults(browser: Any, path: Path, width: int = 1280, scheme: str = "light", media: str = "screen") -> list[str]:
+    """What a reader would miss: console messages, failed or outward requests, broken images, overflow, low contrast."""
+    found: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.emulate_media(media=media, color_scheme=scheme)
+    page.on("console", lambda message: found.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: found.append(f"error: {error}"))
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith(("data:", path.as_uri())) else found.append(f"asks for {asked.url}"),
+    )
+    page.goto(path.as_uri(), wait_until="load")
+    broken = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt.slice(0, 40))"
+    found += [f"image not shown: {alt}" for alt in page.evaluate(broken)]
+    wide = page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
+    found += [f"{wide} px wider than the window of {width}"] if media == "screen" and wide > 0 else []
+    found += [f"contrast below 4.5: {text}" for text in page.evaluate(CONTRAST)]
+    links = page.evaluate("() => [...document.links].map(a => a.getAttribute('href'))")
+    gone = (link for link in links if not link.startswith(("#", "data:")) and not (path.parent / link).exists())
+    found += [f"{link} is not there" for link in gone]
+    context.close()
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_is_whole_on_screens(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+    assert faults(browser, page_file, width, scheme) == []
+
+
+def test_a_page_is_whole_on_paper(browser: Any, page_file: Path) -> None:
+    assert faults(browser, page_file, media="print") == []
+
+
+def test_the_first_tab_stop_skips_to_the_results(browser: Any, page_file: Path) -> None:
+    page = browser.new_page()
+    page.goto(page_file.as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.className") == "skip"
+    assert page.evaluate("() => document.activeElement.getBoundingClientRect().left") >= 0
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"),
+    [
+        ("</body>", "<script>console.error('planted')</script></body>", "console: planted"),
+        ("</body>", "<script>nowhere()</script></body>", "error: nowhere is not defined"),
+        ("</body>", "<img src='gone.png' alt='planted'></body>", "image not shown: planted"),
+        ("</body>", "<div style='width: 2000px'>wide</div></body>", "px wider than the window"),
+        ("</body>", "<p style='color: #ccc; background: #fff'>pale</p></body>", "contrast below 4.5: P: pale"),
+        ("</body>", "<a href='gone.csv'>gone</a></body>", "gone.csv is not there"),
+        ("</body>", "<img src='http://127.0.0.1:9/x.png' alt='outside'></body>", "asks for http://127.0.0.1:9/x.png"),
+    ],
+)
+def test_the_check_rejects_a_broken_page(browser: Any, page_file: Path, good: str, bad: str, told: str) -> None:
+    broken = page_file.with_name("broken.html")
+    broken.write_text(page_file.read_text().replace(good, bad))
+    try:
+        assert any(told in fault for fault in faults(browser, broken, 360))
+    finally:
+        broken.unlink()
