@@ -78,6 +78,39 @@ def test_the_negative_phase_reads_the_second_half() -> None:
     assert negative_phase(shared) is shared
 
 
+def settled_by_hand(weights: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor, beta: float):
+    """Hidden and linear output state of a 6-8-3 network, c = 1, no biases, by plain damped iteration."""
+    hidden, out = torch.zeros(len(x), 8), torch.zeros(len(x), 3)
+    for _ in range(400):
+        hidden = 0.5 * hidden + 0.5 * ((x @ weights[0].T + out @ weights[1]) / 2).clamp(0, 1)
+        out = 0.5 * out + 0.5 * (hidden @ weights[1].T + beta * y) / (2 + beta)
+    return hidden, out
+
+
+def test_twins_write_the_difference_of_two_networks_that_settle_apart() -> None:
+    """Halves that differ, as defects make them: the update is what two separate networks give, computed by hand."""
+    beta, rates = 0.3, [0.7, 0.2]
+    net = net_on(TwinDevice(FloatDevice()))
+    ours = [link.synapse for link in net.links]
+    for link in ours:
+        assert isinstance(link, TwinSynapse)
+        link.negative.program(link.positive.weight() + 0.1 * torch.randn(link.shape, generator=rng(9)))
+    halves = [[getattr(link, half).weight() for link in ours] for half in ("positive", "negative")]
+    x, labels = torch.rand(16, 6, generator=rng(2)), torch.arange(16) % 3
+    y = torch.eye(3)[labels]
+    (hidden, out), (hidden_twin, out_twin) = (
+        settled_by_hand(w, x, y, b) for w, b in zip(halves, (beta, -beta), strict=True)
+    )
+    expected = [hidden.T @ x - hidden_twin.T @ x, out.T @ hidden - out_twin.T @ hidden_twin]
+    EquilibriumProp(beta, "centred", Phase(400), Phase(400), OddEven()).step(
+        net, SquaredError(), x, labels, rates, rng(3)
+    )
+    for half, before in zip(("positive", "negative"), halves, strict=True):
+        for link, was, products, rate in zip(ours, before, expected, rates, strict=True):
+            change = getattr(link, half).weight() - was
+            torch.testing.assert_close(change, rate * products / (2 * beta * len(x)), rtol=0, atol=2e-4)
+
+
 def drift(device: Device) -> float:
     """How far one step without a nudge worth speaking of moves the weights: what is no gradient."""
     net = net_on(device)
