@@ -118,7 +118,7 @@ def draw(gallery: Gallery) -> Drawn:
     caption = (
         "Chosen, not drawn at random: first images that are right when clean and wrong under the largest budget. Above "
         "each the label read once on the (first) chip, ✗ where it is wrong; a change is drawn from blue (darker) to "
-        "red (brighter) over the range above its column, in pixel units."
+        "red (brighter) over the range above its column, in pixel units. Images that nothing fooled are kept clean."
     )
     return Drawn("gallery", "attacks", title, caption, tuple(told), canvas)
 

@@ -11,6 +11,7 @@ import attackfolder
 import pytest
 import runfolder
 
+from hwsim.cli import runs as commands
 from hwsim.study.runsindex import INDEX, chosen, refresh
 
 Call = Callable[..., tuple[int, str, str]]
@@ -24,7 +25,8 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def test_list_and_its_filters(runs: Path, hwsim_here: Call) -> None:
+def test_list_and_its_filters(runs: Path, hwsim_here: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands.console, "width", 140)
     code, out, err = hwsim_here("runs", "list", "--runs", str(runs))
     assert (code, err) == (0, "")
     assert "digits-ecram" in out
@@ -43,8 +45,6 @@ def test_list_and_its_filters(runs: Path, hwsim_here: Call) -> None:
 
 
 def test_no_line_is_wider_than_the_terminal(runs: Path, hwsim_here: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hwsim.cli import runs as commands
-
     monkeypatch.setattr(commands.console, "width", 80)
     _, out, _ = hwsim_here("runs", "list", "--runs", str(runs))
     assert max(map(len, out.splitlines())) <= 80
