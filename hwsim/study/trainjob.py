@@ -75,7 +75,7 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
 
     ``tell`` gets every finished epoch's record. Raises WorkError where the training diverges.
     """
-    streams = Streams(job.seed)
+    streams, revision = Streams(job.seed), receipt.git_revision()  # of the code that trains, not of what it became
     model = model_of(job.model, job.recipe, _device(job), streams, job.place)
     data = job.data.to(job.place)
     folder, log = job.folder, job.folder / "metrics.jsonl"
@@ -108,7 +108,7 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
         weights = folder / "weights.safetensors"
         with written_aside(weights) as aside:
             shutil.copyfile(best, aside)
-        return _card(job, model, data, weights, log)
+        return _card(job, model, data, weights, log, revision)
 
 
 def check_place(place: str, on_device: bool) -> None:
@@ -132,7 +132,7 @@ def _device(job: TrainJob) -> Device:
     return hardware(device, job.recipe) if isinstance(job.recipe, LearningConfig) else device
 
 
-def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path) -> dict[str, Any]:
+def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path, revision: str | None) -> dict[str, Any]:
     """What the best weights reach, on validation and on test images; a network's, at equilibrium."""
     model.load_weights(weights)
     records = {r["epoch"]: r for r in read_lines(log) if r.get("kind") == "training"}
@@ -158,7 +158,7 @@ def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path) 
     card["weights"] = model.weights
     card["curve"] = [records[epoch]["accuracy_validation"] for epoch in sorted(records)]
     card["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    card["versions"], card["git"] = receipt.versions(), receipt.git_revision()
+    card["versions"], card["git"] = receipt.versions(), revision
     card["streams"] = receipt.streams(job.device.device if job.device else FloatDevice())
     card["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(job.folder / "card.json", card)
