@@ -32,8 +32,8 @@ from hwsim.window import Window
 
 PROGRAMMING = ("ideal", "pulsed")
 COLUMNWISE = (
-    "array.mapping_scale: 'layer' is one scale for all outputs, and mapping.weight_scaling_columnwise asks for one each; "
-    "keep one of the two"
+    "array.mapping_scale: 'layer' is one scale for all outputs, and mapping.weight_scaling_columnwise asks for one "
+    "each; keep one of the two"
 )
 
 
