@@ -142,7 +142,7 @@ TOGETHER = Bug("all blocks at once", OddEven, "step", _all_at_once)
 SETTING = (OddEven(), (2, 4, 4, 4), 4.0, True, 7, None, 0.0)
 DESCENT_BUGS = [
     (TOGETHER, SETTING),
-    (Bug("transposed read", Dense, "backward", lambda self, post, *_: self.synapse.read(post)), SETTING),
+    (Bug("transposed read", Dense, "backward_onto", lambda self, v, post: v + self.synapse.read(post)), SETTING),
     (
         Bug("flipped read", Dense, "backward", lambda self, post, *_: -self.synapse.read_transpose(post)),
         (OddEven(), (2, 3, 5, 2), 2.0, False, 0, None, 0.0),
