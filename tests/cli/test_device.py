@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_settings import small
 
 from hwsim.cli.device import console
 
@@ -111,6 +113,28 @@ def test_measured_pulses_become_a_device_that_validates(hwsim_here: Call) -> Non
     code, _, err = hwsim_here("device", "fit", str(csv), "--out", "fitted", "--response", "soft-bounds")
     assert code == 2
     assert "exists" in err
+
+
+def test_two_commands_from_a_csv_to_an_accuracy_and_what_limits_it(hwsim_here: Call) -> None:
+    """A stranger's path: a semicolon file with a few gaps, and no question asked in between."""
+    rows = traces(Path("t.csv")).read_text().replace(",", ";").splitlines()
+    del rows[40:42]
+    Path("lab.csv").write_bytes(("\ufeff" + "\r\n".join(rows)).encode())
+    code, out, err = hwsim_here("device", "fit", "lab.csv", "--out", "devices/mine", "--response", "soft-bounds")
+    assert (code, err) == (0, "")
+    assert "caution: 2 pulses missing from the numbering" in out
+    next_command = out.split("next: hwsim ")[1].split("(")[0].split()
+    assert next_command == ["ablate", "--device", "devices/mine"]
+    few = ["--seeds", "1", "--property", "granularity", "--property", "cycle-to-cycle variation"]
+    code, out, err = hwsim_here(*next_command, *few, *small("network.layers=[64, 8, 10]"))
+    assert code == 0, err
+    assert "as it is" in out
+    verdicts = [line for line in out.splitlines() if re.match(VERDICT, line)]
+    assert len(verdicts) == 1
+    assert re.search(r"points \(-?[\d.]+ to -?[\d.]+\)", verdicts[0]), "a cost and its interval"
+
+
+VERDICT = r"The limiting property is|No property limits|No single property limits|Together the properties cost"
 
 
 def test_a_fit_of_something_else_is_the_users_mistake(hwsim_here: Call) -> None:
