@@ -270,7 +270,7 @@ def test_pulses_have_the_sign_and_the_mean_of_the_product(signed: bool) -> None:
         pre = pre * torch.tensor([-1.0, 1.0, 1.0])
     draws, k = 4000, 3.0
     counts = coincidences(pre.repeat(draws, 1), post.repeat(draws, 1), torch.full((draws,), k), 31, 1, rng(1))
-    n_up, n_down = (sum(part[i] for part in counts) / draws for i in range(2))
+    n_up, n_down = (torch.stack([part[i] for part in counts]).sum(0) / draws for i in range(2))
     expected = k * post.T @ pre
     # Counts are sums over 3 slots of 4000 samples: a mean's standard error is below sqrt(3 / 4 / 4000) = 0.014.
     torch.testing.assert_close(n_up, expected.clamp_min(0), rtol=0, atol=0.1)
