@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.robust.threat import parse
 from hwsim.study.ageing import compensation, told_age
 from hwsim.study.attackjob import AttackJob
 from hwsim.study.caveats import MAX_UNSETTLED_SHARE
-from hwsim.study.fitfigure import write_canvas
 from hwsim.study.interval import accuracy
-from hwsim.study.plotting import PERCENT, STYLE, line_style, panels
 from hwsim.study.store import write_json, written_aside
 
 Record = dict[str, Any]
@@ -47,8 +42,6 @@ def write_results(job: AttackJob, records: Sequence[Record]) -> Record:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(example_rows(records))
-    if len(job.threats) > 1:
-        _security_curve(results, job.folder)
     write_json(job.folder / "results.json", results)
     return results
 
@@ -220,31 +213,3 @@ def _knowledge(knows: str) -> str:
         "conductances": "The attacker knows what each chip's arrays hold, and differentiates without its noise.",
         "device": "The attacker reads the chips themselves and averages gradients over their noise (EOT).",
     }[knows]
-
-
-def _security_curve(results: Record, folder: Path) -> None:
-    """Accuracy against the budget, a panel a norm, from the clean accuracy at 0; the band is the worst case's."""
-    threats = [(parse(one["threat"]), one) for one in results["threats"]]
-    kinds = list(dict.fromkeys((threat.norm, one["age"]) for threat, one in threats))
-    with matplotlib.rc_context(STYLE):
-        canvas, axes = panels(len(kinds), 2, 3.4)
-        names = list(threats[0][1]["attacks"])
-        for ax, (norm, age) in zip(axes, kinds, strict=True):
-            own = sorted((p for p in threats if (p[0].norm, p[1]["age"]) == (norm, age)), key=lambda p: p[0].epsilon)
-            budgets = [0.0, *(threat.epsilon for threat, _ in own)]
-            clean = own[0][1]["clean"]
-            for i, name in enumerate((*names, "worst for each image")):
-                rows = [clean, *(one["attacks"].get(name, one["worst"]) for _, one in own)]
-                mean, low, high = (np.array([row[key] for row in rows]) for key in ("mean", "low", "high"))
-                style = line_style(i)
-                ax.plot(budgets, mean, label=name, **style)
-                if i == len(names):
-                    ax.fill_between(budgets, low, high, color=style["color"], alpha=0.14, linewidth=0)
-            ax.set_ylim(-0.02, 1.02)
-            ax.yaxis.set_major_formatter(PERCENT)
-            title = f"{results['model']} on {results['device']}" + (f", {age} old" if age else "")
-            unit = "changed pixels" if norm == "l0" else "pixel units"
-            ax.set(title=title, xlabel=f"{norm} budget ε ({unit})")
-        axes[0].set_ylabel("accuracy, all images")
-        axes[0].legend(loc="lower left")
-        write_canvas(canvas, folder / "figures" / "security")
