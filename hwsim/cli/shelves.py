@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from hwsim.cli.app import DataDir, console, model_app
 
@@ -19,7 +19,8 @@ def model_list() -> None:
 
     names = shelf.items("models")
     with_weights = shipped.with_weights(names)
-    table = Table("model", "data", "weights", "test accuracy % (95 % interval)", "what it is", box=None, pad_edge=False)
+    columns = (Column("model", no_wrap=True), "data", "weights", "test accuracy % (95 % interval)", "what it is")
+    table = Table(*columns, box=None, pad_edge=False)
     for name in names:
         _, config = read_model(name)
         weights, reached = "to train", ""

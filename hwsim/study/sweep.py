@@ -188,8 +188,10 @@ class _Crew:
         executor = self.pool.executor()
         try:
             while self.waiting or self.elsewhere or self.suspects or self.running:
-                self._fill(executor)
-                if not self.running:
+                taken = self._fill(executor)
+                if not self.running and not taken:
+                    executor = self.pool.executor()  # a worker died while nothing ran, and took the pool with it
+                elif not self.running:
                     time.sleep(POLL_S)
                 elif self._ended(wait(self.running, POLL_S, FIRST_COMPLETED).done):
                     executor = self.pool.executor()
@@ -200,16 +202,20 @@ class _Crew:
             for _, claim in self.running.values():
                 claim.close()
 
-    def _fill(self, executor: Executor) -> None:
-        """Give out as many cells as are computed at once; suspects one by one."""
+    def _fill(self, executor: Executor) -> bool:
+        """Give out as many cells as are computed at once; suspects one by one. False where the pool takes no more."""
         while self.suspects and not self.running:
-            self._start(executor, self.suspects.popleft())
+            if not self._start(executor, self.suspects, self.suspects.popleft()):
+                return False
         while self.waiting and not self.suspects and len(self.running) < self.pool.workers:
             if any(self.crashes.get(key) for key, _ in self.running.values()):
-                return
-            self._start(executor, self.waiting.popleft())
+                return True
+            if not self._start(executor, self.waiting, self.waiting.popleft()):
+                return False
+        return True
 
-    def _start(self, executor: Executor, key: str) -> None:
+    def _start(self, executor: Executor, queue: deque[str], key: str) -> bool:
+        """Give out one cell of a queue. False where a worker has just died and the pool takes none: it waits on."""
         claim = self.folder.claim(key)
         if claim is None:
             self.elsewhere.append(key)
@@ -217,7 +223,14 @@ class _Crew:
             claim.close()
             self.progress.done("finished by another sweep")
         else:
-            self.running[executor.submit(cells.compute, self.specs[key])] = key, claim
+            try:
+                future = executor.submit(cells.compute, self.specs[key])
+            except BrokenExecutor:
+                claim.close()
+                queue.appendleft(key)
+                return False
+            self.running[future] = key, claim
+        return True
 
     def _ended(self, futures: set[Future[Any]]) -> bool:
         """Keep what came back; True where a worker died and took the pool, and all that ran in it, with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,11 @@ def hwsim_here(
     return call
 
 
+def _heeds_ctrl_c() -> None:
+    """What a background job of a shell inherits, an ignored SIGINT, is not what a user at a terminal has."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def hwsim_process() -> Callable[..., subprocess.Popen[str]]:
     """Start the command line as a process of its own."""
@@ -43,6 +49,7 @@ def hwsim_process() -> Callable[..., subprocess.Popen[str]]:
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd,
+            preexec_fn=_heeds_ctrl_c,
             env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
         )
 

@@ -216,8 +216,8 @@ def test_attack_seeds_are_worst_and_spread_over(hwsim_here: Call, tmp_path: Path
     }
     assert worst["all"] == {i: min(worst["0"][i], worst["1"][i]) for i in range(60)}
     assert worst["0"] != worst["1"]
-    (row,) = [row for row in compare(folder, single) if row["attack"] == "worst"]
-    assert row["first"] == pytest.approx(one["worst"]["mean"])
+    (row,) = [row for row in compare(folder, single).rows if row.name == "linf:0.1, worst"]
+    assert row.first == pytest.approx(one["worst"]["mean"])
     before = records(folder)
     assert hwsim_here(*arguments, "--seeds", "0,1", "--out", str(folder))[0] == 0
     assert records(folder) == before
@@ -240,8 +240,8 @@ def test_chips_are_attacked_at_their_age(hwsim_here: Call, tmp_path: Path) -> No
     assert not images[0].equal(images[1]), "the attacker knows the conductances of that age"
     with (folder / "examples.csv").open() as file:
         assert {row["age_s"] for row in csv.DictReader(file)} == {"0.0", str(365 * 86400.0)}
-    rows = compare(folder, folder)
-    assert {row["threat"] for row in rows} == {"linf:0.15, 0 s", "linf:0.15, 1 year"}
+    names = {row.name for row in compare(folder, folder).rows}
+    assert {name.rpartition(", ")[0] for name in names} == {"linf:0.15, 0 s", "linf:0.15, 1 year"}
 
 
 def test_few_pixels_are_attacked_by_default_with_what_works_there(hwsim_here: Call, tmp_path: Path) -> None:

@@ -330,5 +330,5 @@ def test_list_and_show(hwsim_here: Call) -> None:
     assert all(name in out for name in shelf.items("models"))
     code, out, _ = hwsim_here("model", "show", "bp-cnn-matched")
     assert code == 0
-    assert "features.0.weight: 64 x 3 x 5 x 5" in out
+    assert "features.0.weight: 32 x 3 x 5 x 5" in out
     assert "label_smoothing: 0.0" in out
