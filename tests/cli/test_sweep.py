@@ -10,7 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,29 @@ def test_dying_worker_costs_its_own_cell_only(hwsim_here: Callable[..., tuple[in
     assert [row["status"] for row in rows(out)] == ["finished", "finished", "failed", "finished", "finished"]
     (tmp_path / "healed").touch()
     assert swept(path, out)[0] == []
+
+
+class Refusing(ThreadPoolExecutor):
+    """A pool whose workers died while it was idle."""
+
+    def submit(self, *args: object, **kwargs: object) -> Future[object]:  # type: ignore[override]
+        raise BrokenProcessPool("a worker died")
+
+
+class FirstRefuses(Threads):
+    made = 0
+
+    def executor(self) -> Executor:
+        self.made += 1
+        return Refusing() if self.made == 1 else super().executor()
+
+
+def test_a_pool_that_broke_while_nothing_ran_is_replaced(tmp_path: Path) -> None:
+    path, out = study(tmp_path), tmp_path / "out"
+    pool = FirstRefuses()
+    assert swept(path, out, pool)[0] == []
+    assert pool.made == 2
+    assert {row["status"] for row in rows(out)} == {"finished"}
 
 
 def test_a_real_cell_through_the_command_line(hwsim_here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
