@@ -80,7 +80,15 @@ def _response(ax: Axes, fits: Fits, measured: Measured) -> None:
         ax.plot(x, _physical(fits, middle), color="black", linewidth=1.4)
         for direction, colour, marker in ((1, UP, "."), (-1, DOWN, ".")):
             own = np.flatnonzero(pulses[:count] == direction) + 1
-            ax.plot(own, _physical(fits, traces.g[row, own]), marker, color=colour, markersize=2.6, alpha=0.8)
+            ax.plot(
+                own,
+                _physical(fits, traces.g[row, own]),
+                marker,
+                color=colour,
+                markersize=2.6,
+                alpha=0.8,
+                rasterized=True,
+            )
     ax.plot([], [], ".", color=UP, label="up")
     ax.plot([], [], ".", color=DOWN, label="down")
     ax.plot([], [], color="black", label="fit and 90 % of its draws")
@@ -119,7 +127,7 @@ def _residuals(ax: Axes, fits: Fits, measured: Measured) -> None:
         own = (fits.traces.direction == direction) & np.isfinite(z)
         x, y = _physical(fits, level[own]), z[own]
         thin = slice(None, None, max(1, len(x) // 3000))
-        ax.plot(x[thin], y[thin], ".", color=colour, markersize=2, alpha=0.4)
+        ax.plot(x[thin], y[thin], ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
         place, mean, error = _binned(x, y)
         ax.errorbar(place, mean, 2 * error, color=colour, marker="o", markersize=4, markeredgecolor="white", label=name)
     for bound in (-2, 2):
