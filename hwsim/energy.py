@@ -211,16 +211,10 @@ class ThroughReadout:
 
 
 @dataclass(frozen=True)
-class Nudged:
-    """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block.
-
-    For a network with a readout, C is ``net.judged(cost)``.
-    """
+class Wrapped:
+    """An energy around another one: what it does not change is the other's."""
 
     energy: Energy
-    cost: Cost
-    target: Tensor
-    beta: float
 
     @property
     def blocks(self) -> int:
@@ -230,9 +224,6 @@ class Nudged:
     def noisy(self) -> bool:
         return self.energy.noisy
 
-    def value(self, s: State) -> Tensor:
-        return self.energy.value(s) + self.beta * self.cost.value(s[-1], self.target)
-
     def drive(self, s: State, layers: Sequence[int]) -> State:
         return self.energy.drive(s, layers)
 
@@ -241,6 +232,21 @@ class Nudged:
 
     def bounds(self, layer: int) -> tuple[float, float]:
         return self.energy.bounds(layer)
+
+
+@dataclass(frozen=True)
+class Nudged(Wrapped):
+    """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block.
+
+    For a network with a readout, C is ``net.judged(cost)``.
+    """
+
+    cost: Cost
+    target: Tensor
+    beta: float
+
+    def value(self, s: State) -> Tensor:
+        return self.energy.value(s) + self.beta * self.cost.value(s[-1], self.target)
 
     def force(self, s: State) -> State:
         free = self.energy.force(s)
@@ -270,25 +276,16 @@ class Nudged:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class SideBySide(Wrapped):
     """Two nudges of one energy over one batch: its first ``count`` examples feel ``first``, the others ``second``.
 
     Both phases of a contrast relax at once so, on the arrays that they share. ``energy`` is the batch's, without nudge.
     Examples are ``chosen`` from it in ascending order.
     """
 
-    energy: Energy
     first: Nudged
     second: Nudged
     count: int
-
-    @property
-    def blocks(self) -> int:
-        return self.energy.blocks
-
-    @property
-    def noisy(self) -> bool:
-        return self.energy.noisy
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         if self.blocks - 1 not in layers:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hwsim.energy import Coupling, Energy, State, examples
+from hwsim.energy import Coupling, Energy, State, Wrapped, examples
 from hwsim.errors import InputError
 from hwsim.hopfield import GivenInput
 from hwsim.oracle import Equilibrium, Implicit, Unrolled
@@ -21,19 +21,11 @@ from hwsim.settle import Phase, Solver, Synchronous, settle
 
 
 @dataclass(frozen=True)
-class Pulled:
+class Pulled(Wrapped):
     """An energy with a constant force added to every block: E(s) - <pull, s>."""
 
     energy: GivenInput
     pull: State
-
-    @property
-    def blocks(self) -> int:
-        return self.energy.blocks
-
-    @property
-    def noisy(self) -> bool:
-        return self.energy.noisy
 
     def value(self, s: State) -> Tensor:
         pulled = sum((layer * force).flatten(1).sum(1) for layer, force in zip(s, self.pull, strict=True))
@@ -41,12 +33,6 @@ class Pulled:
 
     def drive(self, s: State, layers: Sequence[int]) -> State:
         return tuple(v + self.pull[i] for i, v in zip(layers, self.energy.drive(s, layers), strict=True))
-
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
-        return self.energy.respond(layer, drive, stiffness, out=out)
-
-    def bounds(self, layer: int) -> tuple[float, float]:
-        return self.energy.bounds(layer)
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         return tuple(self.respond(i, v) for i, v in zip(layers, self.drive(s, layers), strict=True))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -16,10 +13,10 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.fitting.data import Traces
+from hwsim.study.tracetext import EXPECTED, MISSING, csv_lines, remarks, text_of
 from hwsim.study.yamlfile import did_you_mean
 
 LONG = ("device", "cycle", "pulse", "polarity")
-EXPECTED = "expected the columns device,cycle,pulse,polarity,g_uS, or two columns up,down (header optional)"
 
 
 def _inverse(value: float) -> float:
@@ -42,8 +39,6 @@ UP = {"1", "+1", "1.0", "+", "up", "set", "pot", "potentiation", "p"}
 DOWN = {"-1", "-1.0", "-", "down", "reset", "dep", "depression", "d"}
 NONE = {"0", "0.0", "none", "read", ""}
 POLARITIES = UP | DOWN | NONE
-MISSING = {"", "nan", "na", "n/a", "null", "none"}
-_DECIMAL_COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$")
 _QUANTITY = re.compile(r"^(?:g|r|conductance|resistance|up|down)(?:[_ ]*[(\[_ ] *([^)\]]+?)[)\]]?)?$", re.IGNORECASE)
 _ORDINARY_US = 1e-4, 1e5
 """The largest conductance of a device lies between 0.1 nS and 0.1 S, or the unit is another."""
@@ -90,7 +85,7 @@ def read_traces(path: Path, unit: str | None = None) -> Measured:
 
     Raises InputError, with file and line, for what cannot be read.
     """
-    header, lines = _lines(path)
+    header, lines = csv_lines(path)
     given = _unit(path, header, unit)
     names = [name.strip() for name in header or ()]
     warnings: list[str] = []
@@ -101,64 +96,7 @@ def read_traces(path: Path, unit: str | None = None) -> Measured:
     else:
         segments = _columns(path, names, lines, given, warnings)
     found = _measured(path, segments, "arbitrary" if given == "arbitrary" else "uS", warnings)
-    return replace(found, remarks=_remarks(_text(path)))
-
-
-def _lines(path: Path) -> tuple[list[str] | None, list[tuple[int, list[str]]]]:
-    """The header, if there is one, and the rows that are not empty, with their line numbers."""
-    text = _text(path)
-    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    separator = next((mark for mark in ",;\t" if mark in first), ",")
-    reader = csv.reader(text.splitlines(), delimiter=separator)
-    try:
-        rows = [
-            (reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)
-        ]
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not a CSV file ({error})") from error
-    rows = [(line, row) for line, row in rows if not row[0].startswith("#")]
-    if separator != ",":
-        rows = [(line, [_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row]) for line, row in rows]
-    if not rows:
-        raise InputError(f"{path}: empty; {EXPECTED}")
-    header = None
-    if not any(_is_number(cell) for cell in rows[0][1]):
-        header = rows.pop(0)[1]
-    if not rows:
-        raise InputError(f"{path}: a header and no rows; {EXPECTED}")
-    return header, rows
-
-
-def _text(path: Path) -> str:
-    """The file, in UTF-8, in UTF-16 as spreadsheets write it, or in a Western 8-bit code where that gives text."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return raw.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        text = "" if wide else raw.decode("cp1252", errors="replace")
-        if not text or "\ufffd" in text or any(ord(mark) < 32 and mark not in "\t\r\n" for mark in text):
-            raise InputError(f"{path}: not a text file in UTF-8 (byte {error.start} cannot be read)") from error
-        return text
-
-
-def _remarks(text: str) -> tuple[str, ...]:
-    head = itertools.takewhile(lambda line: line.startswith("#") or not line.strip(), text.splitlines())
-    told = (line.lstrip("#").strip().strip(",;") for line in head)
-    return tuple(line for line in told if line)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return cell.lower() in MISSING
-    return True
+    return replace(found, remarks=remarks(text_of(path)))
 
 
 def _unit(path: Path, header: list[str] | None, unit: str | None) -> str:

@@ -96,7 +96,7 @@ def test_show(runs: Path, hwsim_here: Call) -> None:
 
 
 def test_mlflow_keeps_parameters_figures_and_files(runs: Path, hwsim_here: Call, tmp_path: Path) -> None:
-    mlflow = pytest.importorskip("mlflow")
+    mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed (pip install 'hwsim[mlflow]')")
     store = tmp_path / "mlruns"
     code, _, err = hwsim_here("runs", "export", "digits-ecram", "--mlflow", str(store), "--runs", str(runs))
     assert (code, err) == (0, "")
@@ -115,7 +115,9 @@ def test_without_mlflow_a_sentence(runs: Path, hwsim_here: Call, monkeypatch: py
 
 
 def test_tensorboard_keeps_curves(runs: Path, hwsim_here: Call, tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
     where = tmp_path / "logs"
     code, _, err = hwsim_here("runs", "export", "digits-ecram", "--tensorboard", str(where), "--runs", str(runs))
     assert (code, err) == (0, "")
