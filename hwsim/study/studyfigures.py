@@ -84,7 +84,7 @@ def _scans(results: Results, blocks: dict[str, BlockConfig], sheet: Sequence[Req
         line = results.lines(name, _x(block))[0]
         _curve(ax, line, block, line_style(0))
         _mark(ax, [r for r in sheet if r.block == name])
-        ax.set_title(textwrap.fill(block.title or name, 26), fontsize=9)
+        ax.set_title(textwrap.fill(block.title or name, 24), fontsize=9)
         ax.set_xlabel(textwrap.fill(ax.get_xlabel(), 32), fontsize=8)
         told.append(f"{block.title or name}: {_in_words(line)}.")
     for ax in axes[::3]:
