@@ -87,7 +87,9 @@ class Energy(Relaxable, Protocol):
         """The linear coefficients v_l of the listed blocks, all read from the same state."""
         ...
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+    def respond(
+        self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
+    ) -> Tensor:
         """The minimiser of one block under a drive, with ``stiffness``/2 |s|^2 added to its bowl.
 
         Written to ``out`` where that is given; it may be ``drive`` itself. Raises ValueError where the bowl is no
@@ -124,7 +126,7 @@ class Cost(Protocol):
         """
         ...
 
-    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
         """What the arrays that the cost itself reads through see: d(beta C)/dW = -post^T pre. Mostly none."""
         ...
 
@@ -143,7 +145,7 @@ class SquaredError:
         del output
         return target, 1.0
 
-    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
         del output, target, beta
         return ()
 
@@ -163,7 +165,7 @@ class CrossEntropy:
         # exact fixed point for every beta > -4c; a larger stiffness overshoots, and diverges, where beta < 0.
         return target - functional.softmax(output, 1) + 0.25 * output, 0.25
 
-    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
         del output, target, beta
         return ()
 
@@ -201,7 +203,7 @@ class ThroughReadout:
     def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
         return self.link.backward(self._force(output, target)), 0.0
 
-    def couplings(self, output: Tensor, target: Tensor, beta: float) -> tuple[Coupling, ...]:
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
         return self.link.couplings(output, beta * self._force(output, target))
 
     def _force(self, output: Tensor, target: Tensor) -> Tensor:
@@ -227,7 +229,9 @@ class Wrapped:
     def drive(self, s: State, layers: Sequence[int]) -> State:
         return self.energy.drive(s, layers)
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+    def respond(
+        self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
+    ) -> Tensor:
         return self.energy.respond(layer, drive, stiffness, out=out)
 
     def bounds(self, layer: int) -> tuple[float, float]:
@@ -238,12 +242,13 @@ class Wrapped:
 class Nudged(Wrapped):
     """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block.
 
-    For a network with a readout, C is ``net.judged(cost)``.
+    ``beta`` is one number, or (B,) one for each example: both phases of a contrast relax in one batch so. For a
+    network with a readout, C is ``net.judged(cost)``.
     """
 
     cost: Cost
     target: Tensor
-    beta: float
+    beta: float | Tensor
 
     def value(self, s: State) -> Tensor:
         return self.energy.value(s) + self.beta * self.cost.value(s[-1], self.target)
@@ -251,66 +256,37 @@ class Nudged(Wrapped):
     def force(self, s: State) -> State:
         free = self.energy.force(s)
         linear, stiffness = self.cost.bowl(s[-1], self.target)
-        return (*free[:-1], free[-1] + self.beta * (linear - stiffness * s[-1]))
+        return (*free[:-1], free[-1] + self._beta(s[-1]) * (linear - stiffness * s[-1]))
 
     def minimise(self, s: State, layers: Sequence[int]) -> State:
         last = self.energy.blocks - 1
         if last not in layers:
             return self.energy.minimise(s, layers)
         (drive,) = self.energy.drive(s, [last])
-        return _with_last(self.energy, s, layers, self.pulled(drive, s[-1]))
+        moved = self._pulled(drive, s[-1])
+        below = iter(self.energy.minimise(s, [layer for layer in layers if layer != last]))
+        return tuple(moved if layer == last else next(below) for layer in layers)
 
-    def pulled(self, drive: Tensor, output: Tensor) -> Tensor:
+    def _pulled(self, drive: Tensor, output: Tensor) -> Tensor:
         """The minimiser of the last block under its drive and the nudge."""
         linear, stiffness = self.cost.bowl(output, self.target)
-        drive = torch.add(drive, linear, alpha=self.beta)
+        beta = self._beta(output)
+        each = isinstance(beta, Tensor)
+        drive = torch.addcmul(drive, linear, beta) if each else torch.add(drive, linear, alpha=beta)
         out = None if torch.is_grad_enabled() else drive
-        return self.energy.respond(self.energy.blocks - 1, drive, self.beta * stiffness, out=out)
+        return self.energy.respond(self.energy.blocks - 1, drive, beta * stiffness, out=out)
+
+    def _beta(self, output: Tensor) -> float | Tensor:
+        """What multiplies a block example by example."""
+        return self.beta.reshape(-1, *[1] * (output.dim() - 1)) if isinstance(self.beta, Tensor) else self.beta
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
-        return (*self.energy.couplings(s), *self.cost.couplings(s[-1], self.target, self.beta))
+        return (*self.energy.couplings(s), *self.cost.couplings(s[-1], self.target, self._beta(s[-1])))
 
     def chosen(self, rows: Tensor, s: State) -> tuple[Nudged, State]:
         energy, s = self.energy.chosen(rows, s)
-        return replace(self, energy=energy, target=self.target[rows]), s
-
-
-@dataclass(frozen=True)
-class SideBySide(Wrapped):
-    """Two nudges of one energy over one batch: its first ``count`` examples feel ``first``, the others ``second``.
-
-    Both phases of a contrast relax at once so, on the arrays that they share. ``energy`` is the batch's, without nudge.
-    Examples are ``chosen`` from it in ascending order.
-    """
-
-    first: Nudged
-    second: Nudged
-    count: int
-
-    def minimise(self, s: State, layers: Sequence[int]) -> State:
-        if self.blocks - 1 not in layers:
-            return self.energy.minimise(s, layers)
-        (drive,) = self.energy.drive(s, [self.blocks - 1])
-        n, output = self.count, s[-1]
-        moved = torch.cat([self.first.pulled(drive[:n], output[:n]), self.second.pulled(drive[n:], output[n:])])
-        return _with_last(self.energy, s, layers, moved)
-
-    def bounds(self, layer: int) -> tuple[float, float]:
-        return self.energy.bounds(layer)
-
-    def chosen(self, rows: Tensor, s: State) -> tuple[SideBySide, State]:
-        energy, s = self.energy.chosen(rows, s)
-        count = int((rows < self.count).sum())
-        first = replace(self.first, target=self.first.target[rows[:count]])
-        second = replace(self.second, target=self.second.target[rows[count:] - self.count])
-        return SideBySide(energy, first, second, count), s
-
-
-def _with_last(energy: Energy, s: State, layers: Sequence[int], moved: Tensor) -> State:
-    """The minimisers of the listed blocks, that of the last block being known."""
-    last = energy.blocks - 1
-    below = iter(energy.minimise(s, [layer for layer in layers if layer != last]))
-    return tuple(moved if layer == last else next(below) for layer in layers)
+        beta = self.beta[rows] if isinstance(self.beta, Tensor) else self.beta
+        return replace(self, energy=energy, target=self.target[rows], beta=beta), s
 
 
 def examples(layer: Tensor, rows: Tensor) -> Tensor:

@@ -264,11 +264,14 @@ class GivenInput:
             last = kept.feedbacks[layer] = (above, switches, link.backward(above, switches))
         return last[2]
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+    def respond(
+        self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
+    ) -> Tensor:
         curvature = 2 * self.net.c + stiffness
-        if curvature <= 0:
+        if curvature <= 0 if isinstance(curvature, float) else (curvature <= 0).any():
+            least = stiffness.min().item() if isinstance(stiffness, Tensor) else stiffness
             raise InputError(
-                f"nudge: beta times the cost's stiffness, {stiffness:g}, turns the output's bowl upside down; "
+                f"nudge: beta times the cost's stiffness, {least:g}, turns the output's bowl upside down; "
                 f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
             )
         state = torch.mul(drive, 1 / curvature, out=out)  # half the time of a division

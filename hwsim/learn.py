@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hwsim.energy import Cost, Coupling, Energy, Nudged, SideBySide, State
+from hwsim.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.hopfield import LayeredHopfield
 from hwsim.settle import Phase, Settled, Solver, Synchronous, settle
 from hwsim.twin import negative_phase
@@ -150,11 +150,12 @@ class EquilibriumProp:
 
     def _both(self, side: Side, target: Tensor) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
         """Both nudged phases in one batch of twice the size: half as many operations to start."""
-        plus, minus = (Nudged(side.given, side.cost, target, beta) for beta in (self.beta, -self.beta))
-        count = len(target)
+        count, betas = len(target), (self.beta, -self.beta)
         rows = torch.arange(count, device=target.device).repeat(2)
         given, start = side.given.chosen(rows, side.free.state)
-        both = settle(SideBySide(given, plus, minus, count), start, solver=self.solver, phase=self.nudged)
+        nudges = Nudged(given, side.cost, target[rows], target.new_tensor(betas).repeat_interleave(count))
+        both = settle(nudges, start, solver=self.solver, phase=self.nudged)
+        plus, minus = (Nudged(side.given, side.cost, target, beta) for beta in betas)
         return (plus, both.part(slice(count))), (minus, both.part(slice(count, None)))
 
 

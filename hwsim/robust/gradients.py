@@ -143,7 +143,9 @@ class _LeakyInput(GivenInput):
 
     temperature: float = 0.1
 
-    def respond(self, layer: int, drive: Tensor, stiffness: float = 0.0, *, out: Tensor | None = None) -> Tensor:
+    def respond(
+        self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
+    ) -> Tensor:
         state = super().respond(layer, drive, stiffness, out=out)
         if not torch.is_grad_enabled():
             return state

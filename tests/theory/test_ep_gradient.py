@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import hwsim.learn
-from hwsim.energy import Cost, Coupling, CrossEntropy, Energy, Nudged, SideBySide, SquaredError, State
+from hwsim.energy import Cost, Coupling, CrossEntropy, Energy, Nudged, SquaredError, State
 from hwsim.hopfield import Dense, GivenInput, LayeredHopfield
 from hwsim.learn import UPDATE_FORMS, EquilibriumProp, StepStats
 from hwsim.settle import OddEven, Phase, Settled, Solver, Synchronous, UpDown, settle
@@ -185,36 +185,34 @@ def test_solvers_learn_the_same_at_equilibrium() -> None:
 class _DoubledInside(Nudged):
     """Settles under twice the beta that it says."""
 
-    def pulled(self, drive: Tensor, output: Tensor) -> Tensor:
-        return Nudged(self.energy, self.cost, self.target, 2 * self.beta).pulled(drive, output)
+    def minimise(self, s: State, layers):  # type: ignore[no-untyped-def]
+        return Nudged(self.energy, self.cost, self.target, 2 * self.beta).minimise(s, layers)
 
 
 class _NeverNegative(Nudged):
     """Settles under |beta|, so that the second phase repeats the first."""
 
-    def pulled(self, drive: Tensor, output: Tensor) -> Tensor:
-        return Nudged(self.energy, self.cost, self.target, abs(self.beta)).pulled(drive, output)
+    def minimise(self, s: State, layers):  # type: ignore[no-untyped-def]
+        return Nudged(self.energy, self.cost, self.target, abs(self.beta)).minimise(s, layers)
 
 
-class _FirstBlock(SideBySide):
+class _FirstBlock(Nudged):
     """Nudges the first layer instead of the last."""
 
     def minimise(self, s: State, layers):  # type: ignore[no-untyped-def]
-        beta = self.first.beta * torch.ones(len(s[0]), 1, dtype=DOUBLE)
-        beta[self.count :] *= -1
-        target = torch.cat([self.first.target, self.second.target])
+        beta = self.beta[:, None] if isinstance(self.beta, Tensor) else self.beta
         new = []
         for layer, drive in zip(layers, self.energy.drive(s, layers), strict=True):
-            nudge = beta * target if layer == 0 else 0.0
+            nudge = beta * self.target if layer == 0 else 0.0
             new.append(self.energy.respond(layer, drive + nudge))
         return tuple(new)
 
 
-class _Exchanged(SideBySide):
-    """Gives each half of the batch the other's nudge."""
+class _Exchanged(Nudged):
+    """Gives each example the other phase's nudge."""
 
     def minimise(self, s: State, layers):  # type: ignore[no-untyped-def]
-        return SideBySide(self.energy, self.second, self.first, self.count).minimise(s, layers)
+        return Nudged(self.energy, self.cost, self.target, -self.beta).minimise(s, layers)
 
 
 def _sign_slip(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Tensor, Tensor]]:
@@ -253,8 +251,8 @@ SETTING = ("centred", 2.0, SQUARE, "digital", "squared", False)
 ORDER_BUGS = [
     Bug("nudged by 2 beta", hwsim.learn, "Nudged", _DoubledInside),
     Bug("never nudged negatively", hwsim.learn, "Nudged", _NeverNegative),
-    Bug("nudged at the first layer", hwsim.learn, "SideBySide", _FirstBlock),
-    Bug("signs exchanged", hwsim.learn, "SideBySide", _Exchanged),
+    Bug("nudged at the first layer", hwsim.learn, "Nudged", _FirstBlock),
+    Bug("signs exchanged", hwsim.learn, "Nudged", _Exchanged),
     Bug("b - d as b + d", hwsim.learn, "written", _sign_slip),
     Bug("missing factor 1/2", hwsim.learn, "written", _missing_half),
     Bug("states swapped", hwsim.learn, "written", _swapped_states),

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import hwsim.settle
 from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SideBySide, SquaredError, State
+from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State
 from hwsim.hopfield import Dense, GivenInput, LayeredHopfield, initial_weights
 from hwsim.rng import Streams
 from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
@@ -282,8 +282,10 @@ def test_two_nudges_side_by_side_end_as_one_after_the_other(cost: Cost, early: b
     free = settle(given, given.start(), solver=OddEven(), phase=phase).state
     target = cost.encode(torch.arange(len(x)) % 3, free[-1])
     nudges = [Nudged(given, cost, target, beta) for beta in (0.4, -0.3)]
-    twice, start = given.chosen(torch.arange(len(x)).repeat(2), free)
-    both = settle(SideBySide(twice, nudges[0], nudges[1], len(x)), start, solver=OddEven(), phase=phase)
+    rows = torch.arange(len(x)).repeat(2)
+    twice, start = given.chosen(rows, free)
+    betas = torch.tensor([0.4, -0.3], dtype=target.dtype).repeat_interleave(len(x))
+    both = settle(Nudged(twice, cost, target[rows], betas), start, solver=OddEven(), phase=phase)
     for nudge, part in zip(nudges, (slice(len(x)), slice(len(x), None)), strict=True):
         alone, found = settle(nudge, free, solver=OddEven(), phase=phase), both.part(part)
         for a, b in zip(found.state, alone.state, strict=True):
