@@ -61,11 +61,11 @@ def attack(
     frozen and judged again on fresh read noise and on several programmed chips. Where a check fails, the lowest
     accuracy that was found stands in the result with the flag.
     """
+    from hwsim.study.attackgallery import keep_gallery
     from hwsim.study.attackpage import write_attack_page
     from hwsim.study.attackplan import plan_attack
     from hwsim.study.attackresults import write_results
     from hwsim.study.attackrun import run_attack
-    from hwsim.study.gallery import keep_gallery
     from hwsim.study.run import command_line
     from hwsim.study.run import threads as use_threads
 

@@ -91,7 +91,7 @@ def _attack(job: JobFolder, results: Record) -> tuple[Record, list[Drawn]]:
                 warnings.append(f"{name}: a check failed, so the attack may not show all. {check['told']}")
     tables = [_accuracies(threats), *_checks(threats)]
     drawn = [security(results)]
-    kept = gallery.read_gallery(job.path)
+    kept = gallery.read_gallery(job.path / gallery.FILE)
     if kept is not None:
         drawn.append(gallery.draw(kept))
     content: Record = {"answers": answers, "warnings": warnings, "tables": tables, "cells": len(threats)}

@@ -14,7 +14,9 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from hwsim.study.arrayfigures import crossbars, histograms, of_kind, read_arrays
 from hwsim.study.caveats import described
+from hwsim.study.gallery import draw as draw_gallery
 from hwsim.study.plotting import PERCENT, STYLE, Drawn, LineStyles, legend, line_style, panels
+from hwsim.study.rungallery import galleries
 from hwsim.study.store import written_aside
 from hwsim.study.summary import Record, Run
 
@@ -69,6 +71,9 @@ def _all(run: Run, summary: Record) -> Iterator[Drawn]:
         yield _robustness("robustness", "accuracy", others, summary, styles)
     if attacks:
         yield _robustness("attacks", "attacks", attacks, summary, styles)
+    budgets = [(c["name"], level) for c in attacks for level in c["levels"]]
+    for case, kept in galleries(run.folder, summary["cases"], budgets):
+        yield draw_gallery(kept, case)
     if run.training:
         yield _learning(run, summary, styles)
     if run.relaxation:

@@ -1,4 +1,4 @@
-"""Attacked images beside the clean ones: kept by an attack, drawn on its page."""
+"""Attacked images beside the clean ones: kept by an attack or a run, drawn on its page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import save_file
+from torch import Tensor
 
-from hwsim.rng import Streams
-from hwsim.study.attackjob import AttackJob
-from hwsim.study.attackrun import Unit
 from hwsim.study.plotting import WIDTH_IN, Drawn
 from hwsim.study.store import written_aside
-from hwsim.study.subject import chips
 
 FILE = "gallery.safetensors"
 SHOWN_IMAGES = 5
@@ -45,33 +42,25 @@ class Gallery:
     classes: list[str]
 
 
-def keep_gallery(job: AttackJob) -> Path:
-    """Write the first slice's worst images of every threat, with the labels predicted on the (first) chip."""
-    net = None
-    if job.device is not None:
-        streams = Streams(job.seed).child("programmed")
-        net = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")[0]
-        net.reseed_reads(Streams(job.seed).child("gallery"))
-    judge = job.subject.judge(net)
-    age, target = job.moments[0], job.targets[0]
-    first = Unit(job.threats[0], age, target, 0)
-    _, x, y = first.images(job)
-    tensors = {"labels": y, "clean": x, "clean.predicted": judge.logits(x).argmax(1)}
-    names = []
-    for i, threat in enumerate(job.threats):
-        images = load_file(Unit(threat, age, target, 0).path(job))["images"]
-        tensors |= {f"{i}": images, f"{i}.predicted": judge.logits(images).argmax(1)}
-        names.append(str(threat))
-    told = {"threats": json.dumps(names), "classes": json.dumps([str(name) for name in job.data.classes])}
-    with written_aside(job.folder / FILE) as aside:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside, told)
-    return job.folder / FILE
+def perturbed(name: str, images: Tensor, logits: Tensor) -> Perturbed:
+    """Images (N, C, H, W) and what one read made of them, (N, classes)."""
+    return Perturbed(name, images.detach().cpu().numpy(), logits.argmax(1).cpu().numpy())
 
 
-def read_gallery(folder: Path) -> Gallery | None:
-    """What an attack kept; None where there is nothing that can be read."""
+def write_gallery(path: Path, gallery: Gallery) -> None:
+    """Raises WorkError where the disk refuses."""
+    arrays = {"labels": gallery.labels}
+    for key, each in (("clean", gallery.clean), *((f"{i}", each) for i, each in enumerate(gallery.attacked))):
+        arrays |= {key: each.images, f"{key}.predicted": each.predicted}
+    told = {"threats": json.dumps([each.name for each in gallery.attacked]), "classes": json.dumps(gallery.classes)}
+    with written_aside(path) as aside:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, aside, told)
+
+
+def read_gallery(path: Path) -> Gallery | None:
+    """What was kept; None where there is nothing that can be read."""
     try:
-        with safe_open(folder / FILE, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             told = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         names = json.loads(told["threats"])
@@ -82,8 +71,11 @@ def read_gallery(folder: Path) -> Gallery | None:
         return None
 
 
-def draw(gallery: Gallery) -> Drawn:
-    """A row an image: clean, then perturbed and difference at up to three budgets, with the predicted labels."""
+def draw(gallery: Gallery, case: str = "") -> Drawn:
+    """A row an image: clean, then perturbed and difference at up to three budgets, with the predicted labels.
+
+    ``case`` names whose images they are where a page shows several galleries.
+    """
     rows = _rows(gallery)
     shown = gallery.attacked[:: max(1, -(-len(gallery.attacked) // SHOWN_BUDGETS))][:SHOWN_BUDGETS]
     columns = 1 + 2 * len(shown)
@@ -114,13 +106,22 @@ def draw(gallery: Gallery) -> Drawn:
         head.set_title(f"{each.name}\n{head.get_title(loc='center')}", loc="center", fontsize=8)
         axes[0][2 + 2 * i].set_title(f"change\n±{scale:.2g}", loc="center", fontsize=8)
     fooled = [f"{each.name} {_fooled(gallery, each)}" for each in shown]
-    title = f"Attacked images; read wrongly though right when clean: {', '.join(fooled)} of {len(gallery.labels)}"
+    whose = f" of {case}" if case else ""
+    title = (
+        f"Attacked images{whose}; read wrongly though right when clean: {', '.join(fooled)} of {len(gallery.labels)}"
+    )
     caption = (
         "Chosen, not drawn at random: first images that are right when clean and wrong under the largest budget. Above "
         "each the label read once on the (first) chip, ✗ where it is wrong; a change is drawn from blue (darker) to "
         "red (brighter) over the range above its column, in pixel units. Images that nothing fooled are kept clean."
     )
-    return Drawn("gallery", "attacks", title, caption, tuple(told), canvas)
+    name = "gallery" + (f"-{file_stem(case)}" if case else "")
+    return Drawn(name, "attacks", title, caption, tuple(told), canvas)
+
+
+def file_stem(case: str) -> str:
+    """A case's name as part of a file's."""
+    return case.replace(", ", "-").replace(" ", "")
 
 
 def _rows(gallery: Gallery) -> list[int]:

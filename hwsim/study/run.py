@@ -22,10 +22,12 @@ from hwsim.study.data import Dataset
 from hwsim.study.devicecard import DeviceCard
 from hwsim.study.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
 from hwsim.study.folder import claimed
+from hwsim.study.gallery import file_stem
 from hwsim.study.jobcost import cost_section
 from hwsim.study.jobreceipt import write_receipt
 from hwsim.study.learners import EquilibriumModel
 from hwsim.study.recipe import LearningConfig
+from hwsim.study.rungallery import keep_attacked
 from hwsim.study.store import append_line, read_lines, write_json, written_aside
 from hwsim.study.training import Epoch, as_record, hardware, layer_names, load_state, network, save_state, train
 from hwsim.synapse import Device, FloatDevice
@@ -207,6 +209,9 @@ def _measure_case(
             cell = Streams(job.seed).child(condition.name, condition.level)
             images = perturbed(net, condition, x, labels, evaluation, cell)
             read = streams.child(condition.name, condition.level)
+            if condition.unit == "epsilon" and repeat == 0:
+                kept = (condition, net, x, images, labels, job.data.classes, inference, read.child("gallery"))
+                keep_attacked(job.folder, case, *kept)
             measured = measure(net, images, labels, inference, evaluation.draws, read)
             record |= {"draws": measured.draws, "hits": measured.hits}
             record |= {"unsettled_share": measured.unsettled_share, "noise_floor_share": measured.noise_floor_share}
@@ -252,7 +257,7 @@ def _examine(
         ends |= {"noise_floor_share": way.noise_floor_share}
         log.add({"kind": "diagnostics", **head, "layers": layers, **ends})
         log.add({"kind": "relaxation", **head, "energy": way.energy, "residual": way.residual})
-    path = job.folder / "weights" / f"{case.replace(', ', '-').replace(' ', '')}-{repeat}.safetensors"
+    path = job.folder / "weights" / f"{file_stem(case)}-{repeat}.safetensors"
     if not path.exists():
         tensors = {}
         for name, synapse in zip(layer_names(net), net.synapses, strict=True):

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.hopfield import LayeredHopfield
 from hwsim.robust.threat import parse
+from hwsim.study.attackgallery import keep_gallery
 from hwsim.study.attackjob import AttackJob, check_attacks
 from hwsim.study.attackresults import write_results
 from hwsim.study.attackrun import attack_nets
+from hwsim.study.gallery import file_stem
 from hwsim.study.subject import Subject
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def case_job(job: Job, case: str, repeat: int, trained: LayeredHopfield) -> Atta
         examples=min(config.examples, len(job.data.x_test), evaluation.examples or len(job.data.x_test)),
         seed=job.seed + repeat,
         checks=config.checks,
-        folder=job.folder / "attacks" / f"{case.replace(', ', '-').replace(' ', '')}-{repeat}",
+        folder=job.folder / "attacks" / f"{file_stem(case)}-{repeat}",
         command=job.command,
         seeds=tuple(range(config.seeds)),
         checked=config.check_images,
@@ -70,6 +72,7 @@ def attack_case(
     Path(attacks.folder).mkdir(parents=True, exist_ok=True)
     records = attack_nets(attacks, [] if case == "float" else [net], Quiet())
     results = write_results(attacks, records)
+    keep_gallery(attacks, None if case == "float" else net)
     for found in results["threats"]:
         worst, least = found["worst"], found["reported"]
         yield {

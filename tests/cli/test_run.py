@@ -11,11 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli_settings import SMALL, small
 from safetensors.torch import load_file
 
+from hwsim.study.gallery import read_gallery
 from hwsim.study.plan import plan_run
+from hwsim.study.report import write_report
 from hwsim.study.run import Job, run
 from hwsim.study.store import read_lines
 
@@ -87,10 +90,28 @@ def test_interrupted_run_goes_on_bit_for_bit(uninterrupted: Path, tmp_path: Path
         run(job(folder, repeats=2), DiesAfter(after))
     run(job(folder, repeats=2), Silent())
     assert results(folder) == results(uninterrupted)
-    for file in sorted((uninterrupted / "weights").iterdir()):
-        expected, found = load_file(file), load_file(folder / "weights" / file.name)
+    for file in sorted([*(uninterrupted / "weights").iterdir(), *(uninterrupted / "gallery").iterdir()]):
+        expected, found = load_file(file), load_file(folder / file.relative_to(uninterrupted))
         assert expected.keys() == found.keys()
         assert all(expected[name].equal(found[name]) for name in expected), file.name
+
+
+def test_attacked_images_are_kept_and_shown(uninterrupted: Path) -> None:
+    """The first images of the first repeat, as they were judged, beside the clean ones and within their budget."""
+    judged = results(uninterrupted)
+    for case in ("float", "programmed", "in-situ"):
+        kept = read_gallery(uninterrupted / "gallery" / f"{case}-pgd-linf-0.1.safetensors")
+        assert kept is not None
+        (attacked,) = kept.attacked
+        assert attacked.name == "linf:0.1"
+        change = np.abs(attacked.images - kept.clean.images)
+        assert 0.05 < change.max() <= 0.1 + 1e-6
+        if case == "float":  # one read judged, and the same read labelled: without noise they are one
+            hits = judged["evaluation", case, 0, None, "pgd-linf", 0.1]["hits"][: len(kept.labels)]
+            assert (attacked.predicted == kept.labels).tolist() == [bool(hit) for hit in hits]
+    page = write_report(uninterrupted).read_text()
+    assert 'id="figure-gallery-float"' in page
+    assert 'id="figure-gallery-in-situ"' in page
 
 
 def test_another_seed_gives_other_results(uninterrupted: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_settings import small
 
+from hwsim.study.gallery import FILE, read_gallery
 from hwsim.study.plan import plan_run
 from hwsim.study.report import write_report
 from hwsim.study.run import Job, run
@@ -61,6 +62,11 @@ def test_every_case_is_attacked_once_whatever_interrupts(tmp_path: Path) -> None
     assert attacks(parts) == found
     page = write_report(whole).read_text()
     assert 'id="table-attacks"' in page
+    assert 'id="figure-gallery-in-situ"' in page
+    shown = read_gallery(whole / "attacks" / "in-situ-0" / FILE)
+    assert shown is not None
+    assert [each.name for each in shown.attacked] == ["linf:0.1"]
+    assert len(shown.labels) == 20
     assert "not checked" in page
     assert "One attack seed" in page
     summary = json.loads((whole / "summary.json").read_text())
