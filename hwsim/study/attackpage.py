@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 import yaml
@@ -16,8 +14,8 @@ from hwsim.robust.threat import parse
 from hwsim.study import gallery
 from hwsim.study.figures import Figure, write_figure
 from hwsim.study.jobfolder import JobFolder, read_folder, read_json
+from hwsim.study.page import inline, render
 from hwsim.study.plotting import PERCENT, STYLE, Drawn, line_style, panels
-from hwsim.study.report import inline
 from hwsim.study.store import write_text
 
 Record = dict[str, Any]
@@ -52,14 +50,9 @@ def write_attack_page(folder: Path) -> Path:
 
 
 def _page(job: JobFolder, results: Record, content: Record, figures: list[Figure]) -> str:
-    templates = importlib.resources.files("hwsim.study") / "templates"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    style = (templates / "report.html.j2").read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
     cells = content.pop("cells")
-    return environment.from_string((templates / "study.html.j2").read_text(encoding="utf-8")).render(
-        style=style,
+    return render(
+        "study.html.j2",
         job=job.kind,
         title=f"{results['model']} on {results['device']}: {job.kind}",
         done=cells,

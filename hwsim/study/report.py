@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.resources
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from rich import box
 from rich.table import Table
@@ -16,6 +13,7 @@ from rich.table import Table
 from hwsim.study.caveats import described
 from hwsim.study.figures import Figure, write_figures
 from hwsim.study.jobcost import rows as cost_rows
+from hwsim.study.page import inline, percent, points, render, span
 from hwsim.study.store import write_text
 from hwsim.study.summary import Record, Run, cell, middle_level, read_run, summarise, summary_of
 
@@ -54,7 +52,7 @@ def terminal_table(folder: Path) -> Table:
     for case in summary["cases"]:
         cells = [cell(summary, case, condition, level) for condition, level, _ in columns]
         table.add_row(
-            case, *(f"{_percent(c['mean'])}\n{100 * c['low']:.1f}–{100 * c['high']:.1f}" if c else "-" for c in cells)
+            case, *(f"{percent(c['mean'])}\n{100 * c['low']:.1f}–{100 * c['high']:.1f}" if c else "-" for c in cells)
         )
     warnings = sum(found["level"] == "warning" for found in summary["warnings"])
     if warnings:
@@ -63,14 +61,10 @@ def terminal_table(folder: Path) -> Table:
 
 
 def _page(run: Run, summary: Record, figures: list[Figure]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"percent": _percent, "range": _range, "points": _points, "number": _number}
-    template = importlib.resources.files("hwsim.study") / "templates" / "report.html.j2"
     columns = _columns(summary)
     rows = [(case, [cell(summary, case, name, level) for name, level, _ in columns]) for case in summary["cases"]]
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return render(
+        "report.html.j2",
         title=_title(summary),
         question=_question(run, summary),
         verdict=_verdict(summary),
@@ -119,7 +113,7 @@ def _verdict(summary: Record) -> str:
     else:
         least = min(clean, key=lambda r: r["difference"]["mean"])
         text = f"On clean images no case can be told to be below {reference}; the lowest, {least['case']}, is at "
-        text += f"{_points(least['difference'])}."
+        text += f"{points(least['difference'])}."
     levels = {(name, level) for name, level, unit in _columns(summary) if unit}
     perturbed = [
         r["difference"] for r in summary["accuracy"] if (r["condition"], r["level"]) in levels and r["difference"]
@@ -136,7 +130,7 @@ def _answer(summary: Record, case: str) -> str:
     clean = next((r for r in summary["accuracy"] if (r["case"], r["condition"]) == (case, "clean")), None)
     if clean is None:
         return "not measured on clean images yet."
-    text = f"{_percent(clean['mean'])} of the clean test images ({_range(clean)})"
+    text = f"{percent(clean['mean'])} of the clean test images ({span(clean)})"
     reference = summary["reference"]
     if clean["difference"] is None:
         return f"{text}."
@@ -146,14 +140,14 @@ def _answer(summary: Record, case: str) -> str:
     if compared:
         worst = min(compared, key=lambda c: c["difference"]["mean"])
         where = described(worst["condition"], worst["level"], worst["level_unit"])
-        text += f" Its worst middle level is {where}: {_points(worst['difference'])}."
+        text += f" Its worst middle level is {where}: {points(worst['difference'])}."
     return text
 
 
 def _apart(difference: Record, reference: str) -> str:
     if difference["low"] <= 0 <= difference["high"]:
-        return f"not distinguishable from {reference} ({_points(difference)})"
-    return f"{'above' if difference['mean'] > 0 else 'below'} {reference} ({_points(difference)})"
+        return f"not distinguishable from {reference} ({points(difference)})"
+    return f"{'above' if difference['mean'] > 0 else 'below'} {reference} ({points(difference)})"
 
 
 def _basis(summary: Record) -> str:
@@ -171,13 +165,6 @@ def _columns(summary: Record) -> list[tuple[str, float, str]]:
     return [(c["name"], middle_level(c), c["level_unit"]) for c in summary["conditions"]]
 
 
-def inline(figure: Figure) -> str:
-    """The smaller of the two files as a data address."""
-    kinds = {"image/svg+xml": figure.svg.read_bytes(), "image/png": figure.png.read_bytes()}
-    kind = min(kinds, key=lambda name: len(kinds[name]))
-    return f"data:{kind};base64,{base64.b64encode(kinds[kind]).decode('ascii')}"
-
-
 def _flat(receipt: Record) -> list[tuple[str, str]]:
     rows = []
     for key, value in receipt.items():
@@ -192,20 +179,3 @@ def _words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "unknown" if value is None else str(value)
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def _range(interval: Record) -> str:
-    return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} %"
-
-
-def _points(difference: Record) -> str:
-    mean, low, high = (f"{100 * difference[key]:+.1f}".replace("-", "−") for key in ("mean", "low", "high"))
-    return f"{mean} points, {low} to {high}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 
 from hwsim.study import studyfigures, sweep
 from hwsim.study.figures import Figure, write_figure
+from hwsim.study.page import inline, render
 from hwsim.study.paperpage import paper_page
 from hwsim.study.plotting import STYLE, Drawn
-from hwsim.study.report import inline
 from hwsim.study.store import write_text
 from hwsim.study.studydevices import devices_page
 from hwsim.study.studyfigures import Requirement, requirements, shown_value
@@ -46,15 +44,9 @@ def write_study_page(folder: Path) -> Path:
 
 
 def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> str:
-    templates = importlib.resources.files("hwsim.study") / "templates"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    # The look of a run's page, so that there is one.
-    style = (templates / "report.html.j2").read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
     done, of = results.cells
-    return environment.from_string((templates / "study.html.j2").read_text(encoding="utf-8")).render(
-        style=style,
+    return render(
+        "study.html.j2",
         title=f"{results.config.name}, {results.plan['form']} form",
         question=results.config.question or "What the table says.",
         done=done,
