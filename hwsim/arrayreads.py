@@ -9,8 +9,9 @@ from torch import Tensor
 
 from hwsim.circuit import BARE, Circuit, Seen
 from hwsim.imageread import read_images, read_images_transpose
-from hwsim.readpath import ReadPath, read
+from hwsim.readpath import ReadPath
 from hwsim.synapse import Meter
+from hwsim.vectorread import Port, read
 from hwsim.window import Window, as_rows
 
 
@@ -50,32 +51,33 @@ class ArrayReads:
             self._view = self._circuit.seen(self._raw)
         return self._view
 
+    def _port(self) -> Port:
+        seen = self._seen()
+        return Port(seen.forward, self._forward, self._rng_read, self.meter, self.scale, seen.offset)
+
+    def _port_transpose(self) -> Port:
+        seen = self._seen()
+        return Port(seen.transpose.T, self._backward, self._rng_read, self.meter, self.scale, seen.offset_transpose)
+
     def read(self, pre: Tensor) -> Tensor:
         self.meter.vectors_read += len(pre)
-        seen = self._seen()
-        y = read(seen.forward, pre, self._forward, self._rng_read, self.meter, self.scale, seen.offset)
+        y = read(self._port(), pre)
         return y if self._columns is None else y * self._columns
 
     def read_transpose(self, post: Tensor) -> Tensor:
         self.meter.vectors_read_transpose += len(post)
         post = post if self._columns is None else post * self._columns
-        seen, path = self._seen(), self._backward
-        return read(seen.transpose.T, post, path, self._rng_read, self.meter, self.scale, seen.offset_transpose)
+        return read(self._port_transpose(), post)
 
     def read_images(self, images: Tensor, window: Window) -> Tensor:
-        seen = self._seen()
-        y = read_images(
-            seen.forward, images, window, self._forward, self._rng_read, self.meter, self.scale, seen.offset
-        )
+        y = read_images(self._port(), images, window)
         self.meter.vectors_read += len(y) * y.shape[2:].numel()
         return y if self._columns is None else y * self._columns[:, None, None]
 
     def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
         self.meter.vectors_read_transpose += len(images) * images.shape[2:].numel()
         images = images if self._columns is None else images * self._columns[:, None, None]
-        seen, path, rng = self._seen(), self._backward, self._rng_read
-        offset = seen.offset_transpose
-        return read_images_transpose(seen.transpose, images, window, size, path, rng, self.meter, self.scale, offset)
+        return read_images_transpose(self._port_transpose(), images, window, size)
 
     def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
         """Devices get their pulses patch by patch."""

@@ -18,11 +18,9 @@ from torch import Tensor
 
 from hwsim.arrayreads import ArrayReads
 from hwsim.errors import InputError
-from hwsim.readpath import ReadPath, read
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Meter, check_keys, check_rate, check_weight
-
-__all__ = ["Cell", "CellDevice", "CellSynapse", "ReadPath", "coincidences", "read"]
 
 PULSES = ("stochastic", "mean")
 DRIFT_COMPENSATION = ("none", "global")

@@ -18,22 +18,14 @@ Everything else goes the way of patches, a few images at a time too.
 from __future__ import annotations
 
 import math
-from typing import cast
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from hwsim.readpath import (
-    AT_ONCE,
-    ReadPath,
-    converted_input,
-    converted_output,
-    finished,
-    noise_management,
-    output_limit,
-    read,
-)
-from hwsim.synapse import Meter
+from hwsim.readpath import ReadPath
+from hwsim.vectorread import AT_ONCE, Kept, Port, read, scaled, straight_through
 from hwsim.window import Window, as_images, as_rows, packed
 
 
@@ -49,126 +41,85 @@ def additive(path: ReadPath) -> bool:
     return path.ideal or not (path.out_step or math.isfinite(path.out_bound) or path.ir_drop)
 
 
-def read_images(
-    weight: Tensor,
-    images: Tensor,
-    window: Window,
-    path: ReadPath,
-    rng: torch.Generator,
-    meter: Meter | None = None,
-    scale: float = 1.0,
-    offset: Tensor | None = None,
-) -> Tensor:
-    """(out, columns), (B, channels, H, W) -> (B, out, *positions): ``read`` of every patch."""
-    size = window.size(*images.shape[2:])
+def read_images(port: Port, images: Tensor, window: Window) -> Tensor:
+    """(B, channels, H, W) -> (B, out, *positions): ``read`` of every patch at a forward port, weight (out, columns)."""
+    path, offset, size = port.path, port.offset, window.size(*images.shape[2:])
     if path.ideal:
-        y = window.correlate(images, weight)
-        return _scaled(y if offset is None else y + offset[:, None, None], scale * path.out_scale)
+        y = window.correlate(images, port.weight)
+        return scaled(y if offset is None else y + offset[:, None, None], port.factor)
     if not pixelwise(path):
-        parts = images.split(_images_at_once(math.prod(size) * weight.shape[1]))
-        rows = [read(weight, window.patches(part), path, rng, meter, scale, offset) for part in parts]
+        parts = images.split(_images_at_once(math.prod(size) * port.weight.shape[1]))
+        rows = [read(port, window.patches(part)) for part in parts]
         return as_images(torch.cat(rows), size)
     if images.requires_grad and torch.is_grad_enabled():
-        return cast(Tensor, _StraightThrough.apply(images, weight, window, path, rng, meter, scale, offset))
-    return _read_pixelwise(weight, images, window, path, rng, meter, scale, offset)[0]
+        height, width = images.shape[2:]
+        spread = partial(window.spread, size=(height, width))
+        return straight_through(images, port, partial(_read_and_kept, port, window), spread)
+    return _read_pixelwise(port, images, window)
 
 
-def read_images_transpose(
-    weight: Tensor,
-    images: Tensor,
-    window: Window,
-    size: tuple[int, int],
-    path: ReadPath,
-    rng: torch.Generator,
-    meter: Meter | None = None,
-    scale: float = 1.0,
-    offset: Tensor | None = None,
-) -> Tensor:
-    """(out, columns), (B, out, *positions) -> (B, channels, *size): ``read`` of ``weight.T`` at every position, folded.
+def read_images_transpose(port: Port, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+    """(B, out, *positions) -> (B, channels, *size): ``read`` at every position, folded.
 
-    ``offset`` is that of the transpose read, (columns,).
+    The port is the transpose one: its weight is (columns, out) and its offset (columns,).
     """
+    path, offset = port.path, port.offset
     if path.ideal:
-        y = window.spread(images, weight, size)
-        return _scaled(y if offset is None else y + _folded(offset, window, size), scale * path.out_scale)
+        y = window.spread(images, port.weight.T, size)
+        return scaled(y if offset is None else y + _folded(offset, window, size), port.factor)
     if additive(path) and not (images.requires_grad and torch.is_grad_enabled()):
-        return _read_additive(weight, images, window, size, path, rng, meter, scale, offset)
-    order = window.channels_last(weight.shape[1], weight.device)
-    rows, shift = weight.T[order], None if offset is None else offset[order]
-    parts = images.split(_images_at_once(images.shape[2:].numel() * weight.shape[1]))
-    folded = [window.fold_last(read(rows, as_rows(part), path, rng, meter, scale, shift), size) for part in parts]
+        return _read_additive(port, images, window, size)
+    order = window.channels_last(len(port.weight), port.weight.device)
+    last = replace(port, weight=port.weight[order], offset=None if offset is None else offset[order])
+    parts = images.split(_images_at_once(images.shape[2:].numel() * len(port.weight)))
+    folded = [window.fold_last(read(last, as_rows(part)), size) for part in parts]
     return folded[0] if len(folded) == 1 else torch.cat(folded)
 
 
-class _StraightThrough(torch.autograd.Function):
-    """The gradient of ``hwsim.readpath.read``, image-wise."""
-
-    @staticmethod
-    def forward(ctx, images, weight, window, path, rng, meter, scale, offset):
-        y, passed = _read_pixelwise(weight, images, window, path, rng, meter, scale, offset, keep=True)
-        alpha = noise_management(images, path)[0]
-        inside = images.abs() <= path.inp_bound * (1.0 if alpha is None else alpha)
-        ctx.save_for_backward(weight, passed, inside)
-        ctx.window, ctx.factor = window, scale * path.out_scale
-        return y
-
-    @staticmethod
-    def backward(ctx, *grad_outputs):
-        weight, passed, inside = ctx.saved_tensors
-        slope = ctx.window.spread(grad_outputs[0] * passed, weight, tuple(inside.shape[2:])) * inside
-        return _scaled(slope, ctx.factor), None, None, None, None, None, None, None
+def _read_and_kept(port: Port, window: Window, images: Tensor) -> Kept:
+    passed: list[Tensor] = []
+    y = _read_pixelwise(port, images, window, passed)
+    alpha = port.path.managed(images)[0]
+    inside = images.abs() <= port.path.inp_bound * (1.0 if alpha is None else alpha)
+    return y, torch.cat(passed).permute(0, 3, 1, 2), inside
 
 
-def _read_pixelwise(
-    weight: Tensor,
-    images: Tensor,
-    window: Window,
-    path: ReadPath,
-    rng: torch.Generator,
-    meter: Meter | None,
-    scale: float,
-    offset: Tensor | None,
-    keep: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    """The read, and where outputs lay inside the converter's range if they are to be kept."""
+def _read_pixelwise(port: Port, images: Tensor, window: Window, passed: list[Tensor] | None = None) -> Tensor:
+    """The read; where outputs lie inside the converter's range, (B, *positions, out), goes to ``passed``."""
+    weight, path, rng = port.weight, port.path, port.rng
     size, out = window.size(*images.shape[2:]), len(weight)
-    gain = (path.inp_step or 1.0) / (path.out_step or 1.0)
-    alpha = noise_management(images, path)[0]
-    limit = output_limit(path)
-    one = float(converted_input(torch.ones((), dtype=torch.float64), alpha, path, rng)) if window.constant else 0.0
+    step_out = path.out_step or 1.0
+    gain = (path.inp_step or 1.0) / step_out
+    alpha = path.managed(images)[0]
+    one = float(path.driven(torch.ones((), dtype=torch.float64), alpha, rng)) if window.constant else 0.0
     # What the constant line and the offset add to every output goes along as a bias.
-    constant = torch.zeros(out, dtype=weight.dtype) if offset is None else offset / (path.out_step or 1.0)
+    constant = torch.zeros(out, dtype=weight.dtype) if port.offset is None else port.offset / step_out
     constant = constant + weight[:, -1] * (gain * one) if window.constant else constant
     kernels = torch.cat([weight[:, : window.fan_in] * gain, constant[:, None]], 1)
     biased = window.with_constant(True)
     result = torch.empty(len(images), *size, out, dtype=images.dtype, device=images.device)
-    inside: list[Tensor] = []
     at_once = _images_at_once(max(math.prod(size) * out, images.shape[1:].numel()))
     for part, target in zip(images.split(at_once), result.split(at_once), strict=True):
-        u = converted_input(packed(part.detach()), alpha, path, rng)
+        u = path.driven(packed(part.detach()), alpha, rng)
         z = biased.correlate(u, kernels).permute(0, 2, 3, 1)
         if path.ir_drop:
             z = z - _ir_drop(weight, u, one, window, path) * gain
-        _add_noise(z := z.contiguous(), weight, u, one, window, path, rng)
-        z = converted_output(z, path, rng)
-        if meter is not None and meter.count_saturation:
-            meter.conversions += z.numel()
-            meter.saturated += 0 if limit is None else int((z.abs() > limit).sum())
-        if keep:
-            inside.append(z.abs() <= (math.inf if limit is None else limit))
-        target.copy_(finished(z, alpha, None, path, scale))
-    passed = torch.cat(inside).permute(0, 3, 1, 2) if keep else None
-    return result.permute(0, 3, 1, 2), passed
+        _add_noise(z := z.contiguous(), port, u, one, window)
+        z = path.sensed(z, rng)
+        port.count(z)
+        if passed is not None:
+            passed.append(z.abs() <= (path.out_limit or math.inf))
+        target.copy_(path.finished(z, alpha, None, port.scale))
+    return result.permute(0, 3, 1, 2)
 
 
-def _add_noise(
-    z: Tensor, weight: Tensor, u: Tensor, one: float, window: Window, path: ReadPath, rng: torch.Generator
-) -> None:
+def _add_noise(z: Tensor, port: Port, u: Tensor, one: float, window: Window) -> None:
     """Output noise and referred weight noise on ``z`` (B, *positions, out), in output steps."""
+    weight, path = port.weight, port.path
     weight_noise = path.w_noise if path.w_noise_type != "NONE" else 0.0
     if not (path.out_noise or weight_noise):
         return
-    noise = torch.empty_like(z).normal_(generator=rng)
+    noise = torch.empty_like(z).normal_(generator=port.rng)
     step_out = path.out_step or 1.0
     if not weight_noise:
         z.add_(noise, alpha=path.out_noise / step_out)
@@ -183,7 +134,7 @@ def _add_noise(
 
 
 def _ir_drop(weight: Tensor, u: Tensor, one: float, window: Window, path: ReadPath) -> Tensor:
-    """``hwsim.readpath``'s drop along the wires, (B, *positions, out), in input steps."""
+    """``hwsim.vectorread``'s drop along the wires, (B, *positions, out), in input steps."""
     n = weight.shape[1]
     drive = torch.ones(n, dtype=weight.dtype)
     if window.constant:
@@ -195,36 +146,26 @@ def _ir_drop(weight: Tensor, u: Tensor, one: float, window: Window, path: ReadPa
     return near.mul_(share).mul_(path.ir_drop).permute(0, 2, 3, 1)
 
 
-def _read_additive(
-    weight: Tensor,
-    images: Tensor,
-    window: Window,
-    size: tuple[int, int],
-    path: ReadPath,
-    rng: torch.Generator,
-    meter: Meter | None,
-    scale: float,
-    offset: Tensor | None,
-) -> Tensor:
+def _read_additive(port: Port, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     """Without converters and wires behind the array: a transposed convolution, and the summed noise of its reads."""
-    step = path.inp_step or 1.0
-    alpha, dead = noise_management(images, path)
-    u = converted_input(packed(images.detach()), alpha, path, rng).mul_(step)
+    weight, path, meter = port.weight.T, port.path, port.meter
+    alpha, dead = path.managed(images)
+    u = path.driven(packed(images.detach()), alpha, port.rng).mul_(path.inp_step or 1.0)
     # What a position's outputs are multiplied by after the array; 0 silences it.
     after = torch.ones(1, 1, *images.shape[2:], dtype=u.dtype, device=u.device)
     after = after if alpha is None else after * alpha
     after = after if dead is None else after.masked_fill(dead, 0.0)
     y = window.spread(u * after, weight, size)
-    if offset is not None:
-        shift = offset[: window.fan_in].expand(after.shape[1], -1)
+    if port.offset is not None:
+        shift = port.offset[: window.fan_in].expand(after.shape[1], -1)
         y = y + window.spread(after, shift, size)
     variance = _read_variance(weight, u, after, window, size, path)
     if variance is not None:
-        noise = torch.empty(len(y), *size, y.shape[1], dtype=y.dtype, device=y.device).normal_(generator=rng)
+        noise = torch.empty(len(y), *size, y.shape[1], dtype=y.dtype, device=y.device).normal_(generator=port.rng)
         y = y + noise.permute(0, 3, 1, 2) * variance.sqrt()
     if meter is not None and meter.count_saturation:
         meter.conversions += len(images) * images.shape[2:].numel() * weight.shape[1]
-    return _scaled(y, path.out_scale * scale)
+    return scaled(y, port.factor)
 
 
 def _read_variance(
@@ -249,10 +190,6 @@ def _folded(offset: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     """A constant on every patch-read's outputs, as it arrives in the image, (1, channels, *size)."""
     ones = torch.ones(1, 1, *window.size(*size), dtype=offset.dtype, device=offset.device)
     return window.spread(ones, offset[None, :], size)
-
-
-def _scaled(y: Tensor, factor: float) -> Tensor:
-    return y if factor == 1.0 else y * factor
 
 
 def _images_at_once(values: int) -> int:

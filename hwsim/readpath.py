@@ -1,13 +1,7 @@
-"""The analog read of a crossbar: converters, noise and wires around one matrix product.
+"""The periphery of a crossbar's read: the converters, noise and wires around one matrix product.
 
-``ReadPath`` describes the periphery of one read direction, ``read`` is the read itself: seeded, vectorised over the
-batch, differentiable with respect to its input. It computes what aihwkit's compiled tiles compute
-(Rasch et al., AICAS 2021; RPUCuda's ``rpu_forward_backward_pass.cpp``), equal to them in mean and spread:
-
-    u = clamp(round(x / alpha / step_in), +-inp_bound) + input noise
-    y = alpha * out_scale * clamp(round((W u - drop(W, u) + noise(W, u)) / step_out), +-out_bound)
-
-The transpose read is the read of ``weight.T``, so both directions share one array and one code.
+``ReadPath`` describes one read direction and does what its input and output lines do; ``hwsim.vectorread`` and
+``hwsim.imageread`` put a matrix between them.
 """
 
 from __future__ import annotations
@@ -15,19 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.synapse import Meter
 
 NOISE_MANAGEMENT = ("NONE", "ABS_MAX", "MAX", "CONSTANT")
 BOUND_MANAGEMENT = ("NONE", "ITERATIVE")
 WEIGHT_NOISE = ("NONE", "ADDITIVE_CONSTANT", "PCM_READ")
-AT_ONCE = 2**18
-"""Numbers that are computed together where there are more: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -130,234 +120,76 @@ class ReadPath:
         return _step(self.out_res, self.out_bound)
 
     @cached_property
-    def clips_inputs(self) -> bool:
-        """Can an input lie beyond its converter's bound? Not where each vector is scaled to a range that it fits."""
+    def inp_limit(self) -> float | None:
+        """The input converter's bound in its steps; None where nothing can lie beyond it."""
         limit = _limit(self.inp_bound, self.inp_step)
-        scaled = self.noise_management == "ABS_MAX" and not self.nm_thres and not self.inp_sto_round
-        return limit is not None and not (scaled and (round(1 / self.inp_step) if self.inp_step else 1.0) <= limit)
+        if limit is None or self.noise_management != "ABS_MAX" or self.nm_thres or self.inp_sto_round:
+            return limit
+        # Each vector is scaled to the range up to 1, which may fit.
+        return None if (round(1 / self.inp_step) if self.inp_step else 1.0) <= limit else limit
+
+    @cached_property
+    def out_limit(self) -> float | None:
+        """The output converter's bound in its steps; None without a bound."""
+        return _limit(self.out_bound, self.out_step)
+
+    def managed(self, x: Tensor) -> tuple[Tensor | float | None, Tensor | None]:
+        """Noise management of vectors along dimension 1: alpha, and the mask of vectors that give exact zeros.
+
+        alpha is (B, 1, ...), or a number, or None for 1.
+        """
+        if self.noise_management == "NONE":
+            return None, None
+        if self.noise_management == "CONSTANT":
+            return self.nm_thres or None, None
+        alpha = x.detach()
+        alpha = (alpha.abs() if self.noise_management == "ABS_MAX" else alpha).amax(1, keepdim=True)
+        if self.nm_thres:
+            alpha = alpha.clamp_max(self.nm_thres)
+        if float(alpha.min()) > 0:
+            return alpha, None
+        dead = alpha <= 0
+        alpha = torch.where(dead, 1.0, alpha)
+        return alpha, dead if self.silent_zero or not self.inp_noise else None
+
+    def driven(self, x: Tensor, alpha: Tensor | float | None, rng: torch.Generator) -> Tensor:
+        """What arrives on the input lines, in steps of their converter: every number on its own, given ``alpha``."""
+        step_in = self.inp_step or 1.0
+        u = x * (1 / step_in if alpha is None else (1 / step_in) / alpha)
+        if self.inp_step:
+            _round(u, self.inp_sto_round, rng)
+        if self.inp_limit is not None:
+            u.clamp_(-self.inp_limit, self.inp_limit)
+        if self.inp_noise:
+            u.add_(torch.randn(u.shape, generator=rng, dtype=u.dtype), alpha=self.inp_noise / step_in)
+        return torch.where(u < 0, u * (1 - self.inp_asymmetry), u) if self.inp_asymmetry else u
+
+    def sensed(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """``z``, overwritten: rounded to the output converter's steps, in which it is given; not yet clamped."""
+        if self.out_step:
+            _round(z, self.out_sto_round, rng)
+        return z
+
+    def finished(self, z: Tensor, alpha: Tensor | float | None, dead: Tensor | None, scale: float) -> Tensor:
+        """What was sensed as ``z``, overwritten: clamped, and in the units of the result, ``scale`` times."""
+        if self.out_limit is not None:
+            z.clamp_(-self.out_limit, self.out_limit)
+        factor = (self.out_step or 1.0) * self.out_scale * scale
+        z.mul_(factor if alpha is None else alpha * factor)
+        return z if dead is None else z.masked_fill_(dead, 0.0)
 
 
 def _step(res: float, bound: float) -> float:
     return 0.0 if res <= 0 else (1 / res if res > 1 else res) * 2 * bound
 
 
-def read(
-    weight: Tensor,
-    x: Tensor,
-    path: ReadPath,
-    rng: torch.Generator,
-    meter: Meter | None = None,
-    scale: float = 1.0,
-    offset: Tensor | None = None,
-) -> Tensor:
-    """One analog read, (m, n) x (B, n) -> (B, m).
-
-    The gradient with respect to ``x`` is straight through: rounding and noise count as the identity, the two
-    clamps as what they are (no gradient through a clipped line), wires as ideal. Weights get no gradient.
-    Every draw is from ``rng``. ``scale`` multiplies the result at no cost (a weight mapping's digital factor).
-    ``offset`` (m,) is a constant in every output line before its converter.
-    Conversions and saturated ones are added to ``meter`` while its ``count_saturation`` is set.
-    """
-    if path.ideal:
-        factor = scale * path.out_scale
-        y = x @ weight.T if offset is None else torch.addmm(offset, x, weight.T)
-        return y if factor == 1.0 else y * factor
-    if x.requires_grad and torch.is_grad_enabled():
-        return cast(Tensor, _StraightThrough.apply(x, weight, path, rng, meter, scale, offset))
-    at_once = max(1, AT_ONCE // max(weight.shape))
-    if len(x) < 2 * at_once:
-        return _read(weight, x, path, rng, meter, scale, offset)
-    result = torch.empty(len(x), len(weight), dtype=torch.result_type(x, weight), device=x.device)
-    for part, target in zip(x.split(at_once), result.split(at_once), strict=True):
-        target.copy_(_read(weight, part, path, rng, meter, scale, offset))
-    return result
-
-
-def _read(
-    weight: Tensor,
-    x: Tensor,
-    path: ReadPath,
-    rng: torch.Generator,
-    meter: Meter | None,
-    scale: float,
-    offset: Tensor | None,
-) -> Tensor:
-    z, alpha, dead = _outputs(weight, x, path, rng, meter, offset)
-    return finished(z, alpha, dead, path, scale)
-
-
-class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, path, rng, meter, scale, offset):
-        z, alpha, dead = _outputs(weight, x, path, rng, meter, offset)
-        passed = z.abs() <= (output_limit(path) or math.inf)
-        magnitude = x.abs() if alpha is None else x.abs() / alpha
-        ctx.save_for_backward(weight, passed, magnitude <= path.inp_bound)
-        ctx.factor = scale * path.out_scale
-        return finished(z, alpha, dead, path, scale)
-
-    @staticmethod
-    def backward(ctx, *grad_outputs):
-        weight, passed, inside = ctx.saved_tensors
-        grad = (grad_outputs[0] * passed) @ weight * inside
-        return grad if ctx.factor == 1.0 else grad * ctx.factor, None, None, None, None, None, None
-
-
-def _outputs(
-    weight: Tensor, x: Tensor, path: ReadPath, rng: torch.Generator, meter: Meter | None, offset: Tensor | None
-) -> tuple[Tensor, Tensor | float | None, Tensor | None]:
-    """Outputs in converter steps before they are clamped, what the inputs were divided by, and the silent vectors."""
-    limit = output_limit(path)
-    alpha, dead = noise_management(x, path)
-    z = _pass(weight, x, alpha, path, rng, offset)
-    if path.bound_management == "ITERATIVE" and limit is not None:
-        z, alpha = _halve_until_inside(weight, x, alpha, z, limit, path, rng, offset)
-    if meter is not None and meter.count_saturation:
-        meter.conversions += z.numel()
-        if limit is not None:
-            meter.saturated += int((z.abs() > limit).sum())
-    return z, alpha, dead
-
-
-def finished(z: Tensor, alpha: Tensor | float | None, dead: Tensor | None, path: ReadPath, scale: float) -> Tensor:
-    """``z``, overwritten: clamped and in the units of the result."""
-    limit = output_limit(path)
-    if limit is not None:
-        z.clamp_(-limit, limit)
-    factor = (path.out_step or 1.0) * path.out_scale * scale
-    z.mul_(factor if alpha is None else alpha * factor)
-    return z if dead is None else z.masked_fill_(dead, 0.0)
-
-
-def _pass(
-    weight: Tensor,
-    x: Tensor,
-    alpha: Tensor | float | None,
-    path: ReadPath,
-    rng: torch.Generator,
-    offset: Tensor | None,
-) -> Tensor:
-    """One pass through the array; outputs in units of the output step, not yet clamped."""
-    step_in, step_out = path.inp_step or 1.0, path.out_step or 1.0
-    u = converted_input(x.detach(), alpha, path, rng)
-    gain = step_in / step_out
-    std = _noise_std(weight, u, step_in, path)
-    if std is None:
-        z = torch.mm(u, weight.T).mul_(gain)
-    else:
-        noise = torch.randn(len(u), len(weight), generator=rng, dtype=u.dtype)
-        if isinstance(std, Tensor):
-            z = torch.addmm(noise.mul_(std), u, weight.T, beta=1 / step_out, alpha=gain)
-        else:
-            z = torch.addmm(noise, u, weight.T, beta=std / step_out, alpha=gain)
-    if path.ir_drop:
-        z -= _ir_drop(weight, u, step_in, path).mul_(gain)
-    if offset is not None:
-        z += offset / step_out
-    return converted_output(z, path, rng)
-
-
-def converted_input(x: Tensor, alpha: Tensor | float | None, path: ReadPath, rng: torch.Generator) -> Tensor:
-    """What arrives on the input lines, in steps of their converter: every number on its own, given ``alpha``."""
-    step_in = path.inp_step or 1.0
-    limit = _limit(path.inp_bound, path.inp_step)
-    to_steps = 1 / step_in if alpha is None else (1 / step_in) / alpha
-    u = x * to_steps
-    if path.inp_step:
-        if path.inp_sto_round:
-            u += torch.rand(u.shape, generator=rng, dtype=u.dtype).sub_(0.5)
-        u.round_()
-    if limit is not None and path.clips_inputs:
-        u.clamp_(-limit, limit)
-    if path.inp_noise:
-        u.add_(torch.randn(u.shape, generator=rng, dtype=u.dtype), alpha=path.inp_noise / step_in)
-    if path.inp_asymmetry:
-        u = torch.where(u < 0, u * (1 - path.inp_asymmetry), u)
-    return u
-
-
-def converted_output(z: Tensor, path: ReadPath, rng: torch.Generator) -> Tensor:
-    """``z``, overwritten: rounded to the output converter's steps, in which it is given; not yet clamped."""
-    if path.out_step:
-        if path.out_sto_round:
-            z += torch.rand(z.shape, generator=rng, dtype=z.dtype).sub_(0.5)
-        z.round_()
-    return z
-
-
-def output_limit(path: ReadPath) -> float | None:
-    """The output converter's bound in its steps; None without a bound."""
-    return _limit(path.out_bound, path.out_step)
-
-
 def _limit(bound: float, step: float) -> float | None:
-    """A converter's bound in its steps; None without a bound."""
     if not math.isfinite(bound):
         return None
     return bound / step * (1 + 1e-6) if step else bound  # the tolerance keeps the top code inside
 
 
-def noise_management(x: Tensor, path: ReadPath) -> tuple[Tensor | float | None, Tensor | None]:
-    """The factor alpha, (B, 1, ...) or a number or None for 1, and the mask of vectors that give exact zeros.
-
-    Vectors lie along dimension 1.
-    """
-    if path.noise_management == "NONE":
-        return None, None
-    if path.noise_management == "CONSTANT":
-        return path.nm_thres or None, None
-    alpha = x.detach()
-    alpha = (alpha.abs() if path.noise_management == "ABS_MAX" else alpha).amax(1, keepdim=True)
-    if path.nm_thres:
-        alpha = alpha.clamp_max(path.nm_thres)
-    if float(alpha.min()) > 0:
-        return alpha, None
-    dead = alpha <= 0
-    alpha = torch.where(dead, 1.0, alpha)
-    return alpha, dead if path.silent_zero or not path.inp_noise else None
-
-
-def _noise_std(weight: Tensor, u: Tensor, step: float, path: ReadPath) -> Tensor | float | None:
-    """Standard deviation at the output lines: output noise and referred weight noise, which add in variance."""
-    if path.w_noise_type == "NONE" or not path.w_noise:
-        return path.out_noise or None
-    squares = u.square()
-    pcm = path.w_noise_type == "PCM_READ"
-    power = torch.mm(squares, weight.abs().T) if pcm else squares.sum(1, keepdim=True)
-    return power.mul_((path.w_noise * step) ** 2).add_(path.out_noise**2).sqrt_()
-
-
-def _ir_drop(weight: Tensor, u: Tensor, step: float, path: ReadPath) -> Tensor:
-    """Output lost along the wires, in input steps: aihwkit's fit of the steady state, the first input farthest away."""
-    n = u.shape[1]
-    a = torch.mm(u.abs(), weight.abs().T).mul_(step * n / path.ir_drop_g_ratio)
-    share = a * (a * (0.05 * a - 0.2) + 0.5)
-    position = 1 - torch.arange(n, dtype=u.dtype) / n
-    return torch.mm(u * (1 - position**2), weight.T).mul_(share).mul_(path.ir_drop)
-
-
-def _halve_until_inside(
-    weight: Tensor,
-    x: Tensor,
-    alpha: Tensor | float | None,
-    z: Tensor,
-    limit: float,
-    path: ReadPath,
-    rng: torch.Generator,
-    offset: Tensor | None,
-) -> tuple[Tensor, Tensor | float | None]:
-    """Read the vectors that hit the bound again at 1/2, 1/4, ... of their input, each only as often as it needs."""
-    most = float(path.max_bm_factor)
-    if path.inp_step:
-        most = min(most, path.max_bm_res / path.inp_step)
-    rows = (z.abs().amax(1) > limit).nonzero()[:, 0]
-    reduction = 1.0
-    if not len(rows):
-        return z, alpha
-    each = torch.ones(len(x), 1, dtype=x.dtype) * (1.0 if alpha is None else alpha)
-    while len(rows) and reduction <= most:
-        reduction *= 2
-        each[rows] *= 2
-        z[rows] = _pass(weight, x[rows], each[rows], path, rng, offset)
-        rows = rows[z[rows].abs().amax(1) > limit]
-    return z, each
+def _round(steps: Tensor, dithered: bool, rng: torch.Generator) -> None:
+    if dithered:
+        steps += torch.rand(steps.shape, generator=rng, dtype=steps.dtype).sub_(0.5)
+    steps.round_()

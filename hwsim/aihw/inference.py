@@ -26,9 +26,10 @@ from hwsim.aihw.readpath import not_covered, read_path
 from hwsim.aihw.synapse import COLUMNWISE, AihwDevice
 from hwsim.arrayreads import ArrayReads
 from hwsim.errors import InputError
-from hwsim.readpath import ReadPath, read
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.vectorread import Port, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ class AihwInferenceSynapse(ArrayReads):
         inputs = compensation.get_readout_tensor(self.shape[1])
         path = ReadPath(is_perfect=True, out_scale=self.device.path.out_scale) if exact else self.device.path
         seen = self._seen()
-        return float(compensation.readout(read(seen.forward, inputs, path, rng, offset=seen.offset)))
+        return float(compensation.readout(read(Port(seen.forward, path, rng, offset=seen.offset), inputs)))
 
     def weight(self) -> Tensor:
         """What is read once it is programmed; while it is trained, the float weights themselves."""

@@ -8,11 +8,12 @@ from robust_models import EP, Digits, face, rng, trained
 
 from hwsim.cells import IdealCell
 from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.crossbar import CellDevice, ReadPath
+from hwsim.crossbar import CellDevice
 from hwsim.energy import SquaredError
 from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
 from hwsim.learn import LearningRule
 from hwsim.oracle import Implicit, Unrolled
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.robust.attacks import input_gradient
 from hwsim.robust.checks import gradient_above_noise

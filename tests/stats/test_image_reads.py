@@ -1,9 +1,9 @@
 """Whole images against patches: the same read, exactly without noise and in mean and covariance with it.
 
-The reference cuts every patch, reads it with ``hwsim.readpath.read`` and lays it back with torch's own fold; that read
-is held against aihwkit's compiled tile in test_read_path.py. Noise is compared over DRAWS draws: means may differ by 7
-standard errors, and so may every entry of the covariance of all outputs, whose standard error is that of the products
-it is the mean of. That sees noise that should be independent and is not, or the other way round.
+The reference cuts every patch, reads it with ``hwsim.vectorread.read`` and lays it back with torch's own fold; that
+read is held against aihwkit's compiled tile in test_read_path.py. Noise is compared over DRAWS draws: means may differ
+by 7 standard errors, and so may every entry of the covariance of all outputs, whose standard error is that of the
+products it is the mean of. That sees noise that should be independent and is not, or the other way round.
 The planted bugs at the end show that this is sharp enough.
 """
 
@@ -21,11 +21,12 @@ from hwsim.cells import IdealCell
 from hwsim.crossbar import CellDevice
 from hwsim.imageread import additive, pixelwise, read_images, read_images_transpose
 from hwsim.kernels import ImageKernels, PatchKernels, kernels
-from hwsim.readpath import ReadPath, read
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Meter
 from hwsim.tiling import TiledDevice
 from hwsim.twin import TwinDevice
+from hwsim.vectorread import Port, read
 from hwsim.window import Window, as_images, as_rows
 
 DOUBLE = torch.float64
@@ -88,19 +89,17 @@ def drawn(window: Window, transpose: bool, batch: int = 2) -> Tensor:
 def by_patches(
     weight: Tensor, images: Tensor, window: Window, path: ReadPath, transpose: bool, offset: Tensor | None = None
 ) -> Tensor:
+    port = Port(weight.T if transpose else weight, path, rng(3), None, 1.3, offset)
     if transpose:
-        rows = read(weight.T, as_rows(images), path, rng(3), None, 1.3, offset)
-        return window.fold(rows, SIZE)
-    rows = read(weight, window.patches(images), path, rng(3), None, 1.3, offset)
-    return as_images(rows, window.size(*SIZE))
+        return window.fold(read(port, as_rows(images)), SIZE)
+    return as_images(read(port, window.patches(images)), window.size(*SIZE))
 
 
 def by_images(
     weight: Tensor, images: Tensor, window: Window, path: ReadPath, transpose: bool, offset: Tensor | None = None
 ) -> Tensor:
-    if transpose:
-        return read_images_transpose(weight, images, window, SIZE, path, rng(4), None, 1.3, offset)
-    return read_images(weight, images, window, path, rng(4), None, 1.3, offset)
+    port = Port(weight.T if transpose else weight, path, rng(4), None, 1.3, offset)
+    return read_images_transpose(port, images, window, SIZE) if transpose else read_images(port, images, window)
 
 
 directions = pytest.mark.parametrize("transpose", [False, True], ids=["forward", "transpose"])
@@ -224,11 +223,11 @@ def test_conversions_are_counted_as_for_patches(transpose: bool) -> None:
     weight, images = kernel_bank(window), drawn(window, transpose)
     whole, cut = Meter(count_saturation=True), Meter(count_saturation=True)
     if transpose:
-        read_images_transpose(weight, images, window, SIZE, path, rng(), whole)
-        read(weight.T, as_rows(images), path, rng(), cut)
+        read_images_transpose(Port(weight.T, path, rng(), whole), images, window, SIZE)
+        read(Port(weight.T, path, rng(), cut), as_rows(images))
     else:
-        read_images(weight, images, window, path, rng(), whole)
-        read(weight, window.patches(images), path, rng(), cut)
+        read_images(Port(weight, path, rng(), whole), images, window)
+        read(Port(weight, path, rng(), cut), window.patches(images))
     assert 0 < whole.saturated < whole.conversions
     assert (whole.conversions, whole.saturated) == (cut.conversions, cut.saturated)
 

@@ -18,7 +18,8 @@ from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagem
 from torch import Tensor
 
 from hwsim.aihw.readpath import read_path
-from hwsim.readpath import ReadPath, read
+from hwsim.readpath import ReadPath
+from hwsim.vectorread import Port, read
 
 ROWS, POST, PRE, DRAWS = 6, 18, 23, 3000
 BASE = {
@@ -74,7 +75,7 @@ def compared(setting: dict, transpose: bool, bug: dict | None = None) -> str | N
     compiled = tile.tile.backward(many, False, False, False, False) if transpose else tile.tile.forward(
         many, False, False, False, False, False
     )  # fmt: skip
-    ours = read(weight.T if transpose else weight, many, replace(path, **(bug or {})), rng)
+    ours = read(Port(weight.T if transpose else weight, replace(path, **(bug or {})), rng), many)
     return differing(compiled.view(DRAWS, ROWS, -1), ours.view(DRAWS, ROWS, -1))
 
 

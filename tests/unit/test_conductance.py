@@ -14,8 +14,9 @@ from hwsim.aihw import AihwDevice, device_of
 from hwsim.array import Array, ArrayDevice
 from hwsim.cells import IdealCell, SoftBoundsCell
 from hwsim.conductance import Conductances, Programming, pulse_until
-from hwsim.crossbar import CellDevice, CellSynapse, ReadPath
+from hwsim.crossbar import CellDevice, CellSynapse
 from hwsim.errors import InputError
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Device, FloatDevice, Synapse
 

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from hwsim import crossbar
 from hwsim.cells import IdealCell, LinearStepCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice, CellSynapse, ReadPath, coincidences, read
+from hwsim.crossbar import CellDevice, CellSynapse, coincidences
 from hwsim.errors import InputError
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Meter, Synapse
+from hwsim.vectorread import Port, read
 
 NOISY = ReadPath(inp_bound=1, inp_res=1 / 126, out_bound=8, out_res=1 / 510, out_noise=0.05)
 CELL = SoftBoundsCell(dw_min=2e-3, dw_min_dtod=0.3, dw_min_std=0.3, w_max=0.6, w_min=-0.6, w_max_dtod=0.2)
@@ -51,7 +53,7 @@ def test_ideal_reads_are_adjoint_and_exact(post: int, pre: int, n: int, seed: in
     weight = torch.randn(post, pre, generator=g, dtype=torch.float64)
     x = torch.randn(n, pre, generator=g, dtype=torch.float64)
     y = torch.randn(n, post, generator=g, dtype=torch.float64)
-    forward, back = read(weight, x, ReadPath(), g), read(weight.T, y, ReadPath(), g)
+    forward, back = read(Port(weight, ReadPath(), g), x), read(Port(weight.T, ReadPath(), g), y)
     assert torch.equal(forward, x @ weight.T)
     torch.testing.assert_close((forward * y).sum(), (x * back).sum(), rtol=1e-12, atol=1e-12)
 
@@ -63,11 +65,12 @@ def test_noisy_reads_are_adjoint_in_expectation(management: str) -> None:
     g = rng()
     weight = torch.randn(6, 9, generator=g) * 0.3
     x, y = torch.rand(1, 9, generator=g), torch.rand(1, 6, generator=g)
-    gap = (read(weight, x.expand(n, -1), path, g) * y).sum(1) - (read(weight.T, y.expand(n, -1), path, g) * x).sum(1)
+    forward, back = Port(weight, path, g), Port(weight.T, path, g)
+    gap = (read(forward, x.expand(n, -1)) * y).sum(1) - (read(back, y.expand(n, -1)) * x).sum(1)
     # 7 standard errors, and the converters' rounding, at most half a step of every line.
     rounding = 0.5 * (NOISY.inp_step * (weight.abs().sum() * 2) + NOISY.out_step * 0.05 * 15)
     assert abs(float(gap.mean())) < 7 * float(gap.std()) / math.sqrt(n) + float(rounding)
-    planted = (read(weight, x.expand(n, -1), path, g) * y).sum(1) - 1.2 * (x @ weight.T * y).sum()
+    planted = (read(forward, x.expand(n, -1)) * y).sum(1) - 1.2 * (x @ weight.T * y).sum()
     assert abs(float(planted.mean())) > 7 * float(planted.std()) / math.sqrt(n)
 
 
@@ -87,7 +90,7 @@ def test_the_gradient_is_straight_through_inside_and_zero_where_clipped() -> Non
     weight = torch.tensor([[0.5, -0.25], [2.0, 2.0]])
     path = ReadPath(inp_bound=1, inp_res=1 / 14, out_bound=1.5, out_res=1 / 30, out_noise=0.001, out_scale=2.0)
     x = torch.tensor([[0.3, 0.2], [3.0, 0.1], [0.9, 0.9]], requires_grad=True)
-    read(weight, x, path, rng(), scale=0.5).sum().backward()
+    read(Port(weight, path, rng(), scale=0.5), x).sum().backward()
     both = weight.sum(0)
     expected = torch.stack([both, torch.tensor([0.0, float(weight[0, 1])]), weight[0]])
     # Row 2 clips its first input, and, as row 3, the second output: 2 * 1 + 2 * 0.1 > 1.5 and 3.6 > 1.5.
@@ -99,7 +102,7 @@ def test_the_gradient_of_a_managed_read_is_the_transpose() -> None:
     weight = torch.randn(5, 7, generator=rng())
     path = replace(NOISY, noise_management="ABS_MAX", bound_management="ITERATIVE", out_bound=0.5)
     x = (torch.rand(4, 7, generator=rng(1)) * 9).requires_grad_()
-    y = read(weight, x, path, rng())
+    y = read(Port(weight, path, rng()), x)
     (y * torch.arange(5.0)).sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, (torch.arange(5.0) @ weight).expand(4, -1))
@@ -108,8 +111,8 @@ def test_the_gradient_of_a_managed_read_is_the_transpose() -> None:
 def test_iterative_bound_management_reads_what_a_bound_would_cut() -> None:
     weight, x = torch.full((1, 50), 0.5), torch.ones(3, 50) * torch.tensor([[1.0], [0.5], [0.01]])
     path = ReadPath(inp_bound=1, out_bound=2, out_res=1 / 4094)
-    assert float(read(weight, x, path, rng())[0]) == pytest.approx(2, abs=0.01)
-    managed = read(weight, x, replace(path, bound_management="ITERATIVE"), rng())
+    assert float(read(Port(weight, path, rng()), x)[0]) == pytest.approx(2, abs=0.01)
+    managed = read(Port(weight, replace(path, bound_management="ITERATIVE"), rng()), x)
     torch.testing.assert_close(managed, x @ weight.T, atol=0.02, rtol=0)
 
 
@@ -117,10 +120,10 @@ def test_saturated_conversions_are_counted_when_asked() -> None:
     weight, x, meter = torch.ones(2, 10), torch.ones(3, 10), Meter()
     x[0] = 0.1
     path = ReadPath(inp_bound=1, out_bound=5, out_res=1 / 254)
-    read(weight, x, path, rng(), meter)
+    read(Port(weight, path, rng(), meter), x)
     assert meter.conversions == 0
     meter.count_saturation = True
-    read(weight, x, path, rng(), meter)
+    read(Port(weight, path, rng(), meter), x)
     assert (meter.conversions, meter.saturated) == (6, 4)
     assert meter.saturated_share == pytest.approx(2 / 3)
 

@@ -22,6 +22,7 @@ FLOORS = {
     "energy": 1,
     "kernels": 1,
     "readpath": 1,
+    "vectorread": 1,
     "imageread": 1,
     "arrayreads": 2,
     "circuit": 1,

@@ -16,10 +16,11 @@ from hwsim.aihw.synapse import AihwDevice
 from hwsim.array import Array, ArrayDevice
 from hwsim.cells import IdealCell, SoftBoundsCell
 from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.crossbar import CellDevice, ReadPath
+from hwsim.crossbar import CellDevice
 from hwsim.errors import InputError
 from hwsim.hopfield import initial_weights
 from hwsim.learn import infer
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.settle import OddEven, Phase
 from hwsim.synapse import Device, FloatDevice, Synapse

@@ -7,11 +7,12 @@ import torch
 
 from hwsim.array import Array, ArrayDevice
 from hwsim.cells import IdealCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice, ReadPath
+from hwsim.crossbar import CellDevice
 from hwsim.energy import SquaredError
 from hwsim.faults import Faults
 from hwsim.hopfield import initial_weights, layered_hopfield
 from hwsim.learn import EquilibriumProp
+from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.settle import OddEven, Phase
 from hwsim.synapse import Device, FloatDevice, Synapse
