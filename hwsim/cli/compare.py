@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,10 @@ SHOWN = 60
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="Folder of a run, sweep, attack, corruption or training.")],
+    first: Annotated[Path, typer.Argument(help="Folder of a run, sweep, ablation, attack, corruption or training.")],
     second: Annotated[Path, typer.Argument(help="Another of the same kind.")],
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write a page, one HTML file, in place of the tables.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every figure. [default: the first 40]")] = False,
 ) -> None:
     """What differs in configuration, and in every figure that both have: difference with its 95 % interval.
@@ -27,12 +29,19 @@ def compare(
     Paired, image by image, where both were judged on the same test images, with McNemar's exact test; else unpaired.
     """
     from hwsim.study.compare import compare as compared
+    from hwsim.study.comparepage import write_compare_page
+    from hwsim.study.run import command_line
 
     found = compared(first, second)
+    if out is not None:
+        page = write_compare_page(found, out, command_line(sys.argv[1:]))
+        print(f"page: {page}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(found.as_record(), indent=2, default=str))
         return
-    names = _names(first, second)
+    if out is not None:
+        return
+    names = found.names
     for title, pairs in (("configuration", found.configuration), ("software", found.software)):
         table = Table(title, *names, box=None, pad_edge=False)
         for path, values in pairs.items():
@@ -59,12 +68,6 @@ def compare(
     for name, only in zip(names, found.only, strict=True):
         if only:
             print(f"only in {name}: {'; '.join(only[:6])}{f' and {len(only) - 6} more' if len(only) > 6 else ''}")
-
-
-def _names(first: Path, second: Path) -> tuple[str, str]:
-    """The folders' names, or their paths where the names are the same."""
-    one, other = first.resolve().name, second.resolve().name
-    return (one, other) if one != other else (str(first), str(second))
 
 
 def _short(value: Any) -> str:

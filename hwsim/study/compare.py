@@ -28,8 +28,6 @@ from hwsim.study.summary import read_run
 Shares = NDArray[np.float64]
 """(repeats, images), of draws that found the label."""
 
-COUNTED = ("run", "attack", "corrupt", "train", "sweep")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -52,6 +50,11 @@ class Row:
         """Does the interval leave out zero?"""
         return self.low > 0 or self.high < 0
 
+    @property
+    def paired(self) -> bool:
+        """Does the difference rest on the same images?"""
+        return self.how.startswith("paired")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,6 +69,12 @@ class Comparison:
     software: dict[str, tuple[Any, Any]]
     rows: list[Row]
     only: tuple[list[str], list[str]]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The folders' names, or their paths where the names are the same."""
+        one, other = (folder.path.resolve().name for folder in (self.first, self.second))
+        return (one, other) if one != other else (str(self.first.path), str(self.second.path))
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -84,8 +93,6 @@ def compare(first: Path, second: Path) -> Comparison:
     a, b = read_folder(first), read_folder(second)
     if a.kind != b.kind:
         raise InputError(f"{first} is of hwsim {a.kind} and {second} of hwsim {b.kind}; expected two of one kind")
-    if a.kind not in COUNTED:
-        raise InputError(f"{first}: results of hwsim {a.kind} are not compared; expected {', '.join(COUNTED)}")
     same = same_images(a, b)
     figures, others = dict(_figures(a)), dict(_figures(b))
     rows = [_row(name, own, others[name], same) for name, own in figures.items() if name in others]
@@ -127,13 +134,21 @@ def _branches(value: Any) -> dict[str, Any]:
 
 
 def same_images(a: JobFolder, b: JobFolder) -> bool:
-    """Were both judged on images of one test set? Sweeps: is the data of their studies the same?"""
+    """Were both judged on images of one test set?"""
     if a.kind == "sweep":
-        return a.config.get("data") == b.config.get("data") and a.config.get("base") == b.config.get("base")
+        return _sources(a.config) == _sources(b.config)
     one, other = a.config.get("data"), b.config.get("data")
     if not isinstance(one, dict) or not isinstance(other, dict):
         return False
     return one.get("name") == other.get("name") and one.get("test") == other.get("test")
+
+
+def _sources(study: dict[str, Any]) -> Any:
+    """What decides a study's images: its data, or where it names none its models' own."""
+    if data := study.get("data"):
+        return data
+    blocks = study.get("blocks") or {}
+    return study.get("model"), {name: block.get("model") for name, block in blocks.items() if isinstance(block, dict)}
 
 
 def unpaired(a: Interval, b: Interval) -> tuple[float, float, float]:
@@ -168,19 +183,43 @@ def _figures(folder: JobFolder) -> Iterator[tuple[str, Shares | Interval]]:
         "attack": _of_attack,
         "corrupt": _of_corrupt,
         "train": _of_train,
+        "ablate": _of_ablation,
         "sweep": _of_sweep,
     }[folder.kind](folder)
 
 
 def _of_run(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
     cells: dict[str, list[Any]] = {}
-    for record in read_run(folder.path).evaluation:
+    found = read_run(folder.path)
+    for record in found.evaluation:
         level = f" {record['level']:g}" if record.get("level_unit") else ""
         cells.setdefault(f"{record['case']}, {record['condition']}{level}", []).append(record)
     for name, records in cells.items():
-        images = min(len(record["hits"]) for record in records)
-        own = sorted(records, key=lambda record: record["repeat"])
-        yield name, np.array([np.array(r["hits"][:images]) / r["draws"] for r in own])
+        yield name, _over_repeats(records)
+    attacked: dict[str, dict[int, Path]] = {}
+    for record in found.attacks:
+        attacked.setdefault(record["case"], {})[record["repeat"]] = folder.path / record["folder"]
+    for case, repeats in attacked.items():
+        shares = [attackcompare.read_shares(repeats[repeat]) for repeat in sorted(repeats)]
+        for threat, attack in shares[0]:
+            # The clean images are among the cells above, all of them.
+            if attack != "clean" and all((threat, attack) in one for one in shares):
+                every = [one[threat, attack] for one in shares]
+                yield f"{case}, {threat}, {attack}", np.array([[of[image] for image in sorted(of)] for of in every])
+
+
+def _of_ablation(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
+    variants: dict[str, list[Any]] = {}
+    for record in read_lines(folder.path / "ablation.jsonl"):
+        variants.setdefault(record["variant"], []).append(record)
+    for name, records in variants.items():
+        yield name, _over_repeats(records)
+
+
+def _over_repeats(records: list[Any]) -> Shares:
+    images = min(len(record["hits"]) for record in records)
+    own = sorted(records, key=lambda record: record["repeat"])
+    return np.array([np.array(r["hits"][:images]) / r["draws"] for r in own])
 
 
 def _of_attack(folder: JobFolder) -> Iterator[tuple[str, Shares]]:

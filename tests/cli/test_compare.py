@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import attackfolder
+import jobfolders
 import numpy as np
 import pytest
 import runfolder
@@ -58,6 +60,97 @@ def _worse(record: dict) -> dict:
     if record["kind"] == "evaluation" and (record["case"], record["condition"]) == ("in-situ", "clean"):
         return {**record, "hits": [hit if i % 3 else 0 for i, hit in enumerate(record["hits"])]}
     return record
+
+
+FOLDERS = {
+    "attack": (lambda folder, share: attackfolder.write_attack(folder, (0.8, share)), "linf:0.1, apgd-ce"),
+    "corrupt": (jobfolders.write_corrupt, "model, gaussian-blur 3"),
+    "train": (jobfolders.write_training, "test"),
+    "ablate": (jobfolders.write_ablation, "all on"),
+    "sweep": (jobfolders.write_sweep, "step, dw 0.1: accuracy"),
+}
+"""Kind -> what writes such a folder with a share planted, and the figure that has it."""
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_every_kind_of_job_is_compared(kind: str, tmp_path: Path, hwsim_here: Call) -> None:
+    """The planted difference is found, what is equal is not told apart, and the page says both."""
+    write, planted = FOLDERS[kind]
+    one, other = write(tmp_path / "one", 0.8), write(tmp_path / "other", 0.3)
+    found = compare(one, other)
+    rows = {row.name: row for row in found.rows}
+    assert rows[planted].difference == pytest.approx(0.5)
+    assert rows[planted].low < 0.5 < rows[planted].high
+    apart = [row.name for row in found.rows if row.apart]
+    assert apart == ([planted, "linf:0.1, worst"] if kind == "attack" else [planted])
+    assert rows[planted].paired is (kind != "train")
+    assert found.only == ([], [])
+    page = tmp_path / "pages" / "page.html"
+    code, out, err = hwsim_here("compare", str(one), str(other), "--out", str(page))
+    assert (code, err) == (0, "")
+    assert out == f"page: {page}\n"
+    text = page.read_text()
+    assert f"Furthest apart is {planted}: 80.0 % against 30.0 %, +50.0 points" in text
+    assert f"{len(apart)} of {len(found.rows)} figures differ" in text
+    assert all(f'<th scope="row">{path}</th>' in text for path in found.configuration)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
+    assert "The software differs" not in text
+    assert [path.name for path in page.parent.iterdir()] == ["page.html"]
+
+
+def test_a_page_says_what_is_missing_and_what_else_differs(tmp_path: Path, hwsim_here: Call) -> None:
+    one = jobfolders.write_sweep(tmp_path / "one", 0.8)
+    other = jobfolders.write_sweep(tmp_path / "other", 0.3, model="adv-ep-digits", unfinished=True)
+    plan = json.loads((other / "sweep.json").read_text())
+    (other / "sweep.json").write_text(json.dumps({**plan, "versions": {"hwsim": "0.2.0"}}))
+    rows = compare(one, other).rows
+    assert [row.how for row in rows] == ["unpaired: other test images"]
+    assert hwsim_here("compare", str(one), str(other), "--out", str(tmp_path / "page.html"))[0] == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "1 figures are only in one" in text
+    assert "The software differs, too, and may be the cause: hwsim." in text
+    assert "The configurations differ in 1 key: model." in text
+    empty = jobfolders.write_sweep(tmp_path / "empty", 0.3)
+    for cell in (empty / "cells").iterdir():
+        cell.unlink()
+    assert hwsim_here("compare", str(one), str(empty), "--out", str(tmp_path / "page.html"))[0] == 0
+    assert "No figure is in both folders, so results cannot be compared." in (tmp_path / "page.html").read_text()
+
+
+def test_many_figures_are_drawn_by_how_far_apart_they_are(tmp_path: Path, hwsim_here: Call) -> None:
+    drifting = {"cases": (*runfolder.CASES[:2], *runfolder.DRIFT), "repeats": 1}
+    one = runfolder.write_run(tmp_path / "one", **drifting)
+    other = runfolder.write_run(tmp_path / "other", change=_last, **drifting)
+    count = len(compare(one, other).rows)
+    assert count > 40
+    assert hwsim_here("compare", str(one), str(other), "--out", str(tmp_path / "page.html"))[0] == 0
+    text = (tmp_path / "page.html").read_text()
+    assert f"The 40 of {count} figures that are furthest apart." in text
+    shown = text.partition('id="table-results"')[2].partition("</table>")[0]
+    assert shown.count("<tr>") == 41
+    assert "programmed, 1 month, pgd-linf 0.02" in shown
+    assert text.partition('id="table-all"')[2].partition("</table>")[0].count("<tr>") == count + 1
+
+
+def _last(record: dict) -> dict:
+    if record["kind"] == "evaluation" and (record["case"], record["level"]) == (runfolder.DRIFT[-1], 0.02):
+        return {**record, "hits": [0] * len(record["hits"])}
+    return record
+
+
+def test_attacked_cases_of_runs_are_compared_image_by_image(tmp_path: Path) -> None:
+    one, other = (runfolder.write_run(tmp_path / name, repeats=2) for name in ("one", "other"))
+    for folder, shares in ((one, (0.8, 0.7)), (other, (0.8, 0.3))):
+        for repeat in (0, 1):
+            attacked = attackfolder.write_attack(folder / "attacks" / f"in-situ-{repeat}", shares)
+            record = {"kind": "attack", "case": "in-situ", "repeat": repeat, "condition": "linf:0.1"}
+            line = json.dumps({**record, "folder": str(attacked.relative_to(folder))})
+            with (folder / "metrics.jsonl").open("a") as file:
+                file.write(f"\n{line}\n")
+    rows = {row.name: row for row in compare(one, other).rows}
+    assert rows["in-situ, linf:0.1, worst"].difference == pytest.approx(0.4)
+    assert rows["in-situ, linf:0.1, worst"].how == "paired: 40 images, 2 repeats"
+    assert rows["in-situ, linf:0.05, worst"].difference == 0
 
 
 @pytest.mark.parametrize("second", ["run", "nothing", "gone"])
