@@ -6,7 +6,7 @@ loss: a clamp(0, 1) there gives no gradient to pixels that are exactly 0 or 1, a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -118,6 +118,12 @@ def fgsm(classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, *, loss: 
     check_images(x, y)
     gradient, _ = input_gradient(classifier, x, y, loss)
     return threat.project(x + threat.epsilon * threat.steepest(gradient), x)
+
+
+def check_norm(attack: Any, threat: Threat) -> None:
+    """InputError unless the threat's norm is one of the attack's ``norms``."""
+    if threat.norm not in attack.norms:
+        raise InputError(f"attack {attack.name}: expected a threat in {' or '.join(attack.norms)}, got {threat.norm}")
 
 
 def check_images(x: Tensor, y: Tensor) -> None:

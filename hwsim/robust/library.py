@@ -1,4 +1,4 @@
-"""Attacks of other libraries behind one face: AutoAttack's parts from pyautoattack, HopSkipJump from foolbox.
+"""Attacks of other libraries behind one face: AutoAttack's parts from pyautoattack, minimal attacks from foolbox.
 
 pyautoattack's APGD, FAB and Square are upstream AutoAttack's. Only these parts are used, not its driver: the
 driver's resume is broken and its check for dynamic defences switches trace functions (coverage, debuggers) off.
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robust.attacks import check_images
+from hwsim.robust.attacks import check_images, check_norm
 from hwsim.robust.classifier import Classifier
 from hwsim.robust.threat import Threat
 
@@ -27,7 +27,72 @@ _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 @dataclass(frozen=True)
-class Apgd:
+class Task:
+    """What a library is asked for.
+
+    Attributes:
+        model: images (B, C, H, W) -> logits, differentiable where the library asks for gradients.
+        images, labels: float32 (B, C, H, W) in [0, 1], and (B,).
+        threat: what the images may become.
+        seed: of the library's own draws.
+        classifier: the attacked one, for what it knows of itself.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    images: Tensor
+    labels: Tensor
+    threat: Threat
+    seed: int
+    classifier: Classifier
+
+
+class LibraryAttack:
+    """An attack that a library carries out; a subclass is a frozen dataclass of its settings that says how."""
+
+    def _moved(self, task: Task) -> Tensor:
+        """The images that the library returns."""
+        raise NotImplementedError
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        """The library's images in the shape of ``x``, with a seed from ``rng``, global generators untouched."""
+        check_norm(self, threat)
+        check_images(x, y)
+        if not len(x) or not threat.epsilon:
+            return x.clone()
+        images = _as_images(x)
+        seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
+
+        def model(batch: Tensor) -> Tensor:
+            batch = batch.reshape(len(batch), *x.shape[1:]).to(x.dtype)
+            if torch.is_grad_enabled() and batch.requires_grad:
+                return classifier.differentiable(batch)
+            return classifier.logits(batch.detach()).clone()  # Square writes into what it gets
+
+        with _global_generators_kept():
+            torch.manual_seed(seed)
+            moved = self._moved(Task(model, images.float(), y, threat, seed, classifier))
+        return moved.detach().reshape(x.shape).to(x.dtype)
+
+
+class Autoattack(LibraryAttack):
+    """A part of AutoAttack, from pyautoattack."""
+
+    norms = tuple(_NORMS)
+    restarts: int
+
+    def _common(self, task: Task) -> dict[str, Any]:
+        """What every part takes."""
+        return {
+            "norm": _NORMS[task.threat.norm],
+            "n_restarts": self.restarts,
+            "eps": task.threat.epsilon,
+            "seed": task.seed,
+            "device": task.images.device,
+        }
+
+
+@dataclass(frozen=True)
+class Apgd(Autoattack):
     """Auto-PGD (Croce and Hein 2020).
 
     Attributes:
@@ -43,7 +108,6 @@ class Apgd:
     best_loss: bool = False
 
     white_box = True
-    norms = tuple(_NORMS)
 
     def __post_init__(self) -> None:
         if self.loss not in ("ce", "dlr", "targeted"):
@@ -55,34 +119,27 @@ class Apgd:
     def name(self) -> str:
         return f"apgd-{self.loss}"
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+    def _moved(self, task: Task) -> Tensor:
         from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
-        _needs_norm(self, threat)
-        needed = {"ce": 2, "dlr": 3, "targeted": 4}[self.loss]
-        _needs_classes(self.name, classifier, needed)
-
-        def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
-            common: dict[str, Any] = {
-                "n_iter": self.steps,
-                "norm": _NORMS[threat.norm],
-                "n_restarts": self.restarts,
-                "eps": threat.epsilon,
-                "seed": seed,
-                "device": images.device,
-                "use_largereps": threat.norm == "l1",
-                "logger": _quiet(),
-            }
-            if self.loss == "targeted":
-                targets = min(self.targets, classifier.classes - 1)
-                return APGDAttack_targeted(model, n_target_classes=targets, **common).perturb(images, y)
-            return APGDAttack(model, loss=self.loss, **common).perturb(images, y, best_loss=self.best_loss)
-
-        return _run(run, classifier, x, y, threat, rng)
+        classes, needed = task.classifier.classes, {"ce": 2, "dlr": 3, "targeted": 4}[self.loss]
+        if classes < needed:
+            raise InputError(f"attack {self.name}: its loss needs at least {needed} classes, the model has {classes}")
+        settings = {
+            **self._common(task),
+            "n_iter": self.steps,
+            "use_largereps": task.threat.norm == "l1",
+            "logger": _quiet(),
+        }
+        if self.loss == "targeted":
+            attack = APGDAttack_targeted(task.model, n_target_classes=min(self.targets, classes - 1), **settings)
+            return attack.perturb(task.images, task.labels)
+        attack = APGDAttack(task.model, loss=self.loss, **settings)
+        return attack.perturb(task.images, task.labels, best_loss=self.best_loss)
 
 
 @dataclass(frozen=True)
-class Fab:
+class Fab(Autoattack):
     """Fast adaptive boundary attack (Croce and Hein 2020), towards each of ``targets`` classes or untargeted."""
 
     steps: int = 100
@@ -91,36 +148,21 @@ class Fab:
     targeted: bool = True
 
     white_box = True
-    norms = tuple(_NORMS)
 
     @property
     def name(self) -> str:
         return "fab-targeted" if self.targeted else "fab"
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+    def _moved(self, task: Task) -> Tensor:
         from pyautoattack.fab_pt import FABAttack_PT
 
-        _needs_norm(self, threat)
-
-        def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
-            attack = FABAttack_PT(
-                model,
-                norm=_NORMS[threat.norm],
-                n_restarts=self.restarts,
-                n_iter=self.steps,
-                eps=threat.epsilon,
-                seed=seed,
-                targeted=self.targeted,
-                device=images.device,
-                n_target_classes=min(self.targets, classifier.classes - 1),
-            )
-            return attack.perturb(images, y)
-
-        return _run(run, classifier, x, y, threat, rng)
+        targets = min(self.targets, task.classifier.classes - 1)
+        settings = {**self._common(task), "n_iter": self.steps, "targeted": self.targeted, "n_target_classes": targets}
+        return FABAttack_PT(task.model, **settings).perturb(task.images, task.labels)
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(Autoattack):
     """Square attack (Andriushchenko et al. 2020): random squares, queries only, no gradient.
 
     The schedule is the published one from 5000 queries on and is shortened in proportion below.
@@ -131,32 +173,39 @@ class Square:
 
     name = "square"
     white_box = False
-    norms = tuple(_NORMS)
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+    def _moved(self, task: Task) -> Tensor:
         from pyautoattack.square import SquareAttack
 
-        _needs_norm(self, threat)
+        settings = {**self._common(task), "n_queries": self.queries, "resc_schedule": self.queries < 5000}
+        return SquareAttack(task.model, **settings).perturb(task.images, task.labels)
 
-        def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
-            attack = SquareAttack(
-                model,
-                norm=_NORMS[threat.norm],
-                n_queries=self.queries,
-                n_restarts=self.restarts,
-                eps=threat.epsilon,
-                seed=seed,
-                resc_schedule=self.queries < 5000,
-                device=images.device,
-            )
-            return attack.perturb(images, y)
 
-        return _run(run, classifier, x, y, threat, rng)
+class Foolbox(LibraryAttack):
+    """One of foolbox's minimal attacks, an extra: the nearest image that it found, whatever the budget."""
+
+    name: str
+
+    def _made(self, norm: str) -> Any:
+        """foolbox's attack."""
+        raise NotImplementedError
+
+    def _moved(self, task: Task) -> Tensor:
+        try:
+            from foolbox.criteria import Misclassification
+            from foolbox.models.pytorch import PyTorchModel
+
+            attack = self._made(task.threat.norm)
+        except ImportError:
+            raise InputError(f"attack {self.name} needs foolbox: pip install 'hwsim[attacks]'") from None
+        bounds, device = task.classifier.bounds, str(task.images.device)
+        model = PyTorchModel(_module(task.model), bounds=bounds, device=device)
+        return attack(model, task.images, Misclassification(task.labels), epsilons=None)[0]
 
 
 @dataclass(frozen=True)
-class HopSkipJump:
-    """HopSkipJump (Chen et al. 2020): decisions only, minimal l2 or linf norm; from foolbox, an extra.
+class HopSkipJump(Foolbox):
+    """HopSkipJump (Chen et al. 2020): decisions only, minimal l2 or linf norm.
 
     It needs thousands of queries an image; with few ``steps`` it is far from converged.
     """
@@ -167,20 +216,15 @@ class HopSkipJump:
     white_box = False
     norms = ("linf", "l2")
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
-        _needs_norm(self, threat)
+    def _made(self, norm: str) -> Any:
+        from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
 
-        def make() -> Any:
-            from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
-
-            return HopSkipJumpAttack(steps=self.steps, constraint="linf" if threat.norm == "linf" else "l2")
-
-        return _foolbox(make, self.name, classifier, x, y, threat, rng)
+        return HopSkipJumpAttack(steps=self.steps, constraint="linf" if norm == "linf" else "l2")
 
 
 @dataclass(frozen=True)
-class Ead:
-    """Elastic-net attack (Chen et al. 2018): images nearest in l1 by iterated shrinkage; from foolbox, an extra."""
+class Ead(Foolbox):
+    """Elastic-net attack (Chen et al. 2018): images nearest in l1 by iterated shrinkage."""
 
     steps: int = 200
     searches: int = 5
@@ -189,20 +233,15 @@ class Ead:
     white_box = True
     norms = ("l1",)
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
-        _needs_norm(self, threat)
+    def _made(self, norm: str) -> Any:
+        from foolbox.attacks.ead import EADAttack
 
-        def make() -> Any:
-            from foolbox.attacks.ead import EADAttack
-
-            return EADAttack(binary_search_steps=self.searches, steps=self.steps, decision_rule="L1")
-
-        return _foolbox(make, self.name, classifier, x, y, threat, rng)
+        return EADAttack(binary_search_steps=self.searches, steps=self.steps, decision_rule="L1")
 
 
 @dataclass(frozen=True)
-class FmnL0:
-    """Fast minimum norm in l0 (Pintor et al. 2021); from foolbox, an extra.
+class FmnL0(Foolbox):
+    """Fast minimum norm in l0 (Pintor et al. 2021).
 
     It counts every channel of a pixel as one, so its images change at most as many pixels as it says.
     """
@@ -213,73 +252,10 @@ class FmnL0:
     white_box = True
     norms = ("l0",)
 
-    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
-        _needs_norm(self, threat)
+    def _made(self, norm: str) -> Any:
+        from foolbox.attacks.fast_minimum_norm import L0FMNAttack
 
-        def make() -> Any:
-            from foolbox.attacks.fast_minimum_norm import L0FMNAttack
-
-            return L0FMNAttack(steps=self.steps)
-
-        return _foolbox(make, self.name, classifier, x, y, threat, rng)
-
-
-def _needs_norm(attack: Any, threat: Threat) -> None:
-    if threat.norm not in attack.norms:
-        raise InputError(f"attack {attack.name}: expected a threat in {' or '.join(attack.norms)}, got {threat.norm}")
-
-
-def _foolbox(
-    make: Callable[[], Any],
-    name: str,
-    classifier: Classifier,
-    x: Tensor,
-    y: Tensor,
-    threat: Threat,
-    rng: torch.Generator,
-) -> Tensor:
-    """One of foolbox's minimal attacks: the nearest image that it found, whatever the budget."""
-    try:
-        from foolbox.criteria import Misclassification
-        from foolbox.models.pytorch import PyTorchModel
-
-        attack = make()
-    except ImportError:
-        raise InputError(f"attack {name} needs foolbox: pip install 'hwsim[attacks]'") from None
-
-    def run(model: Callable[[Tensor], Tensor], images: Tensor, seed: int) -> Tensor:
-        del seed
-        wrapped = PyTorchModel(_module(model), bounds=classifier.bounds, device=str(images.device))
-        return attack(wrapped, images, Misclassification(y), epsilons=None)[0]
-
-    return _run(run, classifier, x, y, threat, rng)
-
-
-def _run(
-    attack: Callable[[Callable[[Tensor], Tensor], Tensor, int], Tensor],
-    classifier: Classifier,
-    x: Tensor,
-    y: Tensor,
-    threat: Threat,
-    rng: torch.Generator,
-) -> Tensor:
-    """Call a library's attack on float32 images (B, C, H, W) with a seed from ``rng``, global generator untouched."""
-    check_images(x, y)
-    if not len(x) or not threat.epsilon:
-        return x.clone()
-    images = _as_images(x)
-    seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
-
-    def model(batch: Tensor) -> Tensor:
-        batch = batch.reshape(len(batch), *x.shape[1:]).to(x.dtype)
-        if torch.is_grad_enabled() and batch.requires_grad:
-            return classifier.differentiable(batch)
-        return classifier.logits(batch.detach()).clone()  # Square writes into what it gets
-
-    with _global_generators_kept():
-        torch.manual_seed(seed)
-        moved = attack(model, images.float(), seed)
-    return moved.detach().reshape(x.shape).to(x.dtype)
+        return L0FMNAttack(steps=self.steps)
 
 
 @contextlib.contextmanager
@@ -303,11 +279,6 @@ def _as_images(x: Tensor) -> Tensor:
     if side * side != x[0].numel():
         raise InputError(f"attack input: expected images (B, C, H, W), got {tuple(x.shape)}, which is no square image")
     return x.reshape(len(x), 1, side, side)
-
-
-def _needs_classes(name: str, classifier: Classifier, needed: int) -> None:
-    if classifier.classes < needed:
-        raise InputError(f"attack {name}: its loss needs at least {needed} classes, the model has {classifier.classes}")
 
 
 def _module(model: Callable[[Tensor], Tensor]) -> torch.nn.Module:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.errors import InputError
-from hwsim.robust.attacks import check_images, margin
+from hwsim.robust.attacks import check_images, check_norm, margin
 from hwsim.robust.classifier import Classifier
 from hwsim.robust.threat import Threat, by_pixel, top_pixels
 
@@ -34,8 +33,7 @@ class SparseRs:
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         check_images(x, y)
-        if threat.norm != "l0":
-            raise InputError(f"attack {self.name}: expected a threat in l0, got {threat.norm}")
+        check_norm(self, threat)
         count = min(int(threat.epsilon), by_pixel(x).shape[1])
         best = x.clone()
         if not count or not len(x):

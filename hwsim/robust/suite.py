@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robust.attacks import Attack, check_images, fgsm, input_gradient, margin, pgd
+from hwsim.robust.attacks import Attack, check_images, check_norm, fgsm, input_gradient, margin, pgd
 from hwsim.robust.classifier import Classifier
 from hwsim.robust.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
 from hwsim.robust.sparse import SparseRs
@@ -90,8 +90,7 @@ class Fmn:
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         del rng
-        if threat.norm not in self.norms:
-            raise InputError(f"attack fmn: expected a threat in {', '.join(self.norms)}, got {threat.norm}")
+        check_norm(self, threat)
         return threat.project(self.nearest(classifier, x, y, threat.norm)[0], x)
 
     def nearest(self, classifier: Classifier, x: Tensor, y: Tensor, norm: str) -> tuple[Tensor, Tensor]:
