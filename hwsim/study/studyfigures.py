@@ -20,7 +20,9 @@ LOSSES = (0.01, 0.05)
 
 LOSS_COLOUR = "#555555"
 
-MOST_TICKS = 6
+TICK_SIZE_PT = 8
+TICK_GAP = 0.7
+"""Room between two labels of an axis, in widths of a digit."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,27 @@ def _scale(ax: Axes, x: np.ndarray[Any, Any], scale: str) -> None:
         ax.set_xlim(left=-float(x[x > 0].min()) / 5)
     elif scale == "log":
         ax.set_xscale("log")
+    ax.tick_params(axis="x", labelsize=TICK_SIZE_PT)
     if scale != "linear":
-        shown = x if len(x) <= MOST_TICKS else x[:: -(-len(x) // MOST_TICKS)]
+        shown = _apart(ax, x)
         ax.set_xticks(shown, [f"{value:g}" for value in shown])
         ax.minorticks_off()
+
+
+def _apart(ax: Axes, x: np.ndarray[Any, Any]) -> list[float]:
+    """The values whose labels find room beside each other on the axis: both ends, then from the last one down."""
+    low, high = ax.get_xaxis().get_transform().transform(np.array(ax.get_xlim()))
+    figure = ax.get_figure()
+    assert figure is not None
+    width_pt = 72 * ax.get_position().width * figure.get_figwidth()
+    digit_pt = 0.64 * TICK_SIZE_PT
+    kept: dict[float, tuple[float, float]] = {}
+    for value in dict.fromkeys([x[-1], x[0], *x[::-1]]):
+        middle = width_pt * (float(ax.get_xaxis().get_transform().transform(np.array([value]))[0]) - low) / (high - low)
+        half = digit_pt * (len(f"{value:g}") + TICK_GAP) / 2
+        if all(middle + half <= left or middle - half >= right for left, right in kept.values()):
+            kept[float(value)] = (middle - half, middle + half)
+    return sorted(kept)
 
 
 def _mark(ax: Axes, rows: Sequence[Requirement]) -> None:
