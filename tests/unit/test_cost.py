@@ -9,11 +9,12 @@ import torch
 
 from hwsim.cells import LinearStepCell
 from hwsim.cost import Work, cost_of
-from hwsim.crossbar import CellDevice, coincidences
+from hwsim.crossbar import CellDevice
 from hwsim.energy import SquaredError
 from hwsim.errors import InputError
 from hwsim.hopfield import initial_weights, layered_hopfield
 from hwsim.learn import EquilibriumProp, infer
+from hwsim.pulses import coincidences
 from hwsim.rng import Streams
 from hwsim.settle import Phase, Synchronous
 from hwsim.study.costtable import CostTable, priced, read_table

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hwsim import crossbar
 from hwsim.cells import IdealCell, LinearStepCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice, CellSynapse, coincidences
+from hwsim.crossbar import CellDevice, CellSynapse
 from hwsim.errors import InputError
+from hwsim.pulses import coincidences
 from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
 from hwsim.synapse import Device, Meter, Synapse

@@ -21,6 +21,7 @@ FLOORS = {
     "synapse": 0,
     "energy": 1,
     "kernels": 1,
+    "pulses": 1,
     "readpath": 1,
     "vectorread": 1,
     "imageread": 1,
