@@ -35,7 +35,8 @@ def ablate(
     The same command goes on with an interrupted ablation where it was, and shows a finished one.
     """
     from hwsim.study.ablate import plan_ablation, run_ablation
-    from hwsim.study.ablationresults import results, table, verdict, write_results
+    from hwsim.study.ablationpage import write_ablation_page
+    from hwsim.study.ablationresults import results, table, verdict, write_table
     from hwsim.study.run import command_line
     from hwsim.study.run import threads as use_threads
 
@@ -61,5 +62,4 @@ def ablate(
     found = results(ablation)
     console.print(table(found))
     print(verdict(found))
-    for path in write_results(ablation.folder, found, ablation.job.device.name):
-        print(path)
+    print(f"results: {write_table(ablation.folder, found)}\npage: {write_ablation_page(ablation, found)}")

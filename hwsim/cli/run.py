@@ -69,6 +69,10 @@ def report(
             page = write_attack_page(folder)
         elif (folder / "metrics.jsonl").is_file() and (folder / "config.yaml").is_file():
             page = write_report(folder)
+        elif (folder / "ablation.jsonl").is_file():
+            raise InputError(
+                f"{folder}: of hwsim ablate, whose own command writes its page anew and measures nothing twice"
+            )
         else:
             raise InputError(
                 f"{folder}: holds neither a run (config.yaml, metrics.jsonl) nor a sweep (study.yaml), nor the results "

@@ -16,6 +16,7 @@ from hwsim.rng import Streams
 from hwsim.study.devicecard import DeviceCard, read_device
 from hwsim.study.evaluation import measure
 from hwsim.study.folder import claimed
+from hwsim.study.jobreceipt import write_receipt
 from hwsim.study.learners import EquilibriumModel
 from hwsim.study.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
 from hwsim.study.plan import plan_run
@@ -60,6 +61,19 @@ class Ablation:
     case: str
     age_s: float
     folder: Path
+
+    @property
+    def command(self) -> str:
+        return self.job.command
+
+    @property
+    def device(self) -> DeviceCard:
+        """As it is, nothing switched off."""
+        return self.job.device
+
+    @property
+    def seed(self) -> int:
+        return self.job.seed
 
     @property
     def config(self) -> dict[str, Any]:
@@ -158,7 +172,7 @@ def run_ablation(ablation: Ablation, progress: Progress) -> None:
     job, path = ablation.job, ablation.folder / "ablation.jsonl"
     with claimed(ablation.folder, ablation.config_hash, ablation.config):
         done = {(record["variant"], record["repeat"]) for record in read_lines(path)}
-        work = ablation.work()
+        started, work = time.time(), ablation.work()
         progress.total(job.repeats * len(work))
         for repeat in range(job.repeats):
             for name, card in work:
@@ -166,6 +180,8 @@ def run_ablation(ablation: Ablation, progress: Progress) -> None:
                     append_line(path, {"variant": name, "repeat": repeat, **_measured(ablation, name, card, repeat)})
                     _checkpoint(ablation, name, repeat).unlink(missing_ok=True)
                 progress.done(f"{name}, repeat {repeat + 1}")
+        if any((name, repeat) not in done for name, _ in work for repeat in range(job.repeats)):
+            write_receipt(ablation, started, {"repeats": list(range(job.repeats))})
 
 
 def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> dict[str, Any]:

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
 from hwsim.errors import WorkError
 from hwsim.study.ablate import ALL_OFF, ALL_ON, Ablation, only, without
-from hwsim.study.fitfigure import write_canvas
 from hwsim.study.interval import Interval, accuracy, difference
-from hwsim.study.plotting import COLOURS, PERCENT, STYLE, panels
+from hwsim.study.plotting import COLOURS, PERCENT, Drawn, panels
 from hwsim.study.store import read_lines, write_text
 
 
@@ -124,8 +122,8 @@ def table(found: Results) -> Table:
     return shown
 
 
-def write_results(folder: Path, found: Results, name: str) -> tuple[Path, ...]:
-    """``ablation.csv``, and the bar chart as ``ablation.svg`` and ``ablation.png``."""
+def write_table(folder: Path, found: Results) -> Path:
+    """``ablation.csv``, a row a property."""
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     kinds = ("cost_alone", "gained_without", "accuracy_only", "accuracy_without")
@@ -134,30 +132,35 @@ def write_results(folder: Path, found: Results, name: str) -> tuple[Path, ...]:
         spans = (cost.alone, cost.gained, cost.accuracy_only, cost.accuracy_without)
         writer.writerow([cost.name, *(f"{v:.6f}" for span in spans for v in (span.mean, span.low, span.high))])
     write_text(folder / "ablation.csv", rows.getvalue())
-    return (folder / "ablation.csv", *_chart(folder, found, name))
+    return folder / "ablation.csv"
 
 
-def _chart(folder: Path, found: Results, name: str) -> tuple[Path, Path]:
-    with matplotlib.rc_context(STYLE):
-        canvas, (ax,) = panels(1, 1, 0.9 + 0.36 * len(found.costs))
-        places = np.arange(len(found.costs))[::-1]
-        bars: Sequence[tuple[str, float, str, list[Interval]]] = (
-            ("costs alone, all others off", 0.18, "///", [cost.alone for cost in found.costs]),
-            ("gained without it, all others on", -0.18, "", [cost.gained for cost in found.costs]),
-        )
-        for (label, shift, hatch, spans), colour in zip(bars, COLOURS, strict=False):
-            means = np.array([span.mean for span in spans])
-            errors = np.abs(np.array([[s.low for s in spans], [s.high for s in spans]]) - means)
-            style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": label}
-            ax.barh(places + shift, means, 0.34, xerr=errors, error_kw={"capsize": 2, "elinewidth": 1.2}, **style)
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_yticks(places, [cost.name for cost in found.costs])
-        ax.xaxis.set_major_formatter(PERCENT)
-        ax.set_xlabel("accuracy lost to the property (95 % intervals)")
-        ax.grid(False, axis="y")
-        canvas.legend(loc="outside lower center", ncols=2)
-        ax.set_title(f"{name}: {_percent(found.all_on)} as it is, {_percent(found.all_off)} with everything off")
-        return write_canvas(canvas, folder / "ablation")
+def chart(found: Results, name: str) -> Drawn:
+    """A pair of bars a property: what it costs alone, and what leaving it out gains; call it under ``STYLE``."""
+    canvas, (ax,) = panels(1, 1, 0.9 + 0.36 * len(found.costs))
+    places = np.arange(len(found.costs))[::-1]
+    bars: Sequence[tuple[str, float, str, list[Interval]]] = (
+        ("costs alone, all others off", 0.18, "///", [cost.alone for cost in found.costs]),
+        ("gained without it, all others on", -0.18, "", [cost.gained for cost in found.costs]),
+    )
+    for (label, shift, hatch, spans), colour in zip(bars, COLOURS, strict=False):
+        means = np.array([span.mean for span in spans])
+        errors = np.abs(np.array([[s.low for s in spans], [s.high for s in spans]]) - means)
+        style: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": label}
+        ax.barh(places + shift, means, 0.34, xerr=errors, error_kw={"capsize": 2, "elinewidth": 1.2}, **style)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(places, [cost.name for cost in found.costs])
+    ax.xaxis.set_major_formatter(PERCENT)
+    ax.set_xlabel("accuracy lost to the property (95 % intervals)")
+    ax.grid(False, axis="y")
+    canvas.legend(loc="outside lower center", ncols=2)
+    title = f"{name}: {_percent(found.all_on)} as it is, {_percent(found.all_off)} with everything off"
+    told = tuple(
+        f"{cost.name}: costs {_points(cost.alone)} points alone; without it {_points(cost.gained)} are gained."
+        for cost in found.costs
+    )
+    caption = "To the right: accuracy that the property costs, by itself and among the others; lines are intervals."
+    return Drawn("ablation", "costs", title, caption, told, canvas)
 
 
 def _percent(span: Interval) -> str:

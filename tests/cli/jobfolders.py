@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,16 @@ def write_training(folder: Path, share: float) -> Path:
     return folder
 
 
-def write_ablation(folder: Path, share: float) -> Path:
-    """``share`` with everything on, .9 with everything off; three repeats."""
-
-    def lines() -> Iterator[dict[str, Any]]:
-        for repeat in range(3):
-            for name, kept in (("all on", share), ("all off", 0.9)):
-                yield {"variant": name, "repeat": repeat, "draws": 1, "hits": hits(kept)}
-
+def write_ablation(folder: Path, share: float, variants: Mapping[str, float] | None = None) -> Path:
+    """Accuracy of every variant, by default ``share`` with everything on and .9 with everything off; three repeats."""
+    kept = variants or {"all on": share, "all off": 0.9}
+    lines = [
+        {"variant": name, "repeat": repeat, "draws": 1, "hits": hits(left)}
+        for repeat in range(3)
+        for name, left in kept.items()
+    ]
     config = {"ablation": {"case": "in-situ"}, "repeats": 3, "seed": int(100 * share)}
-    return _folder(folder, config, list(lines()), "ablation.jsonl")
+    return _folder(folder, config, lines, "ablation.jsonl")
 
 
 def write_sweep(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import jobfolders
 import pytest
 from cli_settings import small
 
@@ -205,6 +206,12 @@ def test_mistakes_are_the_users(device: str, hwsim_here: Cli, arguments: list[st
     assert complaint in err
 
 
+def test_a_page_is_written_anew_by_its_own_command(hwsim_here: Cli, tmp_path: Path) -> None:
+    code, _, err = hwsim_here("report", str(jobfolders.write_ablation(tmp_path / "ablation", 0.5)))
+    assert code == 2
+    assert "of hwsim ablate, whose own command writes its page anew" in err
+
+
 def test_the_planted_property_is_named_and_a_second_call_repeats_nothing(
     device: str, hwsim_here: Cli, tmp_path: Path
 ) -> None:
@@ -216,12 +223,19 @@ def test_the_planted_property_is_named_and_a_second_call_repeats_nothing(
     assert "The limiting property is stuck high: without it the accuracy rises" in text
     lines = (out / "ablation.jsonl").read_text()
     assert len(lines.splitlines()) == 4
-    assert (out / "ablation.png").stat().st_size > 5000
-    assert (out / "ablation.svg").read_text().startswith("<?xml")
+    assert (out / "figures" / "ablation.png").stat().st_size > 5000
+    assert (out / "figures" / "ablation.svg").read_text().startswith("<?xml")
+    page = (out / "report.html").read_text()
+    assert "The limiting property is stuck high" in page
+    assert page.partition('id="table-costs"')[2].partition("</table>")[0].count("<tr>") == 3
     rows = {row["property"]: row for row in csv.DictReader((out / "ablation.csv").open())}
     assert float(rows["stuck high"]["gained_without_mean_share"]) > 0.1
     assert abs(float(rows["offset"]["gained_without_mean_share"])) < 0.2
     assert not list((out / "states").glob("*.safetensors"))
+    receipt = (out / "receipt.json").read_text()
+    assert json.loads(receipt)["seeds"] == {"root": 0, "repeats": [0]}
+    assert hwsim_here(*arguments)[0] == 0
+    assert (out / "receipt.json").read_text() == receipt, "nothing was measured again"
 
     # Stopped after the second training: the two that are left are done, to the same result.
     (out / "ablation.jsonl").write_text("".join(line + "\n" for line in lines.splitlines()[:2]) + '{"variant": "on')

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import attackfolder
+import jobfolders
 import pytest
 import runfolder
 
+from hwsim.study.ablate import plan_ablation
+from hwsim.study.ablationpage import write_ablation_page
+from hwsim.study.ablationresults import results, write_table
 from hwsim.study.attackpage import write_attack_page
+from hwsim.study.compare import compare
+from hwsim.study.comparepage import write_compare_page
 from hwsim.study.report import write_report
+from hwsim.study.studyreport import write_study_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install 'hwsim[dev]')")
 
@@ -53,12 +60,46 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="module", params=["run", "attack"])
+def _run(folder: Path) -> Path:
+    return write_report(runfolder.write_run(folder))
+
+
+def _compare(folder: Path) -> Path:
+    """Forty figures and more, long names, settings that differ."""
+    one = runfolder.write_run(folder / "one")
+    other = runfolder.write_run(folder / "digits-mlp-ecram-seed0-with-a-long-name", repeats=2, images=60)
+    return write_compare_page(compare(one, other), folder / "page.html", "hwsim compare one other --out page.html")
+
+
+def _ablation(folder: Path) -> Path:
+    where = {"device": "ecram", "model": None, "data_name": None, "data_dir": None, "out": folder, "settings": []}
+    asked = {"seed": 0, "seeds": 2, "case": "in-situ", "age_s": 0.0, "names": [], "command": "hwsim ablate"}
+    planned = plan_ablation(**where, **asked)
+    variants = {name: 0.9 - 0.02 * i for i, (name, _) in enumerate(planned.work())}
+    jobfolders.write_ablation(folder, 0.0, variants)
+    found = results(planned)
+    write_table(folder, found)
+    return write_ablation_page(planned, found)
+
+
+PAGES: dict[str, Callable[[Path], Path]] = {
+    "run": _run,
+    "attack": lambda folder: write_attack_page(attackfolder.write_attack(folder)),
+    "compare": _compare,
+    "ablate": _ablation,
+    "sweep": lambda folder: write_study_page(jobfolders.write_sweep(folder, 0.3)),
+    "unfinished sweep": lambda folder: write_study_page(jobfolders.write_sweep(folder, 0.3, unfinished=True)),
+}
+
+
+@pytest.fixture(scope="module", params=PAGES)
 def page_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("browser") / request.param
-    if request.param == "run":
-        return write_report(runfolder.write_run(folder))
-    return write_attack_page(attackfolder.write_attack(folder))
+    return PAGES[request.param](tmp_path_factory.mktemp("browser") / "folder")
+
+
+@pytest.fixture(scope="module")
+def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _run(tmp_path_factory.mktemp("browser") / "run")
 
 
 def faults(browser: Any, path: Path, width: int = 1280, scheme: str = "light", media: str = "screen") -> list[str]:
@@ -117,9 +158,9 @@ def test_the_first_tab_stop_skips_to_the_results(browser: Any, page_file: Path) 
         ("</body>", "<img src='http://127.0.0.1:9/x.png' alt='outside'></body>", "asks for http://127.0.0.1:9/x.png"),
     ],
 )
-def test_the_check_rejects_a_broken_page(browser: Any, page_file: Path, good: str, bad: str, told: str) -> None:
-    broken = page_file.with_name("broken.html")
-    broken.write_text(page_file.read_text().replace(good, bad))
+def test_the_check_rejects_a_broken_page(browser: Any, run_page: Path, good: str, bad: str, told: str) -> None:
+    broken = run_page.with_name("broken.html")
+    broken.write_text(run_page.read_text().replace(good, bad))
     try:
         assert any(told in fault for fault in faults(browser, broken, 360))
     finally:
