@@ -26,7 +26,7 @@ WEAKNESSES = (
     ("Attacks go away from predicted labels, and may repair mistakes", "as published", "true labels"),
     (
         "Gradients through fewer steps than a prediction takes",
-        "as published (there 70 steps against 250; here `cell.truncated` against the card's steps)",
+        "as published (there 70 steps against 250; here cell.truncated against the card's steps)",
         "the exact (implicit) gradient where the relaxation settles; unsettled shares are counted",
     ),
     ("PGD's last iterate counts; no restarts", "as published", "the best iterate counts; restarts from random points"),
@@ -267,5 +267,5 @@ def _devices(found: Findings) -> list[Table]:
         "and under PGD that knows what the arrays hold but not their read noise (careful; L∞, ε = 0.01). Differences "
         "to float are paired, in points. What is lost clean is lost under attack, too: see the study ideal-vs-analog."
     )
-    header = ["device", "model", "clean", "less float", "attacked", "less float"]
+    header = ["device", "model", "clean", "clean, less float", "attacked", "attacked, less float"]
     return [{"name": "devices", "caption": caption, "header": header, "rows": rows}]

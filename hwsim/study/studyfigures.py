@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from hwsim.study.plotting import PERCENT, Drawn, legend, line_style, panels
+from hwsim.study.plotting import PERCENT, WIDTH_IN, Drawn, legend, line_style, panels
 from hwsim.study.studycard import BlockConfig
 from hwsim.study.studyresults import Line, Results
 from hwsim.study.tolerance import Collapse, Threshold, collapse, threshold
@@ -93,7 +93,10 @@ def _scans(results: Results, blocks: dict[str, BlockConfig], sheet: Sequence[Req
         ax.set_ylabel("test accuracy")
     limits = [t for r in sheet if r.block in blocks for t in r.thresholds if t.loss == LOSSES[-1]]
     reached = sum(t.value is not None for t in limits)
-    title = f"Accuracy along {len(blocks)} properties: five points are lost within the range of {reached} of them"
+    title = (
+        f"Accuracy along {len(blocks)} propert{'ies' if len(blocks) > 1 else 'y'}: five points are lost within the "
+        f"range of {reached}"
+    )
     caption = "Each panel makes one property worse from left to right; bars are 95 % intervals. Vertical lines: where "
     caption += "one point (dotted) and five points (dashed) of accuracy are lost, bands are the values' intervals."
     return Drawn("scans", "requirements", title, caption, tuple(told), canvas)
@@ -146,9 +149,7 @@ def _scale(ax: Axes, x: np.ndarray[Any, Any], scale: str) -> None:
 def _apart(ax: Axes, x: np.ndarray[Any, Any]) -> list[float]:
     """The values whose labels find room beside each other on the axis: both ends, then from the last one down."""
     low, high = ax.get_xaxis().get_transform().transform(np.array(ax.get_xlim()))
-    figure = ax.get_figure()
-    assert figure is not None
-    width_pt = 72 * ax.get_position().width * figure.get_figwidth()
+    width_pt = 72 * ax.get_position().width * WIDTH_IN
     digit_pt = 0.64 * TICK_SIZE_PT
     kept: dict[float, tuple[float, float]] = {}
     for value in dict.fromkeys([x[-1], x[0], *x[::-1]]):
