@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from job_progress import DiesAfter, Silent
 from safetensors.torch import load_file, save_file
 
 from hwsim.study import data
@@ -50,28 +51,6 @@ class NeedsArguments(Plain):
 
 number = lambda: 3
 """
-
-
-class Silent:
-    """Counts the work it is told of."""
-
-    def total(self, units: int) -> None:
-        self.units, self.count = units, 0
-
-    def done(self, what: str, units: int = 1) -> None:
-        self.count += units
-
-
-class DiesAfter(Silent):
-    """Stops the job as a crash would."""
-
-    def __init__(self, units: int) -> None:
-        self.left = units
-
-    def done(self, what: str, units: int = 1) -> None:
-        self.left -= units
-        if self.left < 0:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from job_progress import HUNG_S
 
 from hwsim.errors import InputError, WorkError
 from hwsim.study import shelf
@@ -236,7 +237,7 @@ def test_killed_and_resumed_it_ends_in_a_page(
     while process.poll() is None and len(finished(out)) < 3:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=HUNG_S)
     kept = {file: file.stat().st_mtime_ns for file in finished(out)}
     assert kept
     code, told, err = hwsim_here("sweep", str(study), "--jobs", "1", "--out", str(out))

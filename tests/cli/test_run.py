@@ -6,7 +6,6 @@ import csv
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_settings import SMALL, small
+from job_progress import HUNG_S, DiesAfter, Silent, wait_for
 from safetensors.torch import load_file
 
 from hwsim.study.gallery import read_gallery
@@ -37,27 +37,6 @@ def job(folder: Path, device: str = CELLS, repeats: int = 1, seed: int = 0) -> J
         settings=SMALL,
         command="hwsim run",
     )
-
-
-class Silent:
-    def total(self, units: int) -> None:
-        self.units = units
-        self.count = 0
-
-    def done(self, what: str, units: int = 1) -> None:
-        self.count += units
-
-
-class DiesAfter(Silent):
-    """Stops the job as a crash would, between two units of work."""
-
-    def __init__(self, units: int) -> None:
-        self.left = units
-
-    def done(self, what: str, units: int = 1) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
 
 
 def results(folder: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
@@ -191,15 +170,6 @@ def test_other_configuration_in_the_folder_is_refused(
     assert str(uninterrupted) in err
 
 
-def wait_for(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= lines:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no {lines} results in time: {process.communicate()}")
-
-
 def test_killed_run_goes_on(
     hwsim_process: Callable[..., subprocess.Popen[str]], uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -212,7 +182,7 @@ def test_killed_run_goes_on(
     with (folder / "metrics.jsonl").open("a") as torn:
         torn.write('{"kind": "evaluation", "case": "flo')  # a line that a power cut left
     process = hwsim_process(*arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HUNG_S)
     assert (process.returncode, err) == (0, "")
     assert "report" in out
     assert results(folder) == results(uninterrupted)
@@ -223,7 +193,7 @@ def test_interrupt_is_a_sentence(hwsim_process: Callable[..., subprocess.Popen[s
     process = hwsim_process("run", "--device", CELLS, "--repeats", "9", "--out", str(folder), *small())
     wait_for(folder / "metrics.jsonl", 2, process)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HUNG_S)
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
@@ -238,7 +208,7 @@ def test_two_processes_do_not_share_a_folder(
     try:
         wait_for(folder / "metrics.jsonl", 1, first)
         second = hwsim_process(*arguments)
-        _, err = second.communicate(timeout=60)
+        _, err = second.communicate(timeout=HUNG_S)
         assert second.returncode == 2
         assert "another process" in err
     finally:
@@ -253,11 +223,11 @@ def test_full_disk_is_a_sentence_and_loses_nothing(
     folder = tmp_path / "run"
     arguments = ("run", "--device", CELLS, "--repeats", "2", "--out", str(folder), *small())
     limited = hwsim_process(*arguments, prefix=("bash", "-c", 'trap "" XFSZ; ulimit -f 6; exec "$@"', "limited"))
-    _, err = limited.communicate(timeout=120)
+    _, err = limited.communicate(timeout=HUNG_S)
     assert limited.returncode == 1
     assert "Traceback" not in err
     assert "could not be" in err
     process = hwsim_process(*arguments)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=HUNG_S)
     assert (process.returncode, err) == (0, "")
     assert results(folder) == results(uninterrupted)

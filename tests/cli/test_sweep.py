@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from job_progress import HUNG_S, Silent, wait_for
 
 from hwsim.errors import InputError
 from hwsim.study import sweep as work
@@ -44,17 +44,6 @@ def compute(spec):
 
 squares = Kind(resolve, compute, (("sleep", 0), ("fails", None), ("dies", None)))
 """
-
-
-class Silent:
-    def __init__(self) -> None:
-        self.units = self.count = 0
-
-    def total(self, units: int) -> None:
-        self.units = units
-
-    def done(self, what: str, units: int = 1) -> None:
-        self.count += units
 
 
 class Threads:
@@ -181,15 +170,6 @@ def test_a_folder_is_one_study_s(tmp_path: Path) -> None:
         swept(path, tmp_path / "out")
 
 
-def wait_for(path: Path, lines: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and path.read_bytes().count(b"\n") >= lines:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no {lines} results in time: {process.communicate()}")
-
-
 def test_killed_sweep_goes_on_and_leaves_no_workers(
     hwsim_process: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
@@ -197,7 +177,7 @@ def test_killed_sweep_goes_on_and_leaves_no_workers(
     process = hwsim_process("sweep", str(path), "--jobs", "1", "--out", str(out))
     wait_for(tmp_path / "log", 3, process)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)  # returns only when the workers, which hold the pipes, are gone
+    process.communicate(timeout=HUNG_S)  # returns only when the workers, which hold the pipes, are gone
     before = ran(tmp_path)
     finished = {json.loads(file.read_text())["columns"]["square"] for file in (out / "cells").glob("*.json")}
     assert 1 <= len(finished) < 6
