@@ -268,8 +268,8 @@ class GivenInput:
         self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
     ) -> Tensor:
         curvature = 2 * self.net.c + stiffness
-        if curvature <= 0 if isinstance(curvature, float) else (curvature <= 0).any():
-            least = stiffness.min().item() if isinstance(stiffness, Tensor) else stiffness
+        least = stiffness.min().item() if isinstance(stiffness, Tensor) else stiffness
+        if 2 * self.net.c + least <= 0:
             raise InputError(
                 f"nudge: beta times the cost's stiffness, {least:g}, turns the output's bowl upside down; "
                 f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
