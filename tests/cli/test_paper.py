@@ -161,10 +161,10 @@ def test_weights_of_several_trainings(study: Path) -> None:
 
 
 def test_work_is_counted(study: Path) -> None:
-    """64-128-10, a step: both arrays read forwards but for the held input, and the second backwards, with biases."""
+    """64-128-10, a step: the second array read forwards and backwards; the first one's input is held."""
     work = kind_of(spec(study)).work
     assert work is not None
-    step = 128 * 10 * 2 + 10  # the output's biases are an array from one constant unit
+    step = 128 * 10 * 2  # biases are added, not multiplied
     assert work(spec(study)) == pytest.approx(20 * step * 100)
     pgd = work(spec(study, measure="pgd", epsilon=0.1, protocol="published", steps=7, truncated="unrolled-10"))
     assert pgd == pytest.approx(20 * step * (100 + 7 * 10 * 2))
