@@ -24,6 +24,7 @@ from hwsim.study.studyreport import write_study_page
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install 'hwsim[dev]')")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+PATIENT_MS = 300_000  # a busy machine is slow, which is no fault of a page
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 
 CONTRAST = """() => {
@@ -107,6 +108,7 @@ def faults(browser: Any, path: Path, width: int = 1280, scheme: str = "light", m
     found: list[str] = []
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
+    page.set_default_timeout(PATIENT_MS)
     page.emulate_media(media=media, color_scheme=scheme)
     page.on("console", lambda message: found.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: found.append(f"error: {error}"))
@@ -139,6 +141,7 @@ def test_a_page_is_whole_on_paper(browser: Any, page_file: Path) -> None:
 
 def test_the_first_tab_stop_skips_to_the_results(browser: Any, page_file: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENT_MS)
     page.goto(page_file.as_uri())
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.className") == "skip"
