@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isqrt
@@ -46,12 +47,12 @@ class Task:
     classifier: Classifier
 
 
-class LibraryAttack:
+class LibraryAttack(ABC):
     """An attack that a library carries out; a subclass is a frozen dataclass of its settings that says how."""
 
+    @abstractmethod
     def _moved(self, task: Task) -> Tensor:
         """The images that the library returns."""
-        raise NotImplementedError
 
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         """The library's images in the shape of ``x``, with a seed from ``rng``, global generators untouched."""
@@ -186,9 +187,9 @@ class Foolbox(LibraryAttack):
 
     name: str
 
+    @abstractmethod
     def _made(self, norm: str) -> Any:
         """foolbox's attack."""
-        raise NotImplementedError
 
     def _moved(self, task: Task) -> Tensor:
         try:

@@ -72,7 +72,8 @@ def attack_case(
     Path(attacks.folder).mkdir(parents=True, exist_ok=True)
     records = attack_nets(attacks, [] if case == "float" else [net], Quiet())
     results = write_results(attacks, records)
-    keep_gallery(attacks, None if case == "float" else net)
+    if repeat == 0:  # the one whose images the page shows
+        keep_gallery(attacks, None if case == "float" else net)
     for found in results["threats"]:
         worst, least = found["worst"], found["reported"]
         yield {
