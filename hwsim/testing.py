@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.tiling import layout
 from hwsim.rng import Streams
-from hwsim.synapse import Device, Synapse
-from hwsim.tiling import layout
 
 SHAPE = (16, 24)
 GAP = 0.1
@@ -51,7 +51,7 @@ def conformance(device: Device, streams: Streams | None = None, gap: float = GAP
     """All checks on a device; one that raises has failed.
 
     Args:
-        device: what ``hwsim.study.devicecard.read_device(name).device`` gives, or one of your own.
+        device: what ``hwsim.cards.device.read_device(name).device`` gives, or one of your own.
         streams: of all randomness; ``Streams(0)`` if None.
         gap: see ``GAP``; raise it for a device whose directions are known to differ, by wire resistance for example.
     """

@@ -26,17 +26,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from table import Lines, flags, least, told  # noqa: E402 - the file beside this one
 
+from hwsim.cards import shelf  # noqa: E402
+from hwsim.cards.device import read_device  # noqa: E402
+from hwsim.cards.read import read_model  # noqa: E402
 from hwsim.errors import InputError  # noqa: E402
+from hwsim.experiments.attack import results as attackresults  # noqa: E402
+from hwsim.experiments.attack.plan import plan_attack  # noqa: E402
+from hwsim.experiments.attack.work import run_attack  # noqa: E402
+from hwsim.experiments.corruption import results as corruptresults  # noqa: E402
+from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt  # noqa: E402
+from hwsim.experiments.subject import WEIGHTS, Subject, chips, read_subject  # noqa: E402
+from hwsim.jobs.store import write_text  # noqa: E402
 from hwsim.rng import Streams  # noqa: E402
-from hwsim.robust.attacks import input_gradient  # noqa: E402
-from hwsim.study import attackresults, corruptresults, shelf  # noqa: E402
-from hwsim.study.attackplan import plan_attack  # noqa: E402
-from hwsim.study.attackrun import run_attack  # noqa: E402
-from hwsim.study.corruptjob import plan_corrupt, run_corrupt  # noqa: E402
-from hwsim.study.devicecard import read_device  # noqa: E402
-from hwsim.study.plan import read_model  # noqa: E402
-from hwsim.study.store import write_text  # noqa: E402
-from hwsim.study.subject import WEIGHTS, Subject, chips, read_subject  # noqa: E402
+from hwsim.robustness.attacks import input_gradient  # noqa: E402
 
 RUNS = ROOT / "runs" / "attacks-cifar"
 README = Path(__file__).parent / "README.md"

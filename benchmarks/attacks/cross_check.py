@@ -23,12 +23,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional
 
-from hwsim.robust.classifier import TorchClassifier, correct
-from hwsim.robust.evaluate import evaluate
-from hwsim.robust.library import Apgd, Fab, Square
-from hwsim.robust.scores import mcnemar
-from hwsim.robust.suite import Pgd
-from hwsim.robust.threat import Threat
+from hwsim.robustness.classifier import TorchClassifier, correct
+from hwsim.robustness.evaluate import evaluate
+from hwsim.robustness.library import Apgd, Fab, Square
+from hwsim.robustness.scores import mcnemar
+from hwsim.robustness.suite import Pgd
+from hwsim.robustness.threat import Threat
 
 
 def trained_cnn() -> tuple[TorchClassifier, Tensor, Tensor]:

@@ -18,14 +18,14 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from hwsim.hopfield import initial_weights, layered_hopfield
-from hwsim.oracle import Equilibrium, Implicit, Unrolled
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.ebm.hopfield import initial_weights, layered_hopfield
+from hwsim.ebm.settle import Phase
+from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.learning.gradient_ways import NudgedInput, Truncated, settled
 from hwsim.rng import Streams
-from hwsim.robust.attacks import input_gradient
-from hwsim.robust.classifier import EquilibriumClassifier
-from hwsim.robust.gradients import NudgedInput, Truncated, settled
-from hwsim.settle import Phase
-from hwsim.synapse import FloatDevice
+from hwsim.robustness.attacks import input_gradient
+from hwsim.robustness.classifier import EquilibriumClassifier
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:

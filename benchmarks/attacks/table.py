@@ -23,13 +23,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from feedforward import trained  # noqa: E402 - the file beside this one
 
-from hwsim.study import attackresults, corruptresults, data  # noqa: E402
-from hwsim.study.attackplan import plan_attack  # noqa: E402
-from hwsim.study.attackrun import run_attack  # noqa: E402
-from hwsim.study.corruptjob import plan_corrupt, run_corrupt  # noqa: E402
-from hwsim.study.plan import plan_training  # noqa: E402
-from hwsim.study.store import write_text  # noqa: E402
-from hwsim.study.trainjob import run_training  # noqa: E402
+from hwsim.cards.read import plan_training  # noqa: E402
+from hwsim.data import dataset as data  # noqa: E402
+from hwsim.experiments.attack import results as attackresults  # noqa: E402
+from hwsim.experiments.attack.plan import plan_attack  # noqa: E402
+from hwsim.experiments.attack.work import run_attack  # noqa: E402
+from hwsim.experiments.corruption import results as corruptresults  # noqa: E402
+from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt  # noqa: E402
+from hwsim.experiments.training.work import run_training  # noqa: E402
+from hwsim.jobs.store import write_text  # noqa: E402
 
 RUNS = ROOT / "runs" / "attacks-table"
 README = Path(__file__).parent / "README.md"

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hwsim.cards.read import plan_training
+from hwsim.data.dataset import Dataset, stratified
+from hwsim.experiments.training.work import run_training
 from hwsim.rng import Streams
-from hwsim.study.data import Dataset, stratified
-from hwsim.study.plan import plan_training
-from hwsim.study.trainjob import run_training
 
 MODEL, FLOAT = "ep-cnn-tiny", "float"
 PAGE = Path(__file__).with_name("README.md")

@@ -20,16 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hwsim.cards import shelf
+from hwsim.cards.build import network, train
+from hwsim.cards.device import read_device
+from hwsim.cards.read import in_situ_recipe, read_model
+from hwsim.cards.yamlfile import parse_setting
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.data import dataset as data
+from hwsim.experiments.evaluation import measure
+from hwsim.experiments.training.learners import EquilibriumModel
 from hwsim.rng import Streams
-from hwsim.study import data, shelf
-from hwsim.study.devicecard import read_device
-from hwsim.study.evaluation import measure
-from hwsim.study.interval import Interval, accuracy
-from hwsim.study.learners import EquilibriumModel
-from hwsim.study.plan import in_situ_recipe, read_model
-from hwsim.study.training import network, train
-from hwsim.study.yamlfile import parse_setting
-from hwsim.synapse import FloatDevice
+from hwsim.stats.interval import Interval, accuracy
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "digits-mlp"

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hwsim.cards.build import hardware, network, train
+from hwsim.cards.read import plan_run
 from hwsim.errors import WorkError
+from hwsim.experiments.evaluation import measure
+from hwsim.experiments.training.learners import EquilibriumModel
 from hwsim.rng import Streams
-from hwsim.study.evaluation import measure
-from hwsim.study.learners import EquilibriumModel
-from hwsim.study.plan import plan_run
-from hwsim.study.training import hardware, network, train
 
 DEVICE = """\
 cell: linear-step

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from accuracy import measured, write_table
 
-from hwsim.learn import UPDATE_FORMS
-from hwsim.study import data
+from hwsim.data import dataset as data
+from hwsim.learning.ep import UPDATE_FORMS
 
 DEVICES = ("ideal", "idealized", "capacitor", "ecram", "reram-es", "reram-sb")
 

@@ -23,12 +23,12 @@ from aihwkit.simulator.configs import SingleRPUConfig, SoftBoundsDevice
 from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
 from torch import Tensor
 
-from hwsim.aihw.synapse import AihwDevice, AihwSynapse
-from hwsim.cells import SoftBoundsCell
-from hwsim.crossbar import CellDevice
-from hwsim.kernels import kernels
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads.kernels import kernels
+from hwsim.crossbar.reads.window import Window, as_images, as_rows
+from hwsim.devices.aihw.synapse import AihwDevice, AihwSynapse
+from hwsim.devices.cells import SoftBoundsCell
 from hwsim.rng import Streams
-from hwsim.window import Window, as_images, as_rows
 
 PAGE = Path(__file__).with_name("arrays.md")
 BEGIN, END = "<!-- arrays:begin -->", "<!-- arrays:end -->"

@@ -21,13 +21,13 @@ import torch
 from reference import Reference
 from torch import Tensor
 
-from hwsim.convolution import Conv, ConvLayer, conv_hopfield
-from hwsim.energy import Nudged, SquaredError
-from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
-from hwsim.learn import EquilibriumProp
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.ebm.convolution import Conv, ConvLayer, conv_hopfield
+from hwsim.ebm.energy import Nudged, SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
+from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams
-from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
-from hwsim.synapse import FloatDevice
 
 BETA = 0.5
 RATE = 1e-6  # weights hardly move: every repeat does the same work

@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hwsim.energy import SquaredError
-from hwsim.learn import EquilibriumProp
+from hwsim.cards.read import read_model
+from hwsim.cards.recipe import LearningConfig
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.data.dataset import load
+from hwsim.ebm.energy import SquaredError
+from hwsim.ebm.settle import OddEven, Phase, Solver, UpDown
+from hwsim.experiments.training.learners import EquilibriumModel, model_of
+from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Phase, Solver, UpDown
-from hwsim.study.data import load
-from hwsim.study.learners import EquilibriumModel, model_of
-from hwsim.study.plan import read_model
-from hwsim.study.recipe import LearningConfig
-from hwsim.synapse import FloatDevice
 
 SETTLED = Phase(400, tolerance=1e-6, stop_early=True)
 WAYS: list[tuple[str, Solver, float]] = [

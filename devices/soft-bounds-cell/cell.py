@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.cells import BaseCell
+from hwsim.devices.cells import BaseCell
 
 
 @dataclass(frozen=True)

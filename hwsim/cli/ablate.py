@@ -34,11 +34,11 @@ def ablate(
 
     The same command goes on with an interrupted ablation where it was, and shows a finished one.
     """
-    from hwsim.study.ablate import plan_ablation, run_ablation
-    from hwsim.study.ablationpage import write_ablation_page
-    from hwsim.study.ablationresults import results, table, verdict, write_table
-    from hwsim.study.run import command_line
-    from hwsim.study.run import threads as use_threads
+    from hwsim.experiments.ablation.job import plan_ablation, run_ablation
+    from hwsim.experiments.ablation.results import results, table, verdict, write_table
+    from hwsim.experiments.device_run.work import command_line
+    from hwsim.experiments.device_run.work import threads as use_threads
+    from hwsim.reports.ablation import write_ablation_page
 
     ablation = plan_ablation(
         device=device,

@@ -28,9 +28,9 @@ def compare(
 
     Paired, image by image, where both were judged on the same test images, with McNemar's exact test; else unpaired.
     """
-    from hwsim.study.compare import compare as compared
-    from hwsim.study.comparepage import write_compare_page
-    from hwsim.study.run import command_line
+    from hwsim.experiments.compare import compare as compared
+    from hwsim.experiments.device_run.work import command_line
+    from hwsim.reports.compare import write_compare_page
 
     found = compared(first, second)
     if out is not None:

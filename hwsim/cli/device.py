@@ -16,7 +16,7 @@ Device = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.ya
 @device_app.command("list")
 def list_() -> None:
     """The devices on the shelf and those that installed packages bring."""
-    from hwsim.study.devicecard import list_devices
+    from hwsim.cards.device import list_devices
 
     table = Table("device", "kind", "what it is", box=None, pad_edge=False)
     for item in list_devices():
@@ -27,8 +27,8 @@ def list_() -> None:
 @device_app.command()
 def show(device: Device) -> None:
     """Everything a device's YAML stands for, defaults included."""
-    from hwsim.study.devicecard import describe, read_device
-    from hwsim.study.yamlfile import to_yaml
+    from hwsim.cards.device import describe, read_device
+    from hwsim.cards.yamlfile import to_yaml
 
     print(to_yaml(describe(read_device(device))), end="")
 
@@ -45,9 +45,9 @@ def validate(
 
     Exit code 1 if the device fails a check, 2 if its YAML is wrong.
     """
+    from hwsim.cards.device import read_device
     from hwsim.errors import WorkError
     from hwsim.rng import Streams
-    from hwsim.study.devicecard import read_device
     from hwsim.testing import conformance
 
     allowed = _gap(gap)
@@ -68,7 +68,7 @@ def new(
     out: Annotated[Path, typer.Option(help="Folder to put it in.")] = Path("devices"),
 ) -> None:
     """Write the folder of a device of your own: a commented YAML file and its Python cell, which run at once."""
-    from hwsim.study.devicenew import write_skeleton
+    from hwsim.characterisation.skeleton import write_skeleton
 
     folder = write_skeleton(name, out)
     print(f"wrote {folder}/rpu-config.yaml, cell.py, README.md")
@@ -84,7 +84,7 @@ def fit(
     overwrite: Annotated[bool, typer.Option(help="Replace a device that is there already.")] = False,
 ) -> None:
     """Turn measured pulses into a device: fit its response, spreads and noise, and write its YAML, card and figure."""
-    from hwsim.study.fitreport import fit_device
+    from hwsim.characterisation.fit import fit_device
 
     for line in fit_device(traces, out, unit, response, overwrite).lines():
         print(line)
@@ -99,8 +99,8 @@ def plot(
     seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
 ) -> None:
     """Draw what a device does: pulse response, steps and symmetry point, read noise, retention, a map of its array."""
-    from hwsim.study.devicecard import read_device
-    from hwsim.study.deviceplot import portray, write_device_figure
+    from hwsim.cards.device import read_device
+    from hwsim.characterisation.portrait import portray, write_device_figure
 
     card = read_device(device)
     figures = write_device_figure(portray(card.device, seed), card.name, out or Path())
@@ -122,10 +122,10 @@ def card(
 
     Exit code 1 if a device fails a check (its card says so), 2 if its YAML is wrong.
     """
+    from hwsim.cards.device import read_device
+    from hwsim.cards.shelf import items
+    from hwsim.characterisation.device_page import device_page, write_page
     from hwsim.errors import WorkError
-    from hwsim.study.devicecard import read_device
-    from hwsim.study.devicepage import device_page, write_page
-    from hwsim.study.shelf import items
 
     allowed = _gap(gap)
     failed = []
@@ -147,8 +147,8 @@ def card(
 @device_app.command("diff")
 def diff_(first: Device, second: Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]) -> None:
     """The parameters in which two devices differ, defaults included."""
-    from hwsim.study.devicecard import read_device
-    from hwsim.study.deviceplot import diff
+    from hwsim.cards.device import read_device
+    from hwsim.characterisation.portrait import diff
 
     one, other = read_device(first), read_device(second)
     table = Table("parameter", one.name, other.name, box=None, pad_edge=False)
@@ -168,9 +168,9 @@ def cost(
     ] = None,
 ) -> None:
     """Count what a model asks of a device's arrays, per inference and per training step, and price it."""
-    from hwsim.study.costtable import read_table
-    from hwsim.study.jobcost import cost_section, rows
-    from hwsim.study.plan import plan_run
+    from hwsim.cards.read import plan_run
+    from hwsim.experiments.device_run.cost import cost_section, rows
+    from hwsim.experiments.device_run.prices import read_table
 
     prices = read_table(table)
     job = plan_run(

@@ -61,13 +61,13 @@ def attack(
     frozen and judged again on fresh read noise and on several programmed chips. Where a check fails, the lowest
     accuracy that was found stands in the result with the flag.
     """
-    from hwsim.study.attackgallery import keep_gallery
-    from hwsim.study.attackpage import write_attack_page
-    from hwsim.study.attackplan import plan_attack
-    from hwsim.study.attackresults import write_results
-    from hwsim.study.attackrun import run_attack
-    from hwsim.study.run import command_line
-    from hwsim.study.run import threads as use_threads
+    from hwsim.experiments.attack.gallery import keep_gallery
+    from hwsim.experiments.attack.plan import plan_attack
+    from hwsim.experiments.attack.results import write_results
+    from hwsim.experiments.attack.work import run_attack
+    from hwsim.experiments.device_run.work import command_line
+    from hwsim.experiments.device_run.work import threads as use_threads
+    from hwsim.reports.attack import write_attack_page
 
     job = plan_attack(
         model=model,
@@ -151,11 +151,11 @@ def corrupt(
     threads: Threads = 1,
 ) -> None:
     """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
-    from hwsim.study.attackpage import write_attack_page
-    from hwsim.study.corruptjob import plan_corrupt, run_corrupt
-    from hwsim.study.corruptresults import write_results
-    from hwsim.study.run import command_line
-    from hwsim.study.run import threads as use_threads
+    from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
+    from hwsim.experiments.corruption.results import write_results
+    from hwsim.experiments.device_run.work import command_line
+    from hwsim.experiments.device_run.work import threads as use_threads
+    from hwsim.reports.attack import write_attack_page
 
     job = plan_corrupt(
         model=model,

@@ -29,9 +29,9 @@ def run(
 
     The same command goes on with an interrupted run where it was, and shows a finished one.
     """
-    from hwsim.study import report
-    from hwsim.study import run as job_runner
-    from hwsim.study.plan import plan_run
+    from hwsim.cards.read import plan_run
+    from hwsim.experiments.device_run import work as job_runner
+    from hwsim.reports import device_run as report
 
     job = plan_run(
         device=device,
@@ -58,9 +58,9 @@ def report(
 ) -> None:
     """Write pages anew, from what the folders hold."""
     from hwsim.errors import InputError
-    from hwsim.study.attackpage import write_attack_page
-    from hwsim.study.report import write_report
-    from hwsim.study.studyreport import write_study_page
+    from hwsim.reports.attack import write_attack_page
+    from hwsim.reports.device_run import write_report
+    from hwsim.reports.sweep import write_study_page
 
     for folder in folders:
         if (folder / "study.yaml").is_file():
@@ -84,7 +84,7 @@ def report(
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check the installation: package pairs, threads, disk, data; print the cure of what is wrong."""
-    from hwsim.study.doctor import diagnose, told
+    from hwsim.experiments.doctor import diagnose, told
 
     findings = diagnose(data_dir)
     print(told(findings))

@@ -29,7 +29,7 @@ def list_(
     until: Annotated[str | None, typer.Option(help="Started on this day (UTC) or before.")] = None,
 ) -> None:
     """Every run of a folder, oldest first, with its main figure."""
-    from hwsim.study.runsindex import chosen, refresh, state
+    from hwsim.experiments.index import chosen, refresh, state
 
     entries, told = refresh(runs)
     found = chosen(entries, kind=kind, model=model, device=device, since=since, until=until)
@@ -56,9 +56,9 @@ def list_(
 @runs_app.command()
 def show(run: Name, runs: Runs = DEFAULT) -> None:
     """A run's configuration, figures and files."""
-    from hwsim.study.jobfolder import read_folder, results_of
-    from hwsim.study.runsindex import find, state
-    from hwsim.study.yamlfile import to_yaml
+    from hwsim.cards.yamlfile import to_yaml
+    from hwsim.experiments.index import find, state
+    from hwsim.experiments.kinds import read_folder, results_of
 
     entry = find(runs, run)
     job = read_folder(runs / entry.name)
@@ -86,7 +86,7 @@ def rm(
 ) -> None:
     """Remove runs for good. One that a process is writing to is refused."""
     from hwsim.errors import InputError
-    from hwsim.study.runsindex import find, refresh, remove
+    from hwsim.experiments.index import find, refresh, remove
 
     found = [find(runs, name).name for name in names]
     if not yes:
@@ -101,7 +101,7 @@ def rm(
 @runs_app.command()
 def index(runs: Runs = DEFAULT) -> None:
     """Read every folder again; other commands bring the index up to date by themselves."""
-    from hwsim.study.runsindex import INDEX, refresh
+    from hwsim.experiments.index import INDEX, refresh
 
     entries, told = refresh(runs, anew=True)
     _tell(told)
@@ -118,19 +118,19 @@ def export(
 ) -> None:
     """Tell a run's parameters, figures, curves and files to MLflow or TensorBoard."""
     from hwsim.errors import InputError
-    from hwsim.study.jobfolder import read_folder
-    from hwsim.study.runsindex import find
+    from hwsim.experiments.index import find
+    from hwsim.experiments.kinds import read_folder
 
     if mlflow is None and tensorboard is None:
         raise InputError("hwsim runs export: where to? expected --mlflow URI or --tensorboard FOLDER")
     path = Path(run)
     job = read_folder(path if path.is_dir() else runs / find(runs, run).name)
     if mlflow is not None:
-        from hwsim.study.mlflowexport import export as to_mlflow
+        from hwsim.experiments.export.mlflow import export as to_mlflow
 
         print(f"MLflow: {mlflow}, experiment {experiment}, run {to_mlflow(job, mlflow, experiment)}")
     if tensorboard is not None:
-        from hwsim.study.tensorboard import export as to_tensorboard
+        from hwsim.experiments.export.tensorboard import export as to_tensorboard
 
         print(f"TensorBoard: {to_tensorboard(job, tensorboard)}")
 

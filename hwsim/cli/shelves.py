@@ -14,8 +14,9 @@ from hwsim.cli.app import DataDir, console, model_app
 @model_app.command("list")
 def model_list() -> None:
     """The models on the shelf and those that installed packages bring."""
-    from hwsim.study import shelf, shipped
-    from hwsim.study.plan import read_model
+    from hwsim.cards import shelf
+    from hwsim.cards.read import read_model
+    from hwsim.experiments.training import shipped
 
     names = shelf.items("models")
     with_weights = shipped.with_weights(names)
@@ -36,9 +37,9 @@ def model_list() -> None:
 @model_app.command("show")
 def model_show(model: Annotated[str, typer.Argument(help="Shelf name, folder or model.yaml.")]) -> None:
     """Everything a model card stands for, defaults included, and how many weights each part has."""
-    from hwsim.study.learners import described
-    from hwsim.study.plan import read_model
-    from hwsim.study.yamlfile import to_yaml
+    from hwsim.cards.read import read_model
+    from hwsim.cards.yamlfile import to_yaml
+    from hwsim.experiments.training.learners import described
 
     print(to_yaml(described(read_model(model)[1])), end="")
 
@@ -49,9 +50,10 @@ def model_verify(
     data_dir: DataDir = None,
 ) -> None:
     """Judge shipped weights again and compare with their cards; exit code 1 where a figure differs."""
+    from hwsim.cards import shelf
     from hwsim.errors import InputError, WorkError
-    from hwsim.study import shelf, shipped
-    from hwsim.study.run import threads
+    from hwsim.experiments.device_run.work import threads
+    from hwsim.experiments.training import shipped
 
     threads(1)
     differ: list[str] = []
@@ -81,6 +83,6 @@ def model_ship(
     to: Annotated[Path | None, typer.Option(help="The model's folder. [default: the shelf's]")] = None,
 ) -> None:
     """Put a training's weights beside its model's card, with card.json and the figures in the README."""
-    from hwsim.study import shipped
+    from hwsim.experiments.training import shipped
 
     print(f"weights, {shipped.CARD} and the README's figures: {shipped.ship(training, to)}")

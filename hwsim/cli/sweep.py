@@ -35,12 +35,12 @@ def sweep(
     of sweeps may work on one folder. Exit code 1 if a cell failed.
     """
     from hwsim.errors import InputError, WorkError
-    from hwsim.study import sweep as work
-    from hwsim.study.executors import Cluster, Processes
-    from hwsim.study.forecast import forecast, lacking
-    from hwsim.study.run import command_line
-    from hwsim.study.studyfile import read_study
-    from hwsim.study.studyreport import write_study_page
+    from hwsim.experiments.device_run.work import command_line
+    from hwsim.experiments.sweep import work
+    from hwsim.experiments.sweep.forecast import forecast, lacking
+    from hwsim.experiments.sweep.study import read_study
+    from hwsim.jobs.executors import Cluster, Processes
+    from hwsim.reports.sweep import write_study_page
 
     if cluster is not None and jobs is not None:
         raise InputError("--jobs: a cluster's workers are counted by its scheduler; give --jobs or --cluster, not both")

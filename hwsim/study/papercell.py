@@ -15,25 +15,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hwsim.cards import modules
+from hwsim.cards.build import network
+from hwsim.cards.network import ModuleConfig
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.data import dataset as data
+from hwsim.data import sources as datasources
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError, WorkError
-from hwsim.hopfield import LayeredHopfield
+from hwsim.experiments.subject import Subject
+from hwsim.experiments.sweep.measurement import Kind, Missing, Record
+from hwsim.experiments.sweep.study import Spec
+from hwsim.experiments.training.work import check_place
+from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.rng import Streams
-from hwsim.robust.attacks import input_gradient, pgd
-from hwsim.robust.classifier import Classifier, EquilibriumClassifier, TorchClassifier
-from hwsim.robust.corruptions import SEVERITIES, corrupt
-from hwsim.robust.library import Square
-from hwsim.robust.protocol import away_from, ensemble, one_after_another, pgd_by, protocol_named
-from hwsim.study import data, datasources, modules
-from hwsim.study.cellbase import Kind, Missing, Record
-from hwsim.study.networkcard import ModuleConfig
+from hwsim.robustness.attacks import input_gradient, pgd
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
+from hwsim.robustness.corruptions.corruptions import SEVERITIES, corrupt
+from hwsim.robustness.library import Square
 from hwsim.study.papercost import training_work, work_of
 from hwsim.study.paperspec import OPTIONS, Asked, asked, card_of
-from hwsim.study.studyfile import Spec
-from hwsim.study.subject import Subject
-from hwsim.study.training import network
-from hwsim.study.trainjob import check_place
-from hwsim.study.weights import WEIGHTS, load_weights
-from hwsim.synapse import FloatDevice
+from hwsim.study.protocol import away_from, ensemble, one_after_another, pgd_by, protocol_named
 
 SLICE = 100
 """Images attacked at once, which bounds memory."""

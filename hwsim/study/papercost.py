@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hwsim.cards import modules
+from hwsim.cards.model import ModelConfig
+from hwsim.cards.network import ModuleConfig
+from hwsim.cards.recipe import LearningConfig
+from hwsim.ebm.settle import Phase
+from hwsim.experiments.training.learners import classifier_of
 from hwsim.rng import Streams
-from hwsim.robust.protocol import EFFORTS, protocol_named
-from hwsim.settle import Phase
-from hwsim.study import modules
-from hwsim.study.config import ModelConfig
-from hwsim.study.learners import classifier_of
-from hwsim.study.networkcard import ModuleConfig
-from hwsim.study.recipe import LearningConfig
+from hwsim.study.protocol import EFFORTS, protocol_named
 
 EARLY = 1 / 3
 """Share of the allowed steps that a relaxation which stops when settled is counted with."""

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.study.interval import Interval, accuracy, difference
-from hwsim.study.studyresults import CLEAN, Place, Results
+from hwsim.experiments.sweep.results import CLEAN, Place, Results
+from hwsim.stats.interval import Interval, accuracy, difference
 
 ATTACKS = {
     "pgd-linf": ("pgd", "linf", "PGD, L∞"),

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from hwsim.robust.corruptions import SEVERITIES
+from hwsim.reports.plotting import PERCENT, Drawn, LineStyles, legend, line_style, panels
+from hwsim.robustness.corruptions.corruptions import SEVERITIES
 from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, ends, percent
 from hwsim.study.paperdata import published as published_figures
-from hwsim.study.plotting import PERCENT, Drawn, LineStyles, legend, line_style, panels
 
 SIDES = {PUBLISHED: "published protocol", CAREFUL: "careful protocol"}
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from hwsim.study.interval import Interval
+from hwsim.experiments.sweep.results import Results
+from hwsim.reports.plotting import Drawn
+from hwsim.stats.interval import Interval
 from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, percent, points
 from hwsim.study.paperdata import published as published_figures
 from hwsim.study.paperfigures import draw
 from hwsim.study.papertables import corruption_mean, middle, tables
-from hwsim.study.plotting import Drawn
-from hwsim.study.studyresults import Results
 
 EP = "EP"
 TWIN = "exact gradient"

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hwsim.cards import shelf
+from hwsim.cards.device import DeviceCard, read_device
+from hwsim.cards.model import ModelConfig
+from hwsim.cards.network import ModuleConfig
+from hwsim.cards.read import read_model
 from hwsim.errors import InputError
-from hwsim.robust.corruptions import CORRUPTIONS
-from hwsim.robust.gradients import way_named
-from hwsim.robust.protocol import EFFORTS, LADDER, protocol_named
-from hwsim.robust.threat import Threat
-from hwsim.study import shelf
-from hwsim.study.config import ModelConfig
-from hwsim.study.devicecard import DeviceCard, read_device
-from hwsim.study.networkcard import ModuleConfig
-from hwsim.study.plan import read_model
-from hwsim.study.studyfile import Spec
-from hwsim.study.weights import WEIGHTS
+from hwsim.experiments.sweep.study import Spec
+from hwsim.jobs.weights import WEIGHTS
+from hwsim.learning.gradient_ways import way_named
+from hwsim.robustness.corruptions.corruptions import CORRUPTIONS
+from hwsim.robustness.threat import Threat
+from hwsim.study.protocol import EFFORTS, LADDER, protocol_named
 
 MEASURES = ("clean", "corruption", "pgd", "autoattack", "square")
 OPTIONS: tuple[tuple[str, Any], ...] = (

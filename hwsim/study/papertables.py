@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.robust.corruptions import SEVERITIES
-from hwsim.study.interval import Interval, difference
+from hwsim.robustness.corruptions.corruptions import SEVERITIES
+from hwsim.stats.interval import Interval, difference
 from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, common, ends, interval, percent
 from hwsim.study.paperdata import published as published_figures
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from torch import Tensor
 
-from hwsim.cells import IdealCell
-from hwsim.crossbar import CellDevice
+from hwsim.cards.build import network
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.devices.cells import IdealCell
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.hopfield import LayeredHopfield
-from hwsim.readpath import ReadPath
-from hwsim.rng import Streams
-from hwsim.robust.corruptions import input_noise
-from hwsim.study.cellbase import (
+from hwsim.experiments.evaluation import Condition, Measured, conditions, perturbed
+from hwsim.experiments.sweep.measurement import (
     Kind,
     Record,
     Resolved,
@@ -33,9 +33,9 @@ from hwsim.study.cellbase import (
     share,
     test_images,
 )
-from hwsim.study.evaluation import Condition, Measured, conditions, perturbed
-from hwsim.study.studyfile import Spec
-from hwsim.study.training import network
+from hwsim.experiments.sweep.study import Spec
+from hwsim.rng import Streams
+from hwsim.robustness.corruptions.corruptions import input_noise
 
 CASES = ("float", "programmed", "in-situ")
 MATCHES = ("none", "output-noise", "input-noise")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.study.interval import Interval, difference
-from hwsim.study.plotting import PERCENT, Drawn, legend, line_style, panels
-from hwsim.study.studyresults import CLEAN, Place, Results
+from hwsim.experiments.sweep.results import CLEAN, Place, Results
+from hwsim.reports.plotting import PERCENT, Drawn, legend, line_style, panels
+from hwsim.stats.interval import Interval, difference
 
 MATCHED, TRANSFER = "matched_", "transfer_"
 

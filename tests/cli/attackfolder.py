@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
-from hwsim.study.attackresults import COLUMNS
-from hwsim.study.gallery import FILE
+from hwsim.experiments.attack.results import COLUMNS
+from hwsim.reports.gallery import FILE
 
 IMAGES = 40
 BUDGETS = (0.05, 0.1)

@@ -12,11 +12,11 @@ import jobfolders
 import pytest
 from cli_settings import small
 
-from hwsim.study.ablate import ALL_OFF, ALL_ON, Ablation, plan_ablation
-from hwsim.study.ablationresults import Cost, Results, verdict
-from hwsim.study.devicecard import list_devices, read_device
-from hwsim.study.interval import Interval
-from hwsim.study.nonidealities import properties, switched_off
+from hwsim.cards.device import list_devices, read_device
+from hwsim.cards.nonidealities import properties, switched_off
+from hwsim.experiments.ablation.job import ALL_OFF, ALL_ON, Ablation, plan_ablation
+from hwsim.experiments.ablation.results import Cost, Results, verdict
+from hwsim.stats.interval import Interval
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -137,7 +137,7 @@ def test_bounds_do_not_move_where_devices_are_stuck() -> None:
 
 def test_a_cell_says_what_only_it_can_know(tmp_path: Path) -> None:
     (tmp_path / "cell.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom hwsim.cells import BaseCell\n\n"
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom hwsim.devices.cells import BaseCell\n\n"
         "@dataclass(frozen=True)\nclass Mine(BaseCell):\n    hysteresis: float = 0.3\n"
         "    nonidealities: ClassVar = {'hysteresis': {'hysteresis': 0.0}}\n"
         "    def pulse(self, g, up, rng):\n        return (g * 0 + self.dw_min) * (1 if up else -1)\n"

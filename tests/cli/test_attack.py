@@ -14,13 +14,13 @@ import torch
 from job_progress import DiesAfter, Silent
 from safetensors.torch import load_file, save_file
 
-from hwsim.study import data
-from hwsim.study.attackjob import AttackJob
-from hwsim.study.attackplan import plan_attack
-from hwsim.study.attackrun import run_attack
-from hwsim.study.compare import compare
-from hwsim.study.corruptjob import plan_corrupt, run_corrupt
-from hwsim.study.store import read_lines
+from hwsim.data import dataset as data
+from hwsim.experiments.attack.job import AttackJob
+from hwsim.experiments.attack.plan import plan_attack
+from hwsim.experiments.attack.work import run_attack
+from hwsim.experiments.compare import compare
+from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
+from hwsim.jobs.store import read_lines
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -12,14 +12,14 @@ import jobfolders
 import pytest
 import runfolder
 
-from hwsim.study.ablate import plan_ablation
-from hwsim.study.ablationpage import write_ablation_page
-from hwsim.study.ablationresults import results, write_table
-from hwsim.study.attackpage import write_attack_page
-from hwsim.study.compare import compare
-from hwsim.study.comparepage import write_compare_page
-from hwsim.study.report import write_report
-from hwsim.study.studyreport import write_study_page
+from hwsim.experiments.ablation.job import plan_ablation
+from hwsim.experiments.ablation.results import results, write_table
+from hwsim.experiments.compare import compare
+from hwsim.reports.ablation import write_ablation_page
+from hwsim.reports.attack import write_attack_page
+from hwsim.reports.compare import write_compare_page
+from hwsim.reports.device_run import write_report
+from hwsim.reports.sweep import write_study_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install 'hwsim[dev]')")
 

@@ -15,15 +15,15 @@ import pyarrow.parquet as parquet
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.study import executors
-from hwsim.study import sweep as work
-from hwsim.study.executors import Cluster
-from hwsim.study.studyfile import read_study
+from hwsim.experiments.sweep import work
+from hwsim.experiments.sweep.study import read_study
+from hwsim.jobs import executors
+from hwsim.jobs.executors import Cluster
 
 CELL = """
 import os, time
 from pathlib import Path
-from hwsim.study.cells import Kind
+from hwsim.experiments.sweep.measurements import Kind
 
 def resolve(spec):
     return {"settings": list(spec.settings)}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import runfolder
 
-from hwsim.study.compare import compare, differences, unpaired
-from hwsim.study.interval import Interval, accuracy
+from hwsim.experiments.compare import compare, differences, unpaired
+from hwsim.stats.interval import Interval, accuracy
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -46,6 +46,6 @@ def test_a_page_without_a_cost_says_so(hwsim_here: Call, tmp_path: Path) -> None
     out = tmp_path / "run"
     assert hwsim_here("run", "--repeats", "1", "--out", str(out), *small())[0] == 0
     (out / "cost.json").unlink()
-    from hwsim.study.report import write_report
+    from hwsim.reports.device_run import write_report
 
     assert "Not counted yet." in write_report(out).read_text()

@@ -13,14 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hwsim.cards import build as training
+from hwsim.cards import shelf
+from hwsim.cards.read import read_model
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.data import dataset as data
+from hwsim.experiments.subject import read_subject
+from hwsim.experiments.training.learners import EquilibriumModel, classifier_of, model_of
+from hwsim.jobs.store import read_lines
 from hwsim.rng import Streams
-from hwsim.robust.classifier import correct
-from hwsim.study import data, shelf, training
-from hwsim.study.learners import EquilibriumModel, classifier_of, model_of
-from hwsim.study.plan import read_model
-from hwsim.study.store import read_lines
-from hwsim.study.subject import read_subject
-from hwsim.synapse import FloatDevice
+from hwsim.robustness.classifier import correct
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -146,7 +148,7 @@ def test_trains_and_is_judged_as_its_card_says(hwsim_here: Call, tmp_path: Path,
 
 
 def settings_of(*settings: str) -> list[tuple[str, object]]:
-    from hwsim.study.yamlfile import parse_setting
+    from hwsim.cards.yamlfile import parse_setting
 
     return [parse_setting(setting) for setting in settings]
 

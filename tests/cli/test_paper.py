@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from job_progress import HUNG_S
 
+from hwsim.cards import shelf
 from hwsim.errors import InputError, WorkError
-from hwsim.study import shelf
-from hwsim.study.cells import compute, key_of, kind_of
-from hwsim.study.forecast import forecast, lacking
+from hwsim.experiments.sweep.forecast import forecast, lacking
+from hwsim.experiments.sweep.measurements import compute, key_of, kind_of
+from hwsim.experiments.sweep.study import Spec, read_study
+from hwsim.experiments.sweep.work import Folder, grouped, plan
 from hwsim.study.paperdata import published
-from hwsim.study.studyfile import Spec, read_study
-from hwsim.study.sweep import Folder, grouped, plan
 
 STUDY = """
 name: small

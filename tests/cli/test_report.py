@@ -15,8 +15,8 @@ import pytest
 import runfolder
 from rich.console import Console
 
-from hwsim.study.report import terminal_table, write_report
-from hwsim.study.summary import summarise
+from hwsim.experiments.device_run.results import summarise
+from hwsim.reports.device_run import terminal_table, write_report
 
 VOID = {"meta", "link", "img", "br"}
 

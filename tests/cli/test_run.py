@@ -16,11 +16,11 @@ from cli_settings import SMALL, small
 from job_progress import HUNG_S, DiesAfter, Silent, wait_for
 from safetensors.torch import load_file
 
-from hwsim.study.gallery import read_gallery
-from hwsim.study.plan import plan_run
-from hwsim.study.report import write_report
-from hwsim.study.run import Job, run
-from hwsim.study.store import read_lines
+from hwsim.cards.read import plan_run
+from hwsim.experiments.device_run.work import Job, run
+from hwsim.jobs.store import read_lines
+from hwsim.reports.device_run import write_report
+from hwsim.reports.gallery import read_gallery
 
 CELLS = "soft-bounds-cell"
 

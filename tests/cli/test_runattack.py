@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from cli_settings import small
 
-from hwsim.study.gallery import FILE, read_gallery
-from hwsim.study.plan import plan_run
-from hwsim.study.report import write_report
-from hwsim.study.run import Job, run
-from hwsim.study.store import read_lines
+from hwsim.cards.read import plan_run
+from hwsim.experiments.device_run.work import Job, run
+from hwsim.jobs.store import read_lines
+from hwsim.reports.device_run import write_report
+from hwsim.reports.gallery import FILE, read_gallery
 
 Call = Callable[..., tuple[int, str, str]]
 SECTION = ("threat=linf:0.1", "attack=fgsm", "examples=20", "draws=2", "checks=false")

@@ -12,7 +12,7 @@ import pytest
 import runfolder
 
 from hwsim.cli import runs as commands
-from hwsim.study.runsindex import INDEX, chosen, refresh
+from hwsim.experiments.index import INDEX, chosen, refresh
 
 Call = Callable[..., tuple[int, str, str]]
 

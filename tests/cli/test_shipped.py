@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from cli_settings import small
 
-from hwsim.study import shelf, shipped
-from hwsim.study.weights import WEIGHTS
+from hwsim.cards import shelf
+from hwsim.experiments.training import shipped
+from hwsim.jobs.weights import WEIGHTS
 
 Call = Callable[..., tuple[int, str, str]]
 SHIPPED = shipped.with_weights(shelf.items("models"))

@@ -17,15 +17,15 @@ import pytest
 from job_progress import HUNG_S, Silent, wait_for
 
 from hwsim.errors import InputError
-from hwsim.study import sweep as work
-from hwsim.study.cells import key_of
-from hwsim.study.studyfile import read_study
+from hwsim.experiments.sweep import work
+from hwsim.experiments.sweep.measurements import key_of
+from hwsim.experiments.sweep.study import read_study
 
 # A kind of cell that squares a number, logs that it ran, and fails, dies or waits where asked to.
 CELL = """
 import os, signal, time
 from pathlib import Path
-from hwsim.study.cells import Kind
+from hwsim.experiments.sweep.measurements import Kind
 
 def resolve(spec):
     return {"settings": [pair for pair in spec.settings if pair[0] == "x"], "seed": spec.seed}

@@ -10,8 +10,8 @@ import pytest
 from cli_settings import small
 from safetensors.torch import load_file
 
-from hwsim.study import training
-from hwsim.study.store import read_lines
+from hwsim.cards import build as training
+from hwsim.jobs.store import read_lines
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from hwsim.cards.device import read_device
 from hwsim.rng import Streams
-from hwsim.study.devicecard import read_device
 from hwsim.testing import conformance
 
 DOC = Path(__file__).parents[2] / "docs" / "device-tutorial.md"

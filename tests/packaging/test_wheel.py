@@ -98,7 +98,7 @@ def test_the_wheel_asks_for_a_pair_of_aihwkit_and_torch(built: tuple[Path, Path]
 
 
 def test_the_installed_package_is_the_wheel_and_not_the_checkout(installed: Path) -> None:
-    code = "import hwsim; from hwsim.study.shelf import shelf; print(hwsim.__file__, shelf('devices'), shelf('models'))"
+    code = "import hwsim; from hwsim.cards.shelf import shelf; print(hwsim.__file__, shelf('devices'), shelf('models'))"
     places = succeeded(installed / "python", "-c", code, cwd=installed.parent).split()
     assert len(places) == 3
     assert all(Path(place).is_relative_to(installed.parent) for place in places)

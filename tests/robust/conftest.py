@@ -7,8 +7,8 @@ import torch
 from robust_models import Digits, face, trained
 from sklearn.datasets import load_digits
 
-from hwsim.hopfield import LayeredHopfield
-from hwsim.robust.classifier import EquilibriumClassifier
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.robustness.classifier import EquilibriumClassifier
 
 ATTACKED = 100
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.energy import SquaredError
-from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
-from hwsim.learn import EquilibriumProp, LearningRule
-from hwsim.oracle import Unrolled
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.ebm.energy import SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.ebm.settle import Phase, settle
+from hwsim.learning.ep import EquilibriumProp, LearningRule
+from hwsim.learning.exact import Unrolled
 from hwsim.rng import Streams
-from hwsim.robust.classifier import Classifier, EquilibriumClassifier
-from hwsim.settle import Phase, settle
-from hwsim.synapse import FloatDevice
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 
 EP = EquilibriumProp(beta=0.5, free=Phase(10), nudged=Phase(5))
 

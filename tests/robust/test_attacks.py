@@ -11,12 +11,12 @@ from robust_models import Digits, rng
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robust.attacks import Attack, fgsm, margin, pgd
-from hwsim.robust.classifier import EquilibriumClassifier, TorchClassifier, correct
-from hwsim.robust.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
-from hwsim.robust.sparse import SparseRs
-from hwsim.robust.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named, norms_of
-from hwsim.robust.threat import Threat
+from hwsim.robustness.attacks import Attack, fgsm, margin, pgd
+from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier, correct
+from hwsim.robustness.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
+from hwsim.robustness.sparse import SparseRs
+from hwsim.robustness.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named, norms_of
+from hwsim.robustness.threat import Threat
 
 LINF = Threat("linf", 0.1)
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 from robust_models import Digits, Shaken, StateReadout, face, quantised, rng
 
-from hwsim.hopfield import LayeredHopfield
-from hwsim.oracle import Unrolled
-from hwsim.robust.checks import (
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.settle import Phase
+from hwsim.learning.exact import Unrolled
+from hwsim.learning.gradient_ways import NudgedInput
+from hwsim.robustness.checks import (
     Check,
     Unmasked,
     budget_monotone,
@@ -22,11 +24,9 @@ from hwsim.robust.checks import (
     unmask,
     zero_gradients,
 )
-from hwsim.robust.classifier import Classifier, TorchClassifier
-from hwsim.robust.gradients import NudgedInput
-from hwsim.robust.stochastic import OverDraws
-from hwsim.robust.threat import Threat
-from hwsim.settle import Phase
+from hwsim.robustness.classifier import Classifier, TorchClassifier
+from hwsim.robustness.stochastic import OverDraws
+from hwsim.robustness.threat import Threat
 
 LINF = Threat("linf", 0.1)
 

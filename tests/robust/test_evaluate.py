@@ -8,14 +8,14 @@ import torch
 from robust_models import Digits, Shaken, face, rng
 from torch import Tensor
 
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.hopfield import LayeredHopfield
-from hwsim.robust.attacks import input_gradient
-from hwsim.robust.classifier import Classifier, EquilibriumClassifier
-from hwsim.robust.evaluate import evaluate, join
-from hwsim.robust.stochastic import KNOWLEDGE, OverDraws, attacked_net, judge_on_fresh_draws
-from hwsim.robust.suite import Fgsm, Pgd, RandomSearch
-from hwsim.robust.threat import Threat
+from hwsim.robustness.attacks import input_gradient
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
+from hwsim.robustness.evaluate import evaluate, join
+from hwsim.robustness.stochastic import KNOWLEDGE, OverDraws, attacked_net, judge_on_fresh_draws
+from hwsim.robustness.suite import Fgsm, Pgd, RandomSearch
+from hwsim.robustness.threat import Threat
 
 LINF = Threat("linf", 0.1)
 

@@ -5,18 +5,18 @@ import torch
 from robust_models import Digits, face, rng
 from torch import Tensor
 
-from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.energy import State
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.ebm.convolution import ConvLayer, conv_hopfield
+from hwsim.ebm.energy import State
+from hwsim.ebm.hopfield import GivenInput, LayeredHopfield, Normalise, layered_hopfield
+from hwsim.ebm.settle import Phase
 from hwsim.errors import InputError
-from hwsim.hopfield import GivenInput, LayeredHopfield, Normalise, layered_hopfield
-from hwsim.oracle import Equilibrium, Implicit, Unrolled
+from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.learning.gradient_ways import WAYS, Leaky, NudgedInput, Truncated, way_named
 from hwsim.rng import Streams
-from hwsim.robust.attacks import input_gradient, pgd
-from hwsim.robust.classifier import EquilibriumClassifier, correct
-from hwsim.robust.gradients import WAYS, Leaky, NudgedInput, Truncated, way_named
-from hwsim.robust.threat import Threat
-from hwsim.settle import Phase
-from hwsim.synapse import FloatDevice
+from hwsim.robustness.attacks import input_gradient, pgd
+from hwsim.robustness.classifier import EquilibriumClassifier, correct
+from hwsim.robustness.threat import Threat
 
 EXACT = Phase(2000, tolerance=1e-13, stop_early=True)
 

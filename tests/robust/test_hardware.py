@@ -6,26 +6,26 @@ import pytest
 import torch
 from robust_models import EP, Digits, face, rng, trained
 
-from hwsim.cells import IdealCell
-from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.crossbar import CellDevice
-from hwsim.energy import SquaredError
-from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
-from hwsim.learn import LearningRule
-from hwsim.oracle import Implicit, Unrolled
-from hwsim.readpath import ReadPath
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.devices.cells import IdealCell
+from hwsim.ebm.convolution import ConvLayer, conv_hopfield
+from hwsim.ebm.energy import SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.ebm.settle import Phase
+from hwsim.learning.ep import LearningRule
+from hwsim.learning.exact import Implicit, Unrolled
+from hwsim.learning.gradient_ways import NudgedInput
 from hwsim.rng import Streams
-from hwsim.robust.attacks import input_gradient
-from hwsim.robust.checks import gradient_above_noise
-from hwsim.robust.classifier import Classifier, EquilibriumClassifier
-from hwsim.robust.evaluate import evaluate
-from hwsim.robust.gradients import NudgedInput
-from hwsim.robust.stochastic import OverDraws, attacked_net
-from hwsim.robust.suite import Pgd, Transfer
-from hwsim.robust.threat import Threat
-from hwsim.robust.training import Adversarial
-from hwsim.settle import Phase
-from hwsim.synapse import FloatDevice
+from hwsim.robustness.attacks import input_gradient
+from hwsim.robustness.checks import gradient_above_noise
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
+from hwsim.robustness.evaluate import evaluate
+from hwsim.robustness.stochastic import OverDraws, attacked_net
+from hwsim.robustness.suite import Pgd, Transfer
+from hwsim.robustness.threat import Threat
+from hwsim.robustness.training import Adversarial
 
 LINF = Threat("linf", 0.1)
 READS = Phase(40, average_last=10)

@@ -11,13 +11,13 @@ import torch
 from robust_models import Digits, face, rng
 from torch import Tensor
 
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.hopfield import LayeredHopfield
-from hwsim.robust.attacks import Attack
-from hwsim.robust.classifier import Classifier, TorchClassifier, correct
-from hwsim.robust.protocol import LADDER, ensemble, one_after_another, pgd_by, protocol_named
-from hwsim.robust.suite import Pgd
-from hwsim.robust.threat import Threat
+from hwsim.robustness.attacks import Attack
+from hwsim.robustness.classifier import Classifier, TorchClassifier, correct
+from hwsim.robustness.suite import Pgd
+from hwsim.robustness.threat import Threat
+from hwsim.study.protocol import LADDER, ensemble, one_after_another, pgd_by, protocol_named
 
 STEPS = {"steps": 5, "restarts": 2}
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from robust_models import rng
 
 from hwsim.errors import InputError
-from hwsim.robust.threat import Threat, parse
+from hwsim.robustness.threat import Threat, parse
 
 threats = st.one_of(
     st.builds(Threat, st.just("linf"), st.floats(0, 1)),

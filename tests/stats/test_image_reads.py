@@ -1,6 +1,7 @@
 """Whole images against patches: the same read, exactly without noise and in mean and covariance with it.
 
-The reference cuts every patch, reads it with ``hwsim.vectorread.read`` and lays it back with torch's own fold; that
+The reference cuts every patch, reads it with ``hwsim.crossbar.reads.vectors.read`` and lays it back with torch's own
+fold; that
 read is held against aihwkit's compiled tile in test_read_path.py. Noise is compared over DRAWS draws: means may differ
 by 7 standard errors, and so may every entry of the covariance of all outputs, whose standard error is that of the
 products it is the mean of. That sees noise that should be independent and is not, or the other way round.
@@ -15,19 +16,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from hwsim import imageread
-from hwsim.array import Array, ArrayDevice
-from hwsim.cells import IdealCell
-from hwsim.crossbar import CellDevice
-from hwsim.imageread import additive, pixelwise, read_images, read_images_transpose
-from hwsim.kernels import ImageKernels, PatchKernels, kernels
-from hwsim.readpath import ReadPath
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads import images as imageread
+from hwsim.crossbar.reads.images import additive, pixelwise, read_images, read_images_transpose
+from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels, kernels
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.reads.vectors import Port, read
+from hwsim.crossbar.reads.window import Window, as_images, as_rows
+from hwsim.crossbar.synapse import Meter
+from hwsim.crossbar.tiling import TiledDevice
+from hwsim.crossbar.twin import TwinDevice
+from hwsim.devices.cells import IdealCell
 from hwsim.rng import Streams
-from hwsim.synapse import Meter
-from hwsim.tiling import TiledDevice
-from hwsim.twin import TwinDevice
-from hwsim.vectorread import Port, read
-from hwsim.window import Window, as_images, as_rows
 
 DOUBLE = torch.float64
 DRAWS, OUT, SIZE = 4000, 3, (5, 6)

@@ -16,11 +16,11 @@ import torch
 from aihwkit.simulator.configs import ConstantStepDevice, LinearStepDevice, SingleRPUConfig, SoftBoundsDevice
 from torch import Tensor
 
-from hwsim.aihw import AihwDevice
-from hwsim.cells import BaseCell, LinearStepCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.synapse import Synapse
+from hwsim.devices.aihw import AihwDevice
+from hwsim.devices.cells import BaseCell, LinearStepCell, SoftBoundsCell
 from hwsim.rng import Streams
-from hwsim.synapse import Synapse
 
 POST, PRE, BATCH, REPEATS = 8, 10, 16, 400
 SAME = {"dw_min": 2e-3, "dw_min_dtod": 0.0, "w_max": 0.6, "w_min": -0.6, "w_max_dtod": 0.0, "w_min_dtod": 0.0}

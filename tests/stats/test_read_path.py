@@ -17,9 +17,9 @@ from aihwkit.simulator.configs import ConstantStepDevice, SingleRPUConfig
 from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType, WeightNoiseType
 from torch import Tensor
 
-from hwsim.aihw.readpath import read_path
-from hwsim.readpath import ReadPath
-from hwsim.vectorread import Port, read
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.reads.vectors import Port, read
+from hwsim.devices.aihw.readpath import read_path
 
 ROWS, POST, PRE, DRAWS = 6, 18, 23, 3000
 BASE = {
@@ -140,7 +140,7 @@ def test_every_field_that_matters_is_carried_over() -> None:
 
     from aihwkit.simulator.parameters.io import IOParameters
 
-    from hwsim.aihw import readpath
+    from hwsim.devices.aihw import readpath
 
     known = {field.name for field in fields(ReadPath)} | set(readpath._OFF) | {"mv_type"}
     # Each of these only shapes a setting that must be off.

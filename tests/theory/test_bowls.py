@@ -11,10 +11,10 @@ from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, plain_cost, 
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError
+from hwsim.crossbar.synapse import FloatSynapse
+from hwsim.ebm.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError
+from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.hopfield import Dense, GivenInput, LayeredHopfield
-from hwsim.synapse import FloatSynapse
 
 LAYERS = (4, 4, 4, 4)  # square, so that a transposed read has the right shape and the wrong numbers
 COSTS: dict[str, Cost] = {"squared": SquaredError(), "cross-entropy": CrossEntropy()}

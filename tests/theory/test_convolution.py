@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from hwsim.convolution import POOLS, Conv, ConvLayer, conv_hopfield
-from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State, ThroughReadout
-from hwsim.hopfield import GivenInput, Kept, LayeredHopfield, initial_weights
-from hwsim.kernels import ImageKernels, PatchKernels
-from hwsim.learn import EquilibriumProp
-from hwsim.oracle import Implicit, Unrolled, weight_gradient
+from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
+from hwsim.crossbar.reads.window import Window
+from hwsim.crossbar.synapse import FloatDevice, FloatSynapse
+from hwsim.ebm.convolution import POOLS, Conv, ConvLayer, conv_hopfield
+from hwsim.ebm.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State, ThroughReadout
+from hwsim.ebm.hopfield import GivenInput, Kept, LayeredHopfield, initial_weights
+from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
+from hwsim.learning.ep import EquilibriumProp
+from hwsim.learning.exact import Implicit, Unrolled, weight_gradient
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
-from hwsim.synapse import FloatDevice, FloatSynapse
-from hwsim.window import Window
 
 LABELS = torch.tensor([0, 1, 2, 0])
 COSTS: dict[str, Cost] = {"linear": SquaredError(), "readout": CrossEntropy()}

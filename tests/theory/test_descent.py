@@ -12,9 +12,9 @@ from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, plain_cost, 
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.energy import CrossEntropy, Energy, Nudged, SquaredError, State
-from hwsim.hopfield import Dense, GivenInput
-from hwsim.settle import OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
+from hwsim.ebm.energy import CrossEntropy, Energy, Nudged, SquaredError, State
+from hwsim.ebm.hopfield import Dense, GivenInput
+from hwsim.ebm.settle import OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 
 LABELS = torch.tensor([0, 1, 0])
 

@@ -20,11 +20,11 @@ from theory_reference import (
 from torch import Tensor
 from torch.testing import assert_close
 
-import hwsim.learn
-from hwsim.energy import Cost, Coupling, CrossEntropy, Energy, Nudged, SquaredError, State
-from hwsim.hopfield import Dense, GivenInput, LayeredHopfield
-from hwsim.learn import UPDATE_FORMS, EquilibriumProp, StepStats
-from hwsim.settle import OddEven, Phase, Settled, Solver, Synchronous, UpDown, settle
+import hwsim.learning.ep
+from hwsim.ebm.energy import Cost, Coupling, CrossEntropy, Energy, Nudged, SquaredError, State
+from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield
+from hwsim.ebm.settle import OddEven, Phase, Settled, Solver, Synchronous, UpDown, settle
+from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, StepStats
 
 DEEP = Phase(400, tolerance=1e-15, stop_early=True)
 LAYERS = (6, 8, 7, 4)
@@ -249,13 +249,13 @@ def _unbiased(self: Dense, pre: Tensor) -> Tensor:
 
 SETTING = ("centred", 2.0, SQUARE, "digital", "squared", False)
 ORDER_BUGS = [
-    Bug("nudged by 2 beta", hwsim.learn, "Nudged", _DoubledInside),
-    Bug("never nudged negatively", hwsim.learn, "Nudged", _NeverNegative),
-    Bug("nudged at the first layer", hwsim.learn, "Nudged", _FirstBlock),
-    Bug("signs exchanged", hwsim.learn, "Nudged", _Exchanged),
-    Bug("b - d as b + d", hwsim.learn, "written", _sign_slip),
-    Bug("missing factor 1/2", hwsim.learn, "written", _missing_half),
-    Bug("states swapped", hwsim.learn, "written", _swapped_states),
+    Bug("nudged by 2 beta", hwsim.learning.ep, "Nudged", _DoubledInside),
+    Bug("never nudged negatively", hwsim.learning.ep, "Nudged", _NeverNegative),
+    Bug("nudged at the first layer", hwsim.learning.ep, "Nudged", _FirstBlock),
+    Bug("signs exchanged", hwsim.learning.ep, "Nudged", _Exchanged),
+    Bug("b - d as b + d", hwsim.learning.ep, "written", _sign_slip),
+    Bug("missing factor 1/2", hwsim.learning.ep, "written", _missing_half),
+    Bug("states swapped", hwsim.learning.ep, "written", _swapped_states),
     Bug("post times post", GivenInput, "couplings", _own_layer_as_pre),
     Bug("transposed read", Dense, "backward", _transposed),
     Bug("missing bias", Dense, "forward", _unbiased),
@@ -275,11 +275,11 @@ def test_error_order_check_tells_one_sided_from_centred() -> None:
 
 
 def test_forms_check_rejects_a_slip_in_one_form() -> None:
-    must_reject(Bug("missing factor 1/2", hwsim.learn, "written", _half_slip_in_one_form), check_forms_agree)
+    must_reject(Bug("missing factor 1/2", hwsim.learning.ep, "written", _half_slip_in_one_form), check_forms_agree)
 
 
 def test_random_sign_check_rejects_a_sign_kept_in_the_state_only() -> None:
-    must_reject(Bug("never nudged negatively", hwsim.learn, "Nudged", _NeverNegative), check_random_sign)
+    must_reject(Bug("never nudged negatively", hwsim.learning.ep, "Nudged", _NeverNegative), check_random_sign)
 
 
 def test_nudged_input_check_rejects_a_flipped_sign() -> None:
@@ -292,7 +292,7 @@ def test_stats_check_rejects_figures_of_a_nudged_state() -> None:
         found = settle(energy, s, solver=solver, phase=phase)
         return Settled(tuple(layer + 0.1 for layer in found.state), found.outcome, found.steps, found.residual)
 
-    must_reject(Bug("another state", hwsim.learn, "settle", settled_elsewhere), check_stats)
+    must_reject(Bug("another state", hwsim.learning.ep, "settle", settled_elsewhere), check_stats)
 
 
 def test_a_two_unit_network_by_hand() -> None:

@@ -14,9 +14,9 @@ from theory_reference import Bug, Plain, must_reject, plain_cost, smooth_plain
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.energy import Nudged, SquaredError
-from hwsim.hopfield import Dense
-from hwsim.settle import OddEven, Phase, Solver, Synchronous, settle
+from hwsim.ebm.energy import Nudged, SquaredError
+from hwsim.ebm.hopfield import Dense
+from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, settle
 
 STEPS = 6
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hwsim.hopfield import Dense, LayeredHopfield
-from hwsim.synapse import FloatSynapse
+from hwsim.crossbar.synapse import FloatSynapse
+from hwsim.ebm.hopfield import Dense, LayeredHopfield
 
 DOUBLE = torch.float64
 

@@ -24,10 +24,10 @@ from aihwkit.simulator.configs import (
 from aihwkit.simulator.parameters.enums import AnalogMVType
 from torch import Tensor
 
-from hwsim.aihw import AihwDevice, AihwInferenceDevice, AihwSynapse, check_pair, device_of, pair
+from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.devices.aihw import AihwDevice, AihwInferenceDevice, AihwSynapse, check_pair, device_of, pair
 from hwsim.errors import InputError, WorkError
 from hwsim.rng import Streams
-from hwsim.synapse import Device, Synapse
 
 PRESETS = [
     "CapacitorPreset", "EcRamPreset", "ReRamESPreset", "ReRamSBPreset", "IdealizedPreset", "PCMPreset",
@@ -411,7 +411,7 @@ def test_without_aihwkit_the_same_sentence_comes(name: str) -> None:
         "import sys; sys.modules['aihwkit'] = None\n"
         "from hwsim.errors import WorkError\n"
         "try:\n"
-        f"    from hwsim.aihw import {name}\n"
+        f"    from hwsim.devices.aihw import {name}\n"
         f"    {name}()\n"
         "except WorkError as error:\n"
         "    print(error)\n"

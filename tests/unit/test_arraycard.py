@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hwsim.array import ArrayDevice
+from hwsim.cards.device import read_device
+from hwsim.crossbar.array import ArrayDevice
+from hwsim.crossbar.tiling import TiledDevice, layout
 from hwsim.errors import InputError
 from hwsim.rng import Streams
-from hwsim.study.devicecard import read_device
 from hwsim.testing import check_device
-from hwsim.tiling import TiledDevice, layout
 
 CELL = "cell: soft-bounds\nparameters: {w_max: 0.8, w_min: -0.6}\n"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from hwsim.basecell import BaseCell
-from hwsim.cells_steps import ExpStepCell, PowerStepCell, TabulatedCell
+from hwsim.devices.cell import BaseCell
+from hwsim.devices.responses import ExpStepCell, PowerStepCell, TabulatedCell
 from hwsim.errors import InputError
 
 G = torch.linspace(-0.75, 0.45, 13, dtype=torch.float64)

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.aihw import AihwDevice, device_of
-from hwsim.array import Array, ArrayDevice
-from hwsim.cells import IdealCell, SoftBoundsCell
-from hwsim.conductance import Conductances, Programming, pulse_until
-from hwsim.crossbar import CellDevice, CellSynapse
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.cell_array import CellDevice, CellSynapse
+from hwsim.crossbar.conductance import Conductances, Programming, pulse_until
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.devices.aihw import AihwDevice, device_of
+from hwsim.devices.cells import IdealCell, SoftBoundsCell
 from hwsim.errors import InputError
-from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
-from hwsim.synapse import Device, FloatDevice, Synapse
 
 ENCODINGS = ("differential", "reference-column")
 CELL = SoftBoundsCell(dw_min=2e-3, dw_min_std=0.3)

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from hwsim.convolution import Conv, ConvLayer, conv_hopfield
-from hwsim.energy import CrossEntropy, SquaredError
+from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
+from hwsim.crossbar.reads.window import ImageSynapse, Window, as_images, as_rows
+from hwsim.crossbar.synapse import FloatDevice, FloatSynapse, Synapse
+from hwsim.ebm.convolution import Conv, ConvLayer, conv_hopfield
+from hwsim.ebm.energy import CrossEntropy, SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.ebm.links import Dense
+from hwsim.ebm.settle import OddEven, Outcome, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
-from hwsim.hopfield import LayeredHopfield, initial_weights, layered_hopfield
-from hwsim.kernels import ImageKernels, PatchKernels
-from hwsim.learn import UPDATE_FORMS, EquilibriumProp, infer
-from hwsim.links import Dense
-from hwsim.oracle import Implicit, Unrolled, weight_gradient
+from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, infer
+from hwsim.learning.exact import Implicit, Unrolled, weight_gradient
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Outcome, Phase, Solver, Synchronous, UpDown, settle
-from hwsim.synapse import FloatDevice, FloatSynapse, Synapse
-from hwsim.window import ImageSynapse, Window, as_images, as_rows
 
 DOUBLE = torch.float64
 PAPER = [ConvLayer(128, 3, 1, padding, "max") for padding in (1, 1, 1, 0)]

@@ -15,9 +15,17 @@ import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robust.corruptions import COMMON, CORRUPTIONS, EXTRA, SEVERITIES, corrupt, input_noise, salt_and_pepper
-from hwsim.robust.draws import Draws
-from hwsim.robust.scores import mce, mcnemar, mean_corruption_accuracy, relative_mce
+from hwsim.robustness.corruptions.corruptions import (
+    COMMON,
+    CORRUPTIONS,
+    EXTRA,
+    SEVERITIES,
+    corrupt,
+    input_noise,
+    salt_and_pepper,
+)
+from hwsim.robustness.corruptions.draws import Draws
+from hwsim.robustness.scores import mce, mcnemar, mean_corruption_accuracy, relative_mce
 
 PIXELS = {
     "defocus-blur": [

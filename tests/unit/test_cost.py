@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from hwsim.cells import LinearStepCell
-from hwsim.cost import Work, cost_of
-from hwsim.crossbar import CellDevice
-from hwsim.energy import SquaredError
+from hwsim.cards.read import plan_run
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.pulses import coincidences
+from hwsim.crossbar.synapse import FloatDevice, Meter
+from hwsim.crossbar.tiling import TiledDevice
+from hwsim.crossbar.work import Work, cost_of
+from hwsim.devices.cells import LinearStepCell
+from hwsim.ebm.energy import SquaredError
+from hwsim.ebm.hopfield import initial_weights, layered_hopfield
+from hwsim.ebm.settle import Phase, Synchronous
 from hwsim.errors import InputError
-from hwsim.hopfield import initial_weights, layered_hopfield
-from hwsim.learn import EquilibriumProp, infer
-from hwsim.pulses import coincidences
+from hwsim.experiments.device_run.cost import cost_section, rows
+from hwsim.experiments.device_run.prices import CostTable, priced, read_table
+from hwsim.learning.ep import EquilibriumProp, infer
 from hwsim.rng import Streams
-from hwsim.settle import Phase, Synchronous
-from hwsim.study.costtable import CostTable, priced, read_table
-from hwsim.study.jobcost import cost_section, rows
-from hwsim.study.plan import plan_run
-from hwsim.synapse import FloatDevice, Meter
-from hwsim.tiling import TiledDevice
 
 CELL = CellDevice(LinearStepCell(dw_min=0.001), desired_bl=31)
 

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwsim import crossbar
-from hwsim.cells import IdealCell, LinearStepCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice, CellSynapse
+from hwsim.crossbar import cell_array as crossbar
+from hwsim.crossbar.cell_array import CellDevice, CellSynapse
+from hwsim.crossbar.pulses import coincidences
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.reads.vectors import Port, read
+from hwsim.crossbar.synapse import Device, Meter, Synapse
+from hwsim.devices.cells import IdealCell, LinearStepCell, SoftBoundsCell
 from hwsim.errors import InputError
-from hwsim.pulses import coincidences
-from hwsim.readpath import ReadPath
 from hwsim.rng import Streams
-from hwsim.synapse import Device, Meter, Synapse
-from hwsim.vectorread import Port, read
 
 NOISY = ReadPath(inp_bound=1, inp_res=1 / 126, out_bound=8, out_res=1 / 510, out_noise=0.05)
 CELL = SoftBoundsCell(dw_min=2e-3, dw_min_dtod=0.3, dw_min_std=0.3, w_max=0.6, w_min=-0.6, w_max_dtod=0.2)

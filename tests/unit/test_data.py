@@ -22,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hwsim.data import download
+from hwsim.data import sources as datasources
+from hwsim.data.dataset import Dataset, augment, batches, load, load_corrupted, stratified
 from hwsim.errors import InputError, WorkError
-from hwsim.study import datasources, download
-from hwsim.study.data import Dataset, augment, batches, load, load_corrupted, stratified
 
 CIFAR10_FILES = [*(f"data_batch_{part}.bin" for part in range(1, 6)), "test_batch.bin"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hwsim.cards.device import read_device
+from hwsim.characterisation.skeleton import write_skeleton
 from hwsim.errors import InputError
-from hwsim.study.devicecard import read_device
-from hwsim.study.devicenew import write_skeleton
 from hwsim.testing import check_device
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.cards import shelf
+from hwsim.cards.device import read_device
+from hwsim.characterisation.device_page import BEGIN, END, FIGURE, device_page, outcomes, section_of, write_page
 from hwsim.errors import InputError
-from hwsim.study import shelf
-from hwsim.study.devicecard import read_device
-from hwsim.study.devicepage import BEGIN, END, FIGURE, device_page, outcomes, section_of, write_page
 from hwsim.testing import CHECKS
 
 NAMES = sorted(path.parent.name for path in shelf.shelf("devices").glob("*/rpu-config.yaml"))

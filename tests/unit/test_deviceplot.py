@@ -7,11 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.cells import CubicWindowCell, LinearStepCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice
-from hwsim.errors import InputError
-from hwsim.readpath import ReadPath
-from hwsim.study.deviceplot import (
+from hwsim.characterisation.portrait import (
     LEVELS,
     SECONDS,
     crossing,
@@ -20,7 +16,11 @@ from hwsim.study.deviceplot import (
     steps_by_level,
     write_device_figure,
 )
-from hwsim.synapse import FloatDevice
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.devices.cells import CubicWindowCell, LinearStepCell, SoftBoundsCell
+from hwsim.errors import InputError
 
 
 def test_the_symmetry_point_of_soft_bounds_is_found() -> None:

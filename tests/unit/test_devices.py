@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from hwsim.crossbar import CellDevice
+from hwsim.cards import device as devicecard
+from hwsim.cards import shelf
+from hwsim.cards.device import describe, list_devices, read_device
+from hwsim.cards.model import LearningConfig
+from hwsim.cards.yamlfile import parse_yaml, to_yaml
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.synapse import FloatDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
-from hwsim.study import devicecard, shelf
-from hwsim.study.config import LearningConfig
-from hwsim.study.devicecard import describe, list_devices, read_device
-from hwsim.study.yamlfile import parse_yaml, to_yaml
-from hwsim.synapse import FloatDevice
 
 SHELF = shelf.items("devices")
 WANTED = {
@@ -130,7 +131,9 @@ def test_options_of_an_aihwkit_device(tmp_path: Path):
 
 
 def test_devices_of_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "lab_cells.py").write_text(CELL + "\nfrom hwsim.synapse import FloatDevice\nREADY = FloatDevice(0.5)\n")
+    (tmp_path / "lab_cells.py").write_text(
+        CELL + "\nfrom hwsim.crossbar.synapse import FloatDevice\nREADY = FloatDevice(0.5)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     points = [EntryPoint(n, f"lab_cells:{v}", "hwsim.devices") for n, v in (("soft", "SoftBounds"), ("ready", "READY"))]
     for module in (shelf, devicecard):
@@ -187,7 +190,7 @@ FAILS = CELL.replace("del rng", "raise RuntimeError('no such state')  #")
         (
             "cell: ./cell.py:dataclass\n",
             CELL,
-            ":1: cell: expected a dataclass that derives from hwsim.cells.BaseCell, got dataclass",
+            ":1: cell: expected a dataclass that derives from hwsim.devices.cells.BaseCell, got dataclass",
         ),
         (
             "cell: ./cell.py:SoftBounds\n",
@@ -259,7 +262,7 @@ def test_a_broken_card_does_not_hide_the_others(tmp_path: Path, monkeypatch: pyt
 def test_aihwkit_is_loaded_only_where_it_is_needed():
     code = (
         "import sys; sys.modules['aihwkit'] = None\n"
-        "from hwsim.study.devicecard import list_devices, read_device\n"
+        "from hwsim.cards.device import list_devices, read_device\n"
         "list_devices(); read_device('ideal'); read_device('soft-bounds-cell')\n"
         "from hwsim.errors import WorkError\n"
         "try:\n    read_device('ecram')\nexcept WorkError as error:\n    print(error)\n"

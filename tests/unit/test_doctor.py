@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.data import sources as datasources
 from hwsim.errors import WorkError
-from hwsim.study import datasources, doctor
+from hwsim.experiments import doctor
 
 
 def test_this_installation_is_sound() -> None:
@@ -39,7 +40,7 @@ def test_a_wrong_pair_is_told_in_its_own_words() -> None:
 
 
 def test_a_missing_aihwkit_is_a_finding_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "hwsim.aihw.pair", None)
+    monkeypatch.setitem(sys.modules, "hwsim.devices.aihw.pair", None)
     assert not doctor.check_aihwkit().ok
 
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from hwsim.array import Array, ArrayDevice
-from hwsim.cells import IdealCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.faults import HEALTHY, HIGH, LAST, LOW, Faults, stuck
+from hwsim.devices.cells import IdealCell, SoftBoundsCell
 from hwsim.errors import InputError
-from hwsim.faults import HEALTHY, HIGH, LAST, LOW, Faults, stuck
 from hwsim.rng import Streams
 
 N = 200

@@ -10,12 +10,12 @@ import torch
 from theory_reference import DOUBLE, random_plain, smooth_plain
 from torch.testing import assert_close
 
-from hwsim.energy import CrossEntropy, SquaredError
+from hwsim.crossbar.synapse import FloatDevice, FloatSynapse
+from hwsim.ebm.energy import CrossEntropy, SquaredError
+from hwsim.ebm.hopfield import Dense, LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.ebm.settle import OddEven, Phase, Synchronous, settle
 from hwsim.errors import InputError
-from hwsim.hopfield import Dense, LayeredHopfield, initial_weights, layered_hopfield
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Phase, Synchronous, settle
-from hwsim.synapse import FloatDevice, FloatSynapse
 
 FLOAT = FloatDevice(dtype=DOUBLE)
 DEEP = Phase(300, tolerance=1e-14, stop_early=True)

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import t
 
-from hwsim.study.interval import accuracy, difference
+from hwsim.stats.interval import accuracy, difference
 
 DATA_SETS = 800
 Z = NormalDist().inv_cdf(0.975)

@@ -13,14 +13,14 @@ from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, smooth_plain
 from torch import Tensor
 from torch.testing import assert_close
 
-import hwsim.learn
-from hwsim.energy import Coupling, SquaredError
+import hwsim.learning.ep
+from hwsim.crossbar.synapse import FloatSynapse
+from hwsim.ebm.energy import Coupling, SquaredError
+from hwsim.ebm.hopfield import Dense, LayeredHopfield
+from hwsim.ebm.settle import Phase, Synchronous
 from hwsim.errors import InputError
-from hwsim.hopfield import Dense, LayeredHopfield
-from hwsim.learn import UPDATE_FORMS, EquilibriumProp, StepStats, infer, per_synapse, written
-from hwsim.oracle import ExactGradient, Implicit, weight_gradient
-from hwsim.settle import Phase, Synchronous
-from hwsim.synapse import FloatSynapse
+from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, StepStats, infer, per_synapse, written
+from hwsim.learning.exact import ExactGradient, Implicit, weight_gradient
 
 DEEP = Phase(300, tolerance=1e-14, stop_early=True)
 
@@ -79,7 +79,7 @@ def check_written(form: str, rows: int, pre: int, post: int, seed: int, shared: 
     plus, minus = couplings(rows, pre, post, seed, shared)
     kept = [t.clone() for t in (plus.pre, plus.post, minus.pre, minus.post)]
     expected = torch.einsum("bo,bi->oi", plus.post, plus.pre) - torch.einsum("bo,bi->oi", minus.post, minus.pre)
-    calls = hwsim.learn.written(plus, minus, form)
+    calls = hwsim.learning.ep.written(plus, minus, form)
     found = sum(torch.einsum("bo,bi->oi", b, a) for a, b in calls)
     assert_close(found, expected, rtol=1e-12, atol=1e-12)
     assert all(torch.equal(a, b) for a, b in zip(kept, (plus.pre, plus.post, minus.pre, minus.post), strict=True))
@@ -111,7 +111,9 @@ WRITING_BUGS = {
 
 @pytest.mark.parametrize("name", WRITING_BUGS)
 def test_written_check_rejects(name: str) -> None:
-    must_reject(Bug(name, hwsim.learn, "written", WRITING_BUGS[name]), check_written, "difference", 3, 4, 2, 0, False)
+    must_reject(
+        Bug(name, hwsim.learning.ep, "written", WRITING_BUGS[name]), check_written, "difference", 3, 4, 2, 0, False
+    )
 
 
 def test_rows_and_calls_of_each_form() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from hwsim.experiments.sweep.card import StudyConfig
+from hwsim.experiments.sweep.results import Place, Results
 from hwsim.study.paperdata import Findings, apart, common
 from hwsim.study.paperpage import paper_page
-from hwsim.study.studycard import StudyConfig
-from hwsim.study.studyresults import Place, Results
 
 LEVEL = 0.01
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.aihw import catalog
+from hwsim.cards.rpuconfig import dump, load
+from hwsim.cards.yamlfile import parse_yaml, to_yaml
+from hwsim.devices.aihw import catalog
 from hwsim.errors import InputError
-from hwsim.study.rpuconfig import dump, load
-from hwsim.study.yamlfile import parse_yaml, to_yaml
 
 # The two general configurations that hold no device until one is named.
 WITHOUT_DEVICE = {"UnitCellRPUConfig", "DigitalRankUpdateRPUConfig"}

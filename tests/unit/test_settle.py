@@ -11,13 +11,13 @@ from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, random_plain
 from torch import Tensor
 from torch.testing import assert_close
 
-import hwsim.settle
-from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State
-from hwsim.hopfield import Dense, GivenInput, LayeredHopfield, initial_weights
+import hwsim.ebm.settle
+from hwsim.crossbar.synapse import FloatDevice, FloatSynapse
+from hwsim.ebm.convolution import ConvLayer, conv_hopfield
+from hwsim.ebm.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State
+from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield, initial_weights
+from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.rng import Streams
-from hwsim.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
-from hwsim.synapse import FloatDevice, FloatSynapse
 
 
 class NoisySynapse(FloatSynapse):
@@ -375,5 +375,5 @@ def test_checks_reject_planted_bugs(wrong: Callable[..., Settled], check: Callab
 
 
 def test_floor_check_rejects_a_noise_measured_as_zero() -> None:
-    zero = Bug("no change", hwsim.settle, "_change", lambda a, b: torch.zeros(len(a[0]), dtype=DOUBLE))
+    zero = Bug("no change", hwsim.ebm.settle, "_change", lambda a, b: torch.zeros(len(a[0]), dtype=DOUBLE))
     must_reject(zero, check_noise_floor)

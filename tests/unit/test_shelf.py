@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.cards import shelf
+from hwsim.cards.yamlfile import Document
 from hwsim.errors import InputError
-from hwsim.study import shelf
-from hwsim.study.yamlfile import Document
 
 CARD = Document({}, "card.yaml", {("cell",): 3})
 

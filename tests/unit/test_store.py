@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hwsim.errors import WorkError
-from hwsim.study import store
+from hwsim.jobs import store
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_torn_line_neither_counts_nor_swallows_the_next(tmp_path: Path, torn: 
 WRITER = """
 import sys
 from pathlib import Path
-from hwsim.study import store
+from hwsim.jobs import store
 folder = Path(sys.argv[1])
 for number in range(10**9):
     store.write_text(folder / "summary.json", str(number) * 200_000)

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from hwsim.study.plotting import STYLE
-from hwsim.study.studycard import BlockConfig, StudyConfig
-from hwsim.study.studyfigures import draw
-from hwsim.study.studyresults import Place, Results
+from hwsim.experiments.sweep.card import BlockConfig, StudyConfig
+from hwsim.experiments.sweep.results import Place, Results
+from hwsim.reports.plotting import STYLE
+from hwsim.reports.sweep_figures import draw
 
 STUDY = yaml.safe_load((Path(__file__).parents[2] / "benchmarks" / "tolerance.yaml").read_text())
 RECORD = {"hits": {"accuracy_share": {"draws": 1, "hits": [1, 1, 0]}}}

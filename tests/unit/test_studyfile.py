@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.study.studyfile import Study, read_study
-from hwsim.study.sweep import plan
+from hwsim.experiments.sweep.study import Study, read_study
+from hwsim.experiments.sweep.work import plan
 
 STUDY = """
 name: example

@@ -13,9 +13,9 @@ import pytest
 import runfolder
 
 from hwsim.errors import InputError
-from hwsim.study.interval import accuracy
-from hwsim.study.store import append_line
-from hwsim.study.summary import cell, middle_level, read_run, summarise, summary_of
+from hwsim.experiments.device_run.results import cell, middle_level, read_run, summarise, summary_of
+from hwsim.jobs.store import append_line
+from hwsim.stats.interval import accuracy
 
 Record = dict[str, Any]
 

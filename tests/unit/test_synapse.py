@@ -12,8 +12,8 @@ from theory_reference import DOUBLE, Bug, draw, must_reject
 from torch import Tensor
 from torch.testing import assert_close
 
+from hwsim.crossbar.synapse import Device, FloatDevice, FloatSynapse, Meter, Synapse
 from hwsim.rng import Streams
-from hwsim.synapse import Device, FloatDevice, FloatSynapse, Meter, Synapse
 
 SETTINGS = [(0.0, 0.0), (0.9, 0.0), (0.0, 0.1), (0.9, 0.1)]
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from hwsim.array import Array, ArrayDevice
-from hwsim.cells import CubicWindowCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice, CellSynapse
-from hwsim.readpath import ReadPath
+from hwsim.cards.device import read_device
+from hwsim.cards.shelf import items
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.cell_array import CellDevice, CellSynapse
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.tiling import TiledDevice
+from hwsim.crossbar.twin import TwinDevice
+from hwsim.devices.cells import CubicWindowCell, SoftBoundsCell
 from hwsim.rng import Streams
-from hwsim.study.devicecard import read_device
-from hwsim.study.shelf import items
-from hwsim.synapse import FloatDevice
 from hwsim.testing import CHECKS, SHAPE, check_device, conformance
-from hwsim.tiling import TiledDevice
-from hwsim.twin import TwinDevice
 
 NOISY = ReadPath(inp_bound=1.0, inp_res=1 / 126, out_bound=12.0, out_res=1 / 510, out_noise=0.1)
 CELL = SoftBoundsCell(dw_min=0.01, dw_min_dtod=0.1, dw_min_std=0.3, w_max_dtod=0.1, w_min_dtod=0.1)

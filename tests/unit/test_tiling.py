@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwsim.aihw.inference import AihwInferenceDevice
-from hwsim.aihw.synapse import AihwDevice
-from hwsim.array import Array, ArrayDevice
-from hwsim.cells import IdealCell, SoftBoundsCell
-from hwsim.convolution import ConvLayer, conv_hopfield
-from hwsim.crossbar import CellDevice
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.crossbar.tiling import TiledDevice, layout
+from hwsim.devices.aihw.inference import AihwInferenceDevice
+from hwsim.devices.aihw.synapse import AihwDevice
+from hwsim.devices.cells import IdealCell, SoftBoundsCell
+from hwsim.ebm.convolution import ConvLayer, conv_hopfield
+from hwsim.ebm.hopfield import initial_weights
+from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
-from hwsim.hopfield import initial_weights
-from hwsim.learn import infer
-from hwsim.readpath import ReadPath
+from hwsim.learning.ep import infer
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Phase
-from hwsim.synapse import Device, FloatDevice, Synapse
-from hwsim.tiling import TiledDevice, layout
 
 SIZES = st.integers(1, 20)
 LIMITS = st.one_of(st.none(), st.integers(1, 9))

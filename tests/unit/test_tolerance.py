@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from hwsim.study.tolerance import collapse, falling, threshold
+from hwsim.stats.threshold import collapse, falling, threshold
 
 
 def shares(accuracy: float, seeds: int = 3, images: int = 1000) -> NDArray[np.float64]:

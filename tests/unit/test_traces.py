@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hwsim.cells import SoftBoundsCell
+from hwsim.cards.device import read_device
+from hwsim.characterisation.fit import FitResult, fit_device
+from hwsim.characterisation.traces import Measured, read_traces
+from hwsim.devices.cells import SoftBoundsCell
 from hwsim.errors import InputError
-from hwsim.study.devicecard import read_device
-from hwsim.study.fitreport import FitResult, fit_device
-from hwsim.study.traces import Measured, read_traces
 
 HEADER = "device,cycle,pulse,polarity,g_uS\n"
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hwsim.array import Array, ArrayDevice
-from hwsim.cells import IdealCell, SoftBoundsCell
-from hwsim.crossbar import CellDevice
-from hwsim.energy import SquaredError
-from hwsim.faults import Faults
-from hwsim.hopfield import initial_weights, layered_hopfield
-from hwsim.learn import EquilibriumProp
-from hwsim.readpath import ReadPath
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.faults import Faults
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.crossbar.tiling import TiledDevice, layout
+from hwsim.crossbar.twin import TwinDevice, TwinSynapse, negative_phase
+from hwsim.devices.cells import IdealCell, SoftBoundsCell
+from hwsim.ebm.energy import SquaredError
+from hwsim.ebm.hopfield import initial_weights, layered_hopfield
+from hwsim.ebm.settle import OddEven, Phase
+from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams
-from hwsim.settle import OddEven, Phase
-from hwsim.synapse import Device, FloatDevice, Synapse
-from hwsim.tiling import TiledDevice, layout
-from hwsim.twin import TwinDevice, TwinSynapse, negative_phase
 
 SHARES = 0.15
 FAULTY = ArrayDevice(CellDevice(IdealCell()), Array(faults=Faults(SHARES, SHARES)))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwsim.wires import by_lines, by_nodes, through_wires
+from hwsim.crossbar.wires import by_lines, by_nodes, through_wires
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 

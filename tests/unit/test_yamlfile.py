@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.errors import InputError
-from hwsim.study.yamlfile import (
+from hwsim.cards.yamlfile import (
     Document,
     did_you_mean,
     override,
@@ -19,6 +18,7 @@ from hwsim.study.yamlfile import (
     read_yaml,
     to_yaml,
 )
+from hwsim.errors import InputError
 
 
 def test_values_and_lines():

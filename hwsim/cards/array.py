@@ -1,0 +1,111 @@
+"""The ``array:`` section of a device card: the physical array that a device of any kind is built into."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from hwsim.cards.fields import PLAIN, Filler
+from hwsim.cards.yamlfile import Document
+from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.conductance import Conductances, Programming
+from hwsim.crossbar.faults import Faults
+from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.crossbar.tiling import TiledDevice
+from hwsim.errors import InputError
+from hwsim.rng import Streams
+
+KEY = "array"
+_TILING = ("max_rows", "max_cols", "mapping_scale")
+_RENAMED = {"scheme": "programming", "error_uS": "programming_error_uS", "budget": "pulse_budget"}
+
+
+@dataclass(frozen=True)
+class ArraySettings:
+    """What may stand under ``array:``; meanings are those of ``Array`` and its parts, and of ``TiledDevice``.
+
+    ``weight_range`` by default is the device's own largest nominal weight.
+    """
+
+    max_rows: int | None = None
+    max_cols: int | None = None
+    mapping_scale: str = "tile"
+    encoding: str = "differential"
+    g_min_uS: float = 1.0
+    g_max_uS: float = 25.0
+    read_voltage_V: float = 0.2
+    weight_range: float | None = None
+    programming: str = "ideal"
+    programming_error_uS: float = 0.0
+    tolerance_uS: float = 0.5
+    pulse_budget: int = 1000
+    stuck_low: float = 0.0
+    stuck_high: float = 0.0
+    stuck_last: float = 0.0
+    wire_resistance_ohm: float = 0.0
+    wire_solver: str = "fast"
+    transpose_mismatch: float = 0.0
+    offset_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            self.array(1.0)
+            TiledDevice(FloatDevice(), self.max_rows, self.max_cols, self.mapping_scale)
+        except InputError as error:
+            _, name, message = re.split(r"[.:] ?", str(error), maxsplit=2)
+            raise InputError(f"ArraySettings.{_RENAMED.get(name, name)}: {message}") from error
+
+    def array(self, weight_range: float) -> Array:
+        """The array of a device whose full range is ``weight_range``, unless the settings say another."""
+        units = Conductances(
+            self.encoding, self.g_min_uS, self.g_max_uS, self.read_voltage_V, self.weight_range or weight_range
+        )
+        return Array(
+            units,
+            Programming(self.programming, self.programming_error_uS, self.tolerance_uS, self.pulse_budget),
+            Faults(self.stuck_low, self.stuck_high, self.stuck_last),
+            self.wire_resistance_ohm,
+            self.wire_solver,
+            self.transpose_mismatch,
+            self.offset_std,
+        )
+
+
+def placed(device: Device, resolved: dict[str, Any], document: Document) -> tuple[Device, dict[str, Any]]:
+    """``device`` in the array that its card describes, and the card's resolved form with every default of it.
+
+    Without an ``array:`` section both come back as they are. One that only limits the size leaves the arrays bare.
+    """
+    given = document.data.get(KEY)
+    if given is None:
+        return device, resolved
+    settings: ArraySettings = Filler(document, PLAIN).fill(ArraySettings(), given, (KEY,))
+    array = settings.array(_full_range(resolved))
+    if set(given) - set(_TILING):
+        device = ArrayDevice(device, array)
+        try:
+            device.synapse(1, 1, Streams(0))
+        except InputError as error:
+            raise document.error((KEY,), str(error).removeprefix("array: ")) from error
+    if settings.max_rows is not None or settings.max_cols is not None:
+        device = TiledDevice(device, settings.max_rows, settings.max_cols, settings.mapping_scale)
+        try:
+            device.synapse(1, 1, Streams(0)).program(torch.ones(1, 1))
+        except InputError as error:
+            raise document.error((KEY,), str(error).removeprefix("array.")) from error
+    return device, {**resolved, KEY: {**asdict(settings), "weight_range": array.units.weight_range}}
+
+
+def _full_range(resolved: dict[str, Any]) -> float:
+    """The largest nominal weight of a device, 1 where it has no bound."""
+    for part in ("parameters", "device"):
+        bounds = resolved.get(part) or {}
+        reference = bounds.get("reference", 0.0)
+        sizes = [abs(bounds[name] - reference) for name in ("w_min", "w_max") if name in bounds]
+        if sizes and 0 < max(sizes) < math.inf:
+            return max(sizes)
+    return 1.0

@@ -1,0 +1,300 @@
+"""Device cards: from `devices/<name>/rpu-config.yaml`, a file elsewhere or an installed package to a ``Device``.
+
+One top key says of what kind the device is:
+
+    preset: EcRamPreset                # an aihwkit preset, changes beside it
+    class: UnitCellRPUConfig           # an aihwkit configuration from its parts
+    cell: soft-bounds                  # a python cell: hwsim.devices.cells.CELLS, ./cell.py:MyCell, or an entry point
+    float: {momentum: 0.9}             # exact arithmetic
+
+Beside it may stand ``name``, ``summary``, ``source``, ``learning``, the training recipe that works on the device, and
+``array``, the physical array that it is built into (``hwsim.cards.array``).
+aihwkit is loaded for the first two kinds only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwsim.cards import array as arraycard
+from hwsim.cards import rpuconfig
+from hwsim.cards.fields import PLAIN, Filler
+from hwsim.cards.shelf import CARDS, Item, find, items, load_entry_point, plugin, shelf
+from hwsim.cards.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.devices.cells import CELLS
+from hwsim.errors import InputError
+from hwsim.rng import Streams
+
+GROUP = "hwsim.devices"
+KINDS = {"preset": "aihwkit", "class": "aihwkit", "cell": "cell", "float": "float"}
+OWN_KEYS = ("name", "summary", "source", "learning", arraycard.KEY)
+# where CellDevice's own fields stand
+CELL_KEYS = {"update": ("desired_bl", "substeps", "pulses"), "mapping": ("omega", "drift_compensation")}
+AIHWKIT_KEYS = ("programming", "compiled_reads")  # AihwDevice's own fields
+
+
+@dataclass(frozen=True)
+class DeviceCard:
+    """A device, read and checked.
+
+    Args:
+        name, summary, source: for people.
+        kind: `aihwkit`, `cell`, `float`, or `package` for a ready device from an entry point.
+        path: the YAML file; None for an entry point.
+        device: builds the arrays.
+        learning: the training recipe for this device, as written; its place for messages is
+            ``document`` at `learning`.
+        resolved: the whole device with every default written out, for the run folder and its hash.
+        document: the card with the settings laid over it.
+    """
+
+    name: str
+    summary: str
+    source: str
+    kind: str
+    path: Path | None
+    device: Device
+    learning: dict[str, Any]
+    resolved: dict[str, Any]
+    document: Document
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the card's own Python and data lie."""
+        return self.path.parent if self.path else None
+
+
+@dataclass(frozen=True)
+class DeviceSummary:
+    """A line of `device list`; ``problem`` says why a card cannot be read."""
+
+    name: str
+    kind: str
+    summary: str
+    path: Path | None
+    problem: str = ""
+
+
+def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> DeviceCard:
+    """The device that a name or path stands for, validated to the last key and tried on a 2x3 array.
+
+    Args:
+        given: shelf name, entry point, path of a folder or of a YAML file.
+        settings: (key path below the card, value) pairs, such as (`forward.out_bound`, 8), laid over it in turn.
+
+    Raises InputError, with file, line and key path, for any mistake in the card, the settings or the plug-in.
+    """
+    item = find("devices", given)
+    document = item.document()
+    for path, value in settings:
+        document = document.override(path, value, "--set device.")
+    kind, device, resolved = _read(item, document)
+    device, resolved = arraycard.placed(device, resolved, document)
+    texts = {key: _text(document, key) for key in ("name", "summary", "source")}
+    card = DeviceCard(
+        name=texts["name"] or item.name,
+        summary=texts["summary"],
+        source=texts["source"],
+        kind=kind,
+        path=item.path,
+        device=device,
+        learning=document.section("learning"),
+        resolved=resolved,
+        document=document,
+    )
+    validate(card)
+    return card
+
+
+def validate(card: DeviceCard) -> None:
+    """Build, program, read and update a 2x3 array, so that a plug-in that fails does so before any work.
+
+    Raises InputError with what went wrong.
+    """
+    device, document = card.device, card.document
+    try:
+        synapse = device.synapse(2, 3, Streams(0))
+        pre, post = torch.full((2, 3), 0.5), torch.full((2, 2), 0.1)
+        synapse.program(torch.full((2, 3), 0.1))
+        outputs = {"read": (synapse.read(pre), (2, 2)), "read_transpose": (synapse.read_transpose(post), (2, 3))}
+        if device.trains == "in-situ":
+            synapse.update(pre, post, 0.1)
+            synapse.tick()
+            outputs["weight"] = (synapse.weight(), (2, 3))
+    except Exception as error:  # a plug-in fails in any way it likes
+        told = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        raise document.error((), f"an array of 2x3 cannot be built, read and updated ({told})") from error
+    for name, (value, shape) in outputs.items():
+        if tuple(value.shape) != shape or not torch.isfinite(value).all():
+            wrong = f"shape {tuple(value.shape)}" if tuple(value.shape) != shape else "NaN or infinity"
+            raise document.error((), f"{name} of an array of 2x3 gives {wrong}; expected finite numbers, {shape}")
+
+
+def list_devices() -> list[DeviceSummary]:
+    """What is on the shelf and in installed packages. Cards are read, not tried, so this is quick."""
+    return [_summary(name) for name in items("devices")]
+
+
+def describe(card: DeviceCard) -> dict[str, Any]:
+    """What `device show` prints of a card: for people first, then every parameter."""
+    device = card.device
+    notes = {
+        "reads that are not seeded": getattr(device, "unseeded_reads", ()),
+        "not restored exactly by a resume": getattr(device, "not_exact", ()),
+        "in the file but without effect here": getattr(device, "not_used", ()),
+    }
+    return {
+        "name": card.name,
+        "summary": card.summary,
+        "source": card.source,
+        "file": card.document.name,
+        "kind": card.kind,
+        "trained": device.trains,
+        "seeded": "bit for bit" if device.seedable else "statistically only",
+        "drifts": device.drifts,
+        **{name: list(what) for name, what in notes.items() if what},
+        "learning": card.learning,
+        "parameters": card.resolved,
+    }
+
+
+def _read(item: Item, document: Document) -> tuple[str, Device, dict[str, Any]]:
+    if item.entry_point is not None:
+        loaded = load_entry_point(item.entry_point)
+        if isinstance(loaded, Device) and not inspect.isclass(loaded):
+            return "package", loaded, {"entry_point": item.entry_point.value}
+        document = dataclasses.replace(document, data={"cell": item.name, **document.data})
+    chosen = [key for key in KINDS if key in document.data]
+    misspelt = [key for key in document.data if key not in OWN_KEYS and did_you_mean(str(key), KINDS) != "."]
+    if not chosen and misspelt:
+        raise document.unknown((misspelt[0],), (*KINDS, *OWN_KEYS))
+    if len(chosen) != 1:
+        found = f"got {' and '.join(chosen)}" if chosen else "got none of them"
+        raise document.error((), f"expected exactly one of the keys {', '.join(KINDS)} at the top, {found}")
+    read = {"aihwkit": _aihwkit, "cell": _cell, "float": _float}[KINDS[chosen[0]]]
+    return KINDS[chosen[0]], *read(document, item.folder)
+
+
+def _aihwkit(document: Document, folder: Path | None) -> tuple[Device, dict[str, Any]]:
+    del folder
+    config = rpuconfig.load(document, frozenset((*OWN_KEYS, *AIHWKIT_KEYS)))
+    from hwsim.devices.aihw import device_of  # loads aihwkit
+
+    with _placed(document):
+        device = device_of(config)
+    options = {key: document.data[key] for key in AIHWKIT_KEYS if key in document.data}
+    device = Filler(document, PLAIN).fill(device, options)
+    return device, {**rpuconfig.dump(config), **_values(device)}
+
+
+def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, Any]]:
+    _known_keys(document, ("cell", "parameters", "forward", "backward", *CELL_KEYS))
+    filler = Filler(document, PLAIN)
+    reference = document.data["cell"]
+    cell = filler.fill(_cell_class(reference, document, folder), document.data.get("parameters"), ("parameters",))
+    settings: dict[str, Any] = {"cell": cell}
+    for key in ("forward", "backward"):
+        if document.data.get(key) is not None:
+            settings[key] = filler.fill(ReadPath, document.data[key], (key,))
+    device = CellDevice(cell)
+    for key, names in CELL_KEYS.items():
+        given = filler.map_at(document.data.get(key), (key,))
+        for name in given:
+            if name not in names:
+                raise document.unknown((key, name), names)
+        filled = filler.fill(device, given, (key,))
+        settings |= {name: getattr(filled, name) for name in names}
+    with _placed(document):
+        device = CellDevice(**settings)
+    forward, backward = device.forward, device.backward or device.forward
+    resolved: dict[str, Any] = {"cell": reference}
+    if reference not in CELLS:
+        # a cell of one's own is what its source says, so that editing it makes another run
+        source = Path(inspect.getfile(type(cell))).read_bytes()
+        resolved["cell_sha256"] = hashlib.sha256(source).hexdigest()
+    resolved |= {"parameters": _values(cell), "forward": _values(forward), "backward": _values(backward)}
+    return device, resolved | {key: {n: getattr(device, n) for n in names} for key, names in CELL_KEYS.items()}
+
+
+def _float(document: Document, folder: Path | None) -> tuple[Device, dict[str, Any]]:
+    del folder
+    _known_keys(document, ("float",))
+    device = Filler(document, PLAIN).fill(FloatDevice(), document.data["float"], ("float",))
+    return device, {"float": _values(device)}
+
+
+def _cell_class(reference: Any, document: Document, folder: Path | None) -> type:
+    if not isinstance(reference, str):
+        raise document.error(("cell",), f"expected a cell's name or ./file.py:Name, got {shown(reference)}")
+    if reference in CELLS:
+        return CELLS[reference]
+    points = {point.name for point in entry_points(group=GROUP)}
+    if ":" not in reference and reference not in points:
+        raise document.unknown(("cell",), [*CELLS, *points, "./file.py:Name"], f"unknown cell {reference!r}", reference)
+    cell = plugin(reference, folder, GROUP, document, ("cell",))
+    wanted = "expected a dataclass that derives from hwsim.devices.cells.BaseCell"
+    if not inspect.isclass(cell) or not dataclasses.is_dataclass(cell) or not callable(getattr(cell, "step", None)):
+        raise document.error(("cell",), f"{wanted}, got {getattr(cell, '__name__', shown(cell))}")
+    undecorated = set(inspect.get_annotations(cell)) - {field.name for field in dataclasses.fields(cell)}
+    undecorated = {name for name in undecorated if "ClassVar" not in str(inspect.get_annotations(cell)[name])}
+    if undecorated:
+        missing = ", ".join(sorted(undecorated))
+        raise document.error(
+            ("cell",), f"{cell.__name__} lacks @dataclass(frozen=True), so {missing} would be no parameters"
+        )
+    return cell
+
+
+def _known_keys(document: Document, keys: tuple[str, ...]) -> None:
+    for key in document.data:
+        if key not in keys and key not in OWN_KEYS:
+            raise document.unknown((key,), (*keys, *OWN_KEYS))
+
+
+@contextmanager
+def _placed(document: Document) -> Iterator[None]:
+    """Tell a device's own `Class.key.path: message` at the line of the key."""
+    try:
+        yield
+    except InputError as error:
+        match = re.fullmatch(r"(?:[A-Z]\w*\.)?([a-z]\w*(?:\.\w+)*): (.*)", str(error), re.DOTALL)
+        keys: Keys = tuple(match[1].split(".")) if match else ()
+        raise document.error(keys, match[2] if match else str(error)) from error
+
+
+def _values(thing: Any) -> dict[str, Any]:
+    values = {name: getattr(thing, name) for name in PLAIN.parameter_types(type(thing))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _text(document: Document, key: str) -> str:
+    value = document.data.get(key)
+    if value is not None and not isinstance(value, str):
+        raise document.error((key,), f"expected text, got {shown(value)}")
+    return " ".join((value or "").split())
+
+
+def _summary(name: str) -> DeviceSummary:
+    path = shelf("devices") / name / CARDS["devices"]
+    if not path.is_file():
+        return DeviceSummary(name, "package", "from an installed package", None)
+    try:
+        document = read_yaml(path)
+        kinds = [kind for key, kind in KINDS.items() if key in document.data]
+        return DeviceSummary(name, kinds[0] if kinds else "unknown", _text(document, "summary"), path)
+    except InputError as error:
+        return DeviceSummary(name, "unknown", "", path, problem=str(error))

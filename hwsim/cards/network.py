@@ -1,0 +1,140 @@
+"""The ``network`` section of a model card: an energy-based network, or somebody's torch module."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from hwsim.cards.card import Card
+from hwsim.cards.yamlfile import Document
+
+
+class NormaliseConfig(Card):
+    """Means and standard deviations of the channels, see ``hwsim.ebm.hopfield.Normalise``."""
+
+    mean: list[float] = Field(min_length=1)
+    std: list[float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _matching(self) -> NormaliseConfig:
+        if len(self.mean) != len(self.std) or not all(0 < std < math.inf for std in self.std):
+            raise ValueError(f"std: expected a number > 0 for each of {len(self.mean)} means, got {self.std}")
+        return self
+
+
+class _EnergyConfig(Card):
+    """What all energy-based networks have; names are those of ``hwsim.ebm.hopfield.LayeredHopfield``."""
+
+    c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    output: Literal["linear", "clamped", "readout"] = "linear"
+    start: Literal["zero", "feed-forward"] = "zero"
+    bias: Literal["digital", "column"] = "digital"
+    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
+    normalise: NormaliseConfig | None = None
+
+
+class LayeredConfig(_EnergyConfig):
+    """A fully connected network. ``layers`` are units a layer, input first."""
+
+    type: Literal["layered-hopfield"] = "layered-hopfield"
+    layers: list[int] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _sizes(self) -> LayeredConfig:
+        if min(self.layers) < 1:
+            raise ValueError(f"layers: expected sizes of at least 1, got {self.layers}")
+        return self
+
+    @property
+    def pixels(self) -> int:
+        return self.layers[0]
+
+    @property
+    def outputs(self) -> int:
+        return self.layers[-1]
+
+    @property
+    def links(self) -> int:
+        return len(self.layers) - 1
+
+
+class ConvLayerConfig(Card):
+    """One convolution, see ``hwsim.ebm.convolution.ConvLayer``."""
+
+    channels: int = Field(ge=1)
+    kernel: int = Field(default=3, ge=1)
+    stride: int = Field(default=1, ge=1)
+    padding: int = Field(default=1, ge=0)
+    pool: Literal["none", "max", "average"] = "none"
+
+
+class ConvConfig(_EnergyConfig):
+    """A convolutional network on images of (channels, height, width), then fully connected layers, classes last."""
+
+    type: Literal["conv-hopfield"]
+    image: list[int] = Field(min_length=3, max_length=3)
+    convolutions: list[ConvLayerConfig] = Field(min_length=1)
+    dense: list[int] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sizes(self) -> ConvConfig:
+        for name, sizes in (("image", self.image), ("dense", self.dense)):
+            _positive(name, sizes)
+        return self
+
+    @property
+    def outputs(self) -> int:
+        return self.dense[-1]
+
+    @property
+    def links(self) -> int:
+        return len(self.convolutions) + len(self.dense)
+
+
+class ModuleConfig(Card):
+    """A feed-forward torch module, made by ``module(image, classes, **parameters)``.
+
+    ``module`` is ``./net.py:Name`` beside the card (or beside the card of a neighbour, ``../other/net.py:Name``), or
+    an installed entry point of the group hwsim.modules. What it makes maps (B, *image) to scores (B, classes).
+    """
+
+    type: Literal["module"]
+    module: str
+    image: list[int] = Field(min_length=3, max_length=3)
+    classes: int = Field(ge=2)
+    parameters: dict[str, Any] = Field(default={})
+    normalise: NormaliseConfig | None = None
+    _home: tuple[Document, Path | None] | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _sizes(self) -> ModuleConfig:
+        _positive("image", self.image)
+        return self
+
+    @property
+    def outputs(self) -> int:
+        return self.classes
+
+    @property
+    def home(self) -> tuple[Document, Path | None]:
+        """The card that this stands in and the folder that its files are looked for in."""
+        return self._home or (Document({}, "model"), None)
+
+    def at(self, document: Document, folder: Path | None) -> ModuleConfig:
+        """The same, in the card ``document`` of ``folder``."""
+        placed = self.model_copy()
+        placed._home = (document, folder)
+        return placed
+
+
+def _positive(name: str, sizes: list[int]) -> None:
+    if min(sizes) < 1:
+        raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
+
+
+EnergyConfig = LayeredConfig | ConvConfig
+NetworkConfig = LayeredConfig | ConvConfig | ModuleConfig

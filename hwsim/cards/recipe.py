@@ -1,0 +1,147 @@
+"""The ``learning`` section of a model card: a rule and all that it needs."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hwsim.cards.card import Card, Solvers
+from hwsim.ebm.settle import SOLVERS
+from hwsim.errors import InputError
+from hwsim.robustness.threat import parse
+
+
+class AugmentConfig(Card):
+    """Random changes of training images, see ``hwsim.data.dataset.augment``."""
+
+    flip: bool = False
+    crop_padding: int = Field(default=0, ge=0)
+    crop_border: Literal["zeros", "edge", "reflect"] = "zeros"
+
+
+class AdversarialConfig(Card):
+    """Learn from images that projected gradient ascent on the cross-entropy has just moved (Madry et al. 2018).
+
+    ``threat`` and ``step_size`` are in pixel units; ``step_size`` is 2.5 epsilon / steps by default. ``share`` of
+    each batch is moved. An energy-based network is differentiated through the last five steps of a settled
+    relaxation, a module in evaluation mode.
+    """
+
+    threat: str
+    steps: int = Field(default=7, ge=1)
+    step_size: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    random_start: bool = True
+    share: float = Field(default=1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> AdversarialConfig:
+        try:
+            parse(self.threat)
+        except InputError as error:
+            raise ValueError(f"threat: {error}") from error
+        return self
+
+
+class Recipe(Card):
+    """What all rules have."""
+
+    epochs: int = Field(default=20, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    schedule: Literal["constant", "cosine", "exponential"] = "constant"
+    rate_decay: float = Field(default=1.0, gt=0, le=1)
+    decay_epochs: int = Field(default=1, ge=1)
+    warmup_epochs: int = Field(default=0, ge=0)
+    augment: AugmentConfig = AugmentConfig()
+    adversarial: AdversarialConfig | None = None
+    validation_examples: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _scheduled(self) -> Recipe:
+        if self.schedule != "exponential":
+            for name, default in (("rate_decay", 1.0), ("decay_epochs", 1)):
+                if getattr(self, name) != default:
+                    raise ValueError(f"{name}: acts under schedule 'exponential' only, and it is {self.schedule!r}")
+        return self
+
+    def rate_factor(self, progress: float) -> float:
+        """The schedule's factor on all rates; ``progress`` counts epochs, with fractions."""
+        factor = min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0
+        if self.schedule == "cosine":
+            return factor * 0.5 * (1 + math.cos(math.pi * progress / self.epochs))
+        if self.schedule == "exponential":
+            return factor * self.rate_decay ** (math.floor(progress) // self.decay_epochs)
+        return factor
+
+
+class LearningConfig(Recipe):
+    """A recipe for an energy-based network; the names are those of ``hwsim.learning.ep.EquilibriumProp``.
+
+    Under rule 'exact-gradient' (``hwsim.learning.exact.ExactGradient``) there are no nudged phases: the implicit
+    gradient is
+    taken where a relaxation of at most ``free_steps`` ends.
+    """
+
+    rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
+    nudge: Literal["centred", "one-sided", "random-sign"] = "centred"
+    beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
+    phase_hardware: Literal["shared", "twin"] = "shared"
+    hold_input: bool = True
+    solver: Solvers = "synchronous"
+    damping: float = Field(default=1.0, gt=0, lt=2)
+    free_steps: int = Field(default=20, ge=1)
+    nudged_steps: int = Field(default=10, ge=1)
+    average_last: int = Field(default=1, ge=1)
+    tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    stop_early: bool = False
+    rates: list[float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LearningConfig:
+        SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
+        for rate in self.rates:
+            if not 0 <= rate < float("inf"):
+                raise ValueError(f"rates: expected finite numbers >= 0, got {rate}")
+        if self.average_last > min(self.free_steps, self.nudged_steps):
+            shortest = min(self.free_steps, self.nudged_steps)
+            raise ValueError(f"average_last: expected at most the shorter phase ({shortest}), got {self.average_last}")
+        return self
+
+    @property
+    def cure(self) -> str:
+        """What to try where training diverges."""
+        return f"smaller learning.rates (now {self.rates}) or a smaller learning.beta (now {self.beta})"
+
+
+class BackpropConfig(Recipe):
+    """A recipe for a feed-forward module: the cross-entropy's gradient by backpropagation.
+
+    ``momentum`` is that of 'sgd', whose weight decay is L2; that of 'adamw' is decoupled, and acts on every parameter.
+    """
+
+    rule: Literal["backpropagation"]
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    rate: float = Field(ge=0, allow_inf_nan=False)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BackpropConfig:
+        if self.optimiser == "adamw" and self.momentum:
+            raise ValueError("momentum: acts under optimiser 'sgd' only, and it is 'adamw'")
+        return self
+
+    @property
+    def rates(self) -> list[float]:
+        return [self.rate]
+
+    @property
+    def cure(self) -> str:
+        """What to try where training diverges."""
+        return f"a smaller learning.rate (now {self.rate:g})"
+
+
+LearningSection = LearningConfig | BackpropConfig

@@ -1,0 +1,272 @@
+"""`device plot` and `device diff`: what any device does, seen through its Synapse face, and how two cards differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from hwsim.characterisation.fit_figure import PNG_DPI, write_canvas
+from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.errors import InputError
+from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels
+from hwsim.rng import Streams
+
+ROWS, COLUMNS = 24, 32
+READS = 64
+LEVELS = np.linspace(-1, 1, 8)
+SECONDS = tuple(10.0**k for k in range(8))
+UP, DOWN = COLOURS[0], COLOURS[1]
+
+
+@dataclass(frozen=True)
+class Response:
+    """Weights of every cross-point of an array under an up train and a down train of equal updates.
+
+    Args:
+        up, down: (N + 1, post, pre) weights before the first and after each update.
+        size: the update asked for, in weight: rate x pre x post.
+    """
+
+    up: Tensor
+    down: Tensor
+    size: float
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What ``portray`` found; None where the device has no such property. Weights are in units of the largest written.
+
+    Args:
+        response: see there; None for devices that are not written in situ.
+        level: (n,) programmed weights.
+        noise: (2, n) standard deviation of the read of one cross-point, forward and transpose.
+        retention: (2, len(SECONDS), n) mean and standard deviation of the weights, time since programming.
+        drawn: (post, pre) weights after the same updates, or programming, everywhere: what differs is the devices.
+    """
+
+    response: Response | None
+    level: np.ndarray
+    noise: np.ndarray
+    retention: np.ndarray | None
+    drawn: np.ndarray
+
+
+def portray(device: Device, seed: int = 0, updates: int = 200) -> Portrait:
+    """Write, read and age small arrays of a device.
+
+    ``updates``: length of the up and of the down train; their size is chosen so that a train spans the range.
+    """
+    if updates < 20:
+        raise InputError(f"device plot: expected 20 or more updates, got {updates}")
+    streams = Streams(seed)
+    with torch.no_grad():
+        response = _pulse_response(device, streams, updates) if device.trains == "in-situ" else None
+        noise, retention = _noise(device, streams), _retention(device, streams) if device.drifts else None
+        return Portrait(response, LEVELS, noise, retention, _written_alike(device, streams, response))
+
+
+def write_device_figure(portrait: Portrait, name: str, folder: Path, dpi: int = PNG_DPI) -> tuple[Path, Path]:
+    """Draw ``device.svg`` and ``device.png`` into ``folder``; ``dpi`` is the latter's."""
+    drawn = [(_draw_noise, portrait), (_draw_map, portrait)]
+    if portrait.retention is not None:
+        drawn.insert(1, (_draw_retention, portrait))
+    if portrait.response is not None:
+        drawn = [(_draw_response, portrait.response), (_draw_steps, portrait.response), *drawn]
+    with matplotlib.rc_context(STYLE):
+        canvas, axes = panels(len(drawn), 2, 2.8)
+        for ax, (draw, what) in zip(axes, drawn, strict=True):
+            draw(ax, what)
+        canvas.suptitle(name, fontsize=11, fontweight="bold")
+        return write_canvas(canvas, folder / "device", dpi)
+
+
+def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Key paths at which two resolved devices differ, with both values; None where one lacks the key.
+
+    >>> diff({"cell": "a", "parameters": {"dw_min": 1}}, {"cell": "a", "parameters": {"dw_min": 2}})
+    {'parameters.dw_min': (1, 2)}
+    """
+    told: dict[str, tuple[Any, Any]] = {}
+    for key in [*first, *(key for key in second if key not in first)]:
+        a, b = first.get(key), second.get(key)
+        nested = [value for value in (a, b) if value is not None]
+        if nested and all(isinstance(value, Mapping) for value in nested):
+            told |= {f"{key}.{path}": values for path, values in diff(a or {}, b or {}).items()}
+        elif not _same(a, b):
+            told[str(key)] = (a, b)
+    return told
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, NaN to NaN, and true not to 1."""
+    return (a == b or (a != a and b != b)) and isinstance(a, bool) == isinstance(b, bool)
+
+
+def steps_by_level(response: Response, up: bool, windows: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(windows,) mean weight of the array, mean step over the update asked for, its spread between cross-points.
+
+    Steps are slopes over windows of the train: single steps, sorted by the weight they start at, would show noise of
+    the weights as steps back to the mean.
+    """
+    train = (response.up if up else response.down).double().flatten(1).numpy()
+    told = []
+    for window in np.array_split(np.arange(len(train)), min(windows, len(train) // 4)):
+        time = window - window.mean()
+        slope = time @ train[window] / (time @ time) / response.size
+        told.append((train[window].mean(), slope.mean(), slope.std()))
+    place, mean, spread = (np.array(column) for column in zip(*told, strict=True))
+    return place, mean, spread
+
+
+def crossing(response: Response) -> float:
+    """The weight at which mean up and down steps are equally large; NaN where they never are."""
+    (x_up, up, _), (x_down, down, _) = steps_by_level(response, True), steps_by_level(response, False)
+    x_down, down = x_down[::-1], down[::-1]
+    low, high = max(x_up[0], x_down[0]), min(x_up[-1], x_down[-1])
+    if not low < high:
+        return math.nan
+    grid = np.linspace(low, high, 401)
+    net = np.interp(grid, x_up, up) + np.interp(grid, x_down, down)
+    least = 1e-3 * np.abs(up).max()  # equal everywhere, up to rounding: no point of symmetry
+    found = np.flatnonzero((net[:-1] > 0) & (net[1:] <= 0)) if np.abs(net).max() > least else []
+    return float(grid[found[0]]) if len(found) else math.nan
+
+
+def _pulse_response(device: Device, streams: Streams, updates: int) -> Response:
+    """Train up, then down, by updates that carry the array over its range; their size is found by trying."""
+    pre, post = torch.ones(1, COLUMNS), torch.ones(1, ROWS)
+    size = 2.0 / updates
+    trains: list[Tensor] = []
+    for attempt in range(6):
+        synapse = device.synapse(ROWS, COLUMNS, streams.child("response", attempt))
+        trains = [_train(synapse, pre, sign * post, size, updates) for sign in (1, -1, 1, -1)]
+        spread = (trains[1][-1] - trains[1][0]).abs().mean()
+        settled = (trains[1][-1] - trains[1][-max(2, updates // 5)]).abs().mean() < 0.1 * spread
+        if settled or device.ideal:
+            break
+        size *= 2
+    return Response(trains[2], trains[3], size)
+
+
+def _train(synapse: Synapse, pre: Tensor, post: Tensor, size: float, updates: int) -> Tensor:
+    weights = [synapse.weight()]
+    for _ in range(updates):
+        synapse.update(pre, post, size)
+        weights.append(synapse.weight())
+    return torch.stack(weights)
+
+
+def _programmed(device: Device, streams: Streams) -> tuple[Any, np.ndarray]:
+    """An array whose columns hold ``LEVELS`` in turn, and the level that each column has."""
+    held = np.arange(COLUMNS) % len(LEVELS)
+    synapse = device.synapse(ROWS, COLUMNS, streams)
+    synapse.program(torch.tensor(LEVELS[held], dtype=torch.float32).expand(ROWS, COLUMNS))
+    return synapse, held
+
+
+def _noise(device: Device, streams: Streams) -> np.ndarray:
+    """(2, n) standard deviation over repeated reads of single cross-points, forward and transpose."""
+    synapse, held = _programmed(device, streams.child("noise"))
+    told = np.zeros((2, len(LEVELS)))
+    for i in range(len(LEVELS)):
+        column = torch.zeros(READS, COLUMNS)
+        column[:, i] = 1.0
+        told[0, i] = float(synapse.read(column).var(0).mean().sqrt())
+    row = torch.zeros(READS * 4, ROWS)
+    row[:, 0] = 1.0
+    variance = synapse.read_transpose(row).var(0).numpy()
+    told[1] = [np.sqrt(variance[held == i].mean()) for i in range(len(LEVELS))]
+    return told
+
+
+def _retention(device: Device, streams: Streams) -> np.ndarray:
+    """(2, len(SECONDS), n) mean weights and their standard deviations."""
+    synapse, held = _programmed(device, streams.child("retention"))
+    told = np.zeros((2, len(SECONDS), len(LEVELS)))
+    for k, seconds in enumerate(SECONDS):
+        synapse.age(seconds)
+        weight = synapse.weight().numpy()
+        for i in range(len(LEVELS)):
+            own = weight[:, held == i]
+            told[:, k, i] = own.mean(), own.std()
+    return told
+
+
+def _written_alike(device: Device, streams: Streams, response: Response | None) -> np.ndarray:
+    """Weights written to the same by updates, where that is how the device is written, else by programming."""
+    synapse = device.synapse(ROWS, COLUMNS, streams.child("map"))
+    if response is None:
+        synapse.program(torch.full((ROWS, COLUMNS), 1.0))
+        return synapse.weight().numpy()
+    for _ in range(len(response.up) // 4):
+        synapse.update(torch.ones(1, COLUMNS), torch.ones(1, ROWS), response.size)
+    return synapse.weight().numpy()
+
+
+def _draw_response(ax: Axes, response: Response) -> None:
+    count = len(response.up) - 1
+    for first, train, colour, name in ((0, response.up, UP, "up"), (count, response.down, DOWN, "down")):
+        flat = train.flatten(1).numpy()
+        x = first + np.arange(len(flat))
+        for low, high, alpha in ((0.05, 0.95, 0.2), (0.25, 0.75, 0.3)):
+            band = np.quantile(flat, (low, high), axis=1)
+            ax.fill_between(x, band[0], band[1], color=colour, alpha=alpha, linewidth=0)
+        ax.plot(x, np.median(flat, axis=1), color=colour, label=name)
+        ax.plot(x, flat[:, 0], color="black", linewidth=0.7)
+    ax.plot([], [], color="black", linewidth=0.7, label="one cross-point")
+    ax.legend(fontsize=8, loc="best")
+    ax.set(title="Pulse response, 50 and 90 %", xlabel=f"update of {response.size:.3g}", ylabel="weight")
+
+
+def _draw_steps(ax: Axes, response: Response) -> None:
+    for up, colour, style, name in ((True, UP, "-", "up"), (False, DOWN, DASHES[1], "down")):
+        place, mean, spread = steps_by_level(response, up)
+        size = np.abs(mean)
+        ax.fill_between(place, np.maximum(size - spread, 0), size + spread, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(place, size, color=colour, linestyle=style, marker="o", markersize=3.5, label=name)
+    point = crossing(response)
+    if math.isfinite(point):
+        ax.axvline(point, color="black", linewidth=1, linestyle=DASHES[2], label=f"symmetry point {point:.3g}")
+    ax.set(title="Step / update asked for, ±1σ", xlabel="weight", ylabel="step / update")
+    ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
+    ax.legend(fontsize=8)
+
+
+def _draw_noise(ax: Axes, portrait: Portrait) -> None:
+    for values, colour, style, name in zip(
+        portrait.noise, (COLOURS[2], COLOURS[3]), ("-", DASHES[1]), ("forward", "transpose"), strict=True
+    ):
+        ax.plot(portrait.level, values, color=colour, linestyle=style, marker="s", label=name)
+    ax.set(title="Noise of a read of one cross-point", xlabel="weight / largest", ylabel="standard deviation / largest")
+    ax.set_ylim(0, max(1.3 * float(portrait.noise.max()), 1e-3))
+    ax.legend(fontsize=8)
+
+
+def _draw_retention(ax: Axes, portrait: Portrait) -> None:
+    assert portrait.retention is not None
+    colours = matplotlib.colormaps["cividis"](np.linspace(0, 0.9, len(portrait.level)))
+    for i, colour in enumerate(colours):
+        mean, std = portrait.retention[:, :, i]
+        ax.fill_between(SECONDS, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(SECONDS, mean, color=colour, marker="o", markersize=3)
+    ax.set_xscale("log")
+    ax.set(title="Retention, ±1σ of devices", xlabel="time since programming (s)", ylabel="weight / largest")
+
+
+def _draw_map(ax: Axes, portrait: Portrait) -> None:
+    low, high = np.quantile(portrait.drawn, (0.01, 0.99))
+    picture = ax.imshow(portrait.drawn, vmin=low, vmax=max(high, low + 1e-3), cmap="cividis", aspect="auto")
+    ax.grid(False)
+    mean, std = portrait.drawn.mean(), portrait.drawn.std()
+    ax.set(title=f"All written alike: {mean:.3g} ± {std:.2g}", xlabel="column", ylabel="row")
+    bar = ax.figure.colorbar(picture, ax=ax, pad=0.02)
+    bar.set_label("weight")

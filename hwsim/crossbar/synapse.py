@@ -1,0 +1,329 @@
+"""Synapses: arrays of cross-points, read in both directions and updated by outer products.
+
+A synapse is what an energy-based model knows of its hardware. A float weight matrix is one, an
+aihwkit tile another, a researcher's cell array a third; no code above this file asks which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hwsim.crossbar.reads.window import Window
+from hwsim.rng import Streams
+
+
+@dataclass
+class Meter:
+    """What an array was asked to do since ``reset``: the raw counts behind cost and health figures.
+
+    ``k`` is the expected number of pulses a cross-point gets for one sample's update,
+    rate |pre|max |post|max / dw_min; a stochastic pulse train saturates above ``k_limit``
+    (aihwkit's ``desired_bl``). Saturated conversions are counted only while ``count_saturation``
+    is set, because counting costs time on the hottest path. ``slots`` are the time slots of all pulse trains sent,
+    ``pulses`` the pulses that cross-points are expected to get in them, ``programmed`` the matrices written,
+    ``writes`` the shots or pulses that devices took to get there.
+    """
+
+    vectors_read: int = 0
+    vectors_read_transpose: int = 0
+    vectors_updated: int = 0
+    slots: float = 0.0
+    pulses: float = 0.0
+    programmed: int = 0
+    writes: int = 0
+    conversions: int = 0
+    saturated: int = 0
+    k_max: float = 0.0
+    k_sum: float = 0.0
+    k_count: int = 0
+    k_limit: float | None = None
+    count_saturation: bool = False
+
+    def reset(self) -> None:
+        """Start counting anew; the settings (``k_limit``, ``count_saturation``) stay."""
+        self.vectors_read = self.vectors_read_transpose = self.vectors_updated = 0
+        self.conversions = self.saturated = self.k_count = self.programmed = self.writes = 0
+        self.k_max = self.k_sum = self.slots = self.pulses = 0.0
+
+    def count_train(self, pre: Tensor, post: Tensor, per_unit: float) -> Tensor:
+        """Count one update's pulses, ``per_unit`` expected at a cross-point where |pre post| is 1.
+
+        Returns k, (B,): those expected at the strongest cross-point of each sample. At most ``k_limit`` slots carry
+        them; a sample that needs more loses the share of its pulses that does not fit.
+        """
+        pre, post = pre.abs(), post.abs()
+        k = pre.amax(1) * post.amax(1) * per_unit
+        most = k.max().item()
+        self.k_count += 1
+        self.k_sum += most
+        self.k_max = max(self.k_max, most)
+        slots = k if self.k_limit is None else k.clamp_max(self.k_limit)
+        self.slots += slots.ceil().sum().item()
+        self.pulses += (pre.sum(1) * post.sum(1) * slots / k.clamp_min(1e-30)).sum().item() * per_unit
+        return k
+
+    @property
+    def k_mean(self) -> float:
+        """Mean over updates of the largest expected pulse count of the update."""
+        return self.k_sum / self.k_count if self.k_count else 0.0
+
+    @property
+    def saturated_share(self) -> float:
+        """Share of counted analog-to-digital conversions that hit the converter's bound."""
+        return self.saturated / self.conversions if self.conversions else 0.0
+
+
+@runtime_checkable
+class Synapse(Protocol):
+    """One array of cross-points of shape (post, pre). B is a batch.
+
+    Reads are differentiable with respect to their input (straight through where the hardware
+    quantises), so that attacks can look through them; they carry no gradient to the weights.
+    """
+
+    shape: tuple[int, int]
+    noisy: bool  # do two reads of one unchanged array differ?
+    meter: Meter
+
+    def read(self, pre: Tensor) -> Tensor:
+        """(B, pre) -> (B, post): W pre, as the array reads it."""
+        ...
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        """(B, post) -> (B, pre): W^T post, on the same cross-points."""
+        ...
+
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        """W += rate * sum_b post_b pre_b^T, as the devices can; ``rate`` >= 0, signs are in the factors."""
+        ...
+
+    def tick(self) -> None:
+        """The end of one training step: leaks, drifts and momentum act here."""
+        ...
+
+    def program(self, weight: Tensor) -> None:
+        """Write a (post, pre) matrix, as the device can."""
+        ...
+
+    def weight(self) -> Tensor:
+        """A noiseless, detached copy of the weights that the array holds now, (post, pre)."""
+        ...
+
+    def conductances(self) -> dict[str, Tensor]:
+        """The physical or normalised state of the cross-points, by name, for pictures and histograms."""
+        ...
+
+    def clipped_share(self) -> float:
+        """Share of cross-points within 1 % of their own bound; 0 where there is none."""
+        ...
+
+    def reseed_reads(self, streams: Streams) -> None:
+        """Start the read-noise stream anew, so that a measurement does not depend on earlier ones."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything needed to go on, generators' states included."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over a state saved by the same kind and shape of synapse; ValueError otherwise."""
+        ...
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A frozen description of a device, from which arrays are built.
+
+    ``seedable``: are arrays bit-exact under their streams? Where False, results are statistical.
+    ``trains``: "in-situ" where updates act on the devices, "hardware-aware" where only reads do.
+    ``drifts``: do arrays have ``age(seconds)``, the state a given time after programming?
+    ``ideal``: is it indistinguishable from plain float arithmetic?
+    """
+
+    @property
+    def seedable(self) -> bool: ...
+
+    @property
+    def trains(self) -> str: ...
+
+    @property
+    def drifts(self) -> bool: ...
+
+    @property
+    def ideal(self) -> bool: ...
+
+    def synapse(self, post: int, pre: int, streams: Streams) -> Synapse:
+        """A new array of ``post`` rows and ``pre`` columns, at the device's initial state."""
+        ...
+
+
+@dataclass(frozen=True)
+class FloatDevice:
+    """Exact arithmetic, with the digital optimiser that software training is used to.
+
+    Args:
+        momentum: heavy-ball coefficient in [0, 1); applied once a ``tick``.
+        weight_decay: L2 coefficient, >= 0; the weights shrink by ``rate * weight_decay`` with the first
+            update of a step, however many calls the step is written in.
+        dtype: of the weights; float64 for theory.
+        place: the torch device that computes, such as "cuda".
+    """
+
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    dtype: torch.dtype = torch.float32
+    place: str = "cpu"
+
+    seedable = True
+    trains = "in-situ"
+    drifts = False
+    ideal = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"FloatDevice.momentum: expected a number in [0, 1), got {self.momentum}")
+        if self.weight_decay < 0:
+            raise ValueError(f"FloatDevice.weight_decay: expected a number >= 0, got {self.weight_decay}")
+
+    def synapse(self, post: int, pre: int, streams: Streams) -> FloatSynapse:
+        """Weights at zero; ``streams`` are not used, float has no randomness."""
+        del streams
+        return FloatSynapse(
+            torch.zeros(post, pre, dtype=self.dtype, device=self.place), self.momentum, self.weight_decay
+        )
+
+
+class FloatSynapse:
+    """A plain weight matrix. Its reads carry a gradient to ``tensor`` when that requires one.
+
+    It offers the operations of ``ImageSynapse`` as well: exact arithmetic needs no patches.
+    """
+
+    noisy = False
+
+    def __init__(self, weight: Tensor, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
+        self.tensor = weight
+        self.shape = (weight.shape[0], weight.shape[1])
+        self.meter = Meter()
+        self._momentum = momentum
+        self._weight_decay = weight_decay
+        self._velocity = torch.zeros_like(weight, requires_grad=False)
+        self._step = torch.zeros_like(weight, requires_grad=False)
+        self._decayed = False
+
+    @property
+    def matrix(self) -> Tensor | None:
+        """What reads are products with, and nothing else; None for a subclass, which may add to them."""
+        return self.tensor if type(self) is FloatSynapse else None
+
+    def read(self, pre: Tensor) -> Tensor:
+        self.meter.vectors_read += pre.shape[0]
+        if self.shape[0] < pre.shape[0]:
+            return (self.tensor @ pre.T).T  # the order of the factors that takes half the time
+        return pre @ self.tensor.T
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        self.meter.vectors_read_transpose += post.shape[0]
+        return post @ self.tensor
+
+    @torch.no_grad()
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        self.meter.vectors_updated += len(pre)
+        check_rate(rate)
+        if self._momentum or self._weight_decay:
+            self._add(torch.mm(post.T, pre), rate)
+        else:
+            self.tensor.addmm_(post.T, pre, alpha=rate)
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        read = window.correlate(images, self.tensor)
+        self.meter.vectors_read += len(read) * read.shape[2:].numel()
+        return read
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        self.meter.vectors_read_transpose += len(images) * images.shape[2:].numel()
+        return window.spread(images, self.tensor, size)
+
+    @torch.no_grad()
+    def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
+        self.meter.vectors_updated += len(post) * post.shape[2:].numel()
+        self._add(window.product(pre, post), rate)
+
+    def _add(self, product: Tensor, rate: float) -> None:
+        check_rate(rate)
+        step = product.mul_(rate)
+        if self._weight_decay and not self._decayed:
+            step.add_(self.tensor, alpha=-rate * self._weight_decay)
+            self._decayed = True
+        self.tensor.add_(step)
+        if self._momentum:
+            self._step.add_(step)
+
+    @torch.no_grad()
+    def tick(self) -> None:
+        # The step itself is in the weights already; what is left of v <- mu v + step is mu v.
+        self._decayed = False
+        if self._momentum:
+            self._velocity.mul_(self._momentum)
+            self.tensor.add_(self._velocity)
+            self._velocity.add_(self._step)
+            self._step.zero_()
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        check_weight(weight, self.shape)
+        self.tensor.copy_(weight)
+        self._restart(torch.zeros_like(self._velocity))
+
+    def weight(self) -> Tensor:
+        return self.tensor.detach().clone()
+
+    def conductances(self) -> dict[str, Tensor]:
+        return {"weight": self.weight()}
+
+    def clipped_share(self) -> float:
+        return 0.0
+
+    def reseed_reads(self, streams: Streams) -> None:
+        del streams
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"weight": self.weight(), "velocity": self._velocity.clone()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        check_keys(state, {"weight", "velocity"}, "float synapse")
+        check_weight(state["weight"], self.shape)
+        check_weight(state["velocity"], self.shape)
+        self.tensor.copy_(state["weight"])
+        self._restart(state["velocity"])
+
+    def _restart(self, velocity: Tensor) -> None:
+        """Between two training steps, with this momentum; an unfinished step is forgotten."""
+        self._velocity.copy_(velocity)
+        self._step.zero_()
+        self._decayed = False
+
+
+def check_rate(rate: float) -> None:
+    """ValueError unless a learning rate is a finite number >= 0."""
+    if not 0 <= rate < float("inf"):
+        raise ValueError(f"learning rate: expected a finite number >= 0, got {rate}")
+
+
+def check_weight(weight: Tensor, shape: tuple[int, int]) -> None:
+    """ValueError unless ``weight`` is a finite matrix of ``shape`` (post, pre)."""
+    if tuple(weight.shape) != tuple(shape):
+        raise ValueError(f"weights: expected shape (post, pre) = {tuple(shape)}, got {tuple(weight.shape)}")
+    if not torch.isfinite(weight).all():
+        raise ValueError(f"weights of shape {tuple(shape)}: expected finite numbers, got NaN or infinity")
+
+
+def check_keys(state: dict[str, Tensor], expected: set[str], what: str) -> None:
+    """ValueError unless a saved state has exactly the expected entries."""
+    if set(state) != expected:
+        raise ValueError(f"saved state of a {what}: expected {sorted(expected)}, got {sorted(state)}")

@@ -1,0 +1,389 @@
+"""aihwkit's pulsed devices: the compiled tile owns the devices and their pulses, torch reads its weights.
+
+What is seeded: the variation from device to device (``construction_seed``, another one for every array) and the reads
+(our generator). What is not: pulses and write noise, which the compiled part draws from clocks. Two runs agree
+statistically, not bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig, InferenceRPUConfig
+from aihwkit.simulator.parameters.enums import PulseType
+from torch import Tensor
+
+from hwsim.crossbar.circuit import Circuit
+from hwsim.crossbar.reads.kernels import PatchKernels
+from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.reads.readable import ArrayReads
+from hwsim.crossbar.reads.window import Window
+from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.devices.aihw.pair import check_pair
+from hwsim.devices.aihw.readpath import not_covered, read_path
+from hwsim.errors import InputError
+from hwsim.rng import Streams
+
+PROGRAMMING = ("ideal", "pulsed")
+COLUMNWISE = (
+    "array.mapping_scale: 'layer' is one scale for all outputs, and mapping.weight_scaling_columnwise asks for one "
+    "each; keep one of the two"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AihwDevice:
+    """Any aihwkit configuration whose tile is trained in place (``SingleRPUConfig``, ``UnitCellRPUConfig``, ...).
+
+    Args:
+        config: the aihwkit configuration; copied for every array and never changed.
+            ``device.construction_seed`` is mixed into the seed of every array's device variation.
+        programming: how ``program`` writes: ``ideal`` sets every device exactly, up to its bounds;
+            ``pulsed`` reads and pulses until the mean error of a read is below 1 % (aihwkit's write-verify).
+        compiled_reads: read by the compiled tile even where the torch path covers the settings; slower, unseeded.
+    """
+
+    config: Any
+    programming: str = "ideal"
+    compiled_reads: bool = False
+
+    trains = "in-situ"
+    drifts = False
+
+    def __post_init__(self) -> None:
+        check_pair()
+        if self.programming not in PROGRAMMING:
+            raise InputError(
+                f"AihwDevice.programming: expected one of {', '.join(PROGRAMMING)}, got {self.programming!r}"
+            )
+        if isinstance(self.config, InferenceRPUConfig):
+            name = type(self.config).__name__
+            raise InputError(f"{name} has no devices that pulses could train; use AihwInferenceDevice for it")
+        ranges = getattr(getattr(self.config, "pre_post", None), "input_range", None)
+        if ranges is not None and ranges.enable:
+            raise InputError("pre_post.input_range.enable: expected false; learned input ranges are not simulated here")
+        if getattr(self.config.mapping, "learn_out_scaling", False):
+            raise InputError("mapping.learn_out_scaling: expected false; learned output scales are not simulated here")
+
+    @cached_property
+    def unseeded_reads(self) -> tuple[str, ...]:
+        """The directions that the compiled tile has to read, each with the setting that makes it so."""
+        if self.compiled_reads:
+            return ("forward: compiled_reads is set", "backward: compiled_reads is set")
+        found = []
+        for name in ("forward", "backward"):
+            io = getattr(self.config, name, None)
+            reason = None if io is None else not_covered(io, transpose=name == "backward")
+            if reason:
+                found.append(f"{name}: {reason}")
+        return tuple(found)
+
+    def path(self, name: str) -> ReadPath | None:
+        """The torch read path of direction ``forward`` or ``backward``; None where the compiled tile reads."""
+        if any(reason.startswith(name) for reason in self.unseeded_reads):
+            return None
+        io = getattr(self.config, name, None)
+        return ReadPath() if io is None else read_path(io, transpose=name == "backward")
+
+    @cached_property
+    def pulsed(self) -> bool:
+        """Does the compiled part draw random pulses or write noise?"""
+        update = getattr(self.config, "update", None)
+        exact = update is None or update.pulse_type in (PulseType.NONE, PulseType.NONE_WITH_DEVICE)
+        return not exact and type(self.config.device).__name__ not in ("IdealDevice", "FloatingPointDevice")
+
+    @property
+    def seedable(self) -> bool:
+        return not (self.pulsed or self.unseeded_reads)
+
+    @property
+    def ideal(self) -> bool:
+        path = self.path("forward"), self.path("backward")
+        return not self.pulsed and all(p is not None and p.ideal for p in path)
+
+    @cached_property
+    def write_noise(self) -> bool:
+        """Does what is read differ from what was written?"""
+        return any(getattr(device, "write_noise_std", 0.0) > 0 for device in nested(self.config.device))
+
+    @cached_property
+    def noisy_store(self) -> bool:
+        """Does write noise move the stored weights? In compound cells aihwkit stores what it reads back."""
+        return self.write_noise and len(list(nested(self.config.device))) > 1
+
+    @cached_property
+    def not_exact(self) -> tuple[str, ...]:
+        """What a resumed array does not get back exactly, in words; the pulses that follow are never the same."""
+        reasons = []
+        if self.write_noise:
+            moves = ", and moves the stored weights" if self.noisy_store else ""
+            reasons.append(f"write noise is drawn again{moves}")
+        if isinstance(self.config, DigitalRankUpdateRPUConfig):
+            reasons.append("the digital accumulator of a mixed-precision device restarts at zero")
+        return tuple(reasons)
+
+    @property
+    def resume_exact(self) -> bool:
+        """Does ``load_state_dict`` restore the whole state of an array?"""
+        return not self.not_exact
+
+    def synapse(self, post: int, pre: int, streams: Streams) -> AihwSynapse:
+        """An array of its own devices (stream ``device``), read with stream ``read``."""
+        return AihwSynapse(self, (post, pre), streams)
+
+
+def nested(device: Any) -> Iterator[Any]:
+    """A device and every device inside it."""
+    yield device
+    for field in fields(device) if is_dataclass(device) else ():
+        value = getattr(device, field.name)
+        for part in value if isinstance(value, list) else [value]:
+            if is_dataclass(part) and (hasattr(part, "dw_min") or "unit_cell" in field.name or field.name == "device"):
+                yield from nested(part)
+
+
+class AihwSynapse(ArrayReads):
+    """A compiled tile of shape (post, pre).
+
+    Weights are ``scale`` times the tile's own; it is fixed when weights are programmed
+    (``mapping.weight_scaling_omega``). It is one digital factor after the read in either direction, so that
+    the converters see the same inputs forward and backward. (aihwkit scales the inputs of the transpose read instead.)
+    A scale per column can only be applied to the inputs there.
+    """
+
+    def __init__(self, device: AihwDevice, shape: tuple[int, int], streams: Streams) -> None:
+        self.shape = shape
+        self.device = device
+        config = copy.deepcopy(device.config)
+        if hasattr(config.device, "construction_seed"):
+            # 31 bits, and not 0, which means "from the clock".
+            config.device.construction_seed = 1 + (
+                (streams.seed_of("device") + config.device.construction_seed) % (2**31 - 1)
+            )
+        self.tile = config.tile_class(*shape, config)
+        self.tile.tile.set_weights(torch.zeros(shape))  # aihwkit starts at unseeded random weights
+        forward, backward = device.path("forward"), device.path("backward")
+        self.noisy = any(path is None or path.noisy for path in (forward, backward))
+        self._compiled = forward is None, backward is None  # which directions the compiled tile reads
+        self._forward, self._backward = forward or ReadPath(), backward or ReadPath()
+        self._rng_read = streams.generator("read")
+        self._dw_min = self._granularity() if device.pulsed else None
+        pulses = device.pulsed and not isinstance(device.config, DigitalRankUpdateRPUConfig)
+        self.meter = Meter(k_limit=float(config.update.desired_bl) if pulses else None)
+        self._refresh()
+
+    def _granularity(self) -> float | None:
+        """The mean weight change of one pulse, as the compiled part itself uses it."""
+        extra = self.tile.tile.dump_extra() or {}
+        keys = [key for key in extra if key.endswith(("device.weight_granularity", "device.granularity"))]
+        return extra[min(keys, key=len)][0] if keys else None
+
+    def place_in(self, circuit: Circuit) -> None:
+        if self.device.unseeded_reads:
+            raise InputError(
+                f"array: the compiled tile reads this device ({'; '.join(self.device.unseeded_reads)}) and knows "
+                "nothing of an array; remove that setting or `array:`"
+            )
+        super().place_in(circuit)
+
+    def _refresh(self) -> None:
+        self._raw = self.tile.tile.get_weights().detach()
+        self._changed()
+        scales = self.tile.get_mapping_scales()
+        scales = torch.ones(1) if scales is None else scales.detach().flatten()
+        common = bool((scales == scales[0]).all())
+        self.scale = float(scales[0]) if common else 1.0
+        self._columns = None if common else scales
+
+    def read(self, pre: Tensor) -> Tensor:
+        if not self._compiled[0]:
+            return super().read(pre)
+        self.meter.vectors_read += len(pre)
+        y = _compiled_read(pre, self.tile.tile, transpose=False) * self.scale
+        return y if self._columns is None else y * self._columns
+
+    def read_transpose(self, post: Tensor) -> Tensor:
+        if not self._compiled[1]:
+            return super().read_transpose(post)
+        self.meter.vectors_read_transpose += len(post)
+        post = post if self._columns is None else post * self._columns
+        return _compiled_read(post, self.tile.tile, transpose=True) * self.scale
+
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        if not self._compiled[0]:
+            return super().read_images(images, window)
+        return PatchKernels(self, window).read(images)
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        if not self._compiled[1]:
+            return super().read_images_transpose(images, window, size)
+        return PatchKernels(self, window).read_transpose(images, size)
+
+    @torch.no_grad()
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        check_rate(rate)
+        self.meter.vectors_updated += len(pre)
+        if rate == 0:
+            return  # aihwkit accepts only rates > 0
+        self._count_pulses(pre, post, rate)
+        self.tile.set_learning_rate(rate)
+        self.tile.update(pre.detach().contiguous(), -post.detach())  # the tile does W -= rate d^T x
+        self._refresh()
+
+    def _count_pulses(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        if not self._dw_min:
+            return
+        rate = getattr(self.device.config.device, "fast_lr", 0.0) or rate
+        smallest = self.scale if self._columns is None else float(self._columns.min())
+        self.meter.count_train(pre, post, rate / (self._dw_min * smallest))
+
+    @torch.no_grad()
+    def tick(self) -> None:
+        self.tile.post_update_step()
+        self._refresh()
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        check_weight(weight, self.shape)
+        self.meter.programmed += 1
+        self._write(weight.detach().float().contiguous())
+        if self.device.programming == "pulsed" and float(weight.abs().max()):
+            # A reference left from an earlier call makes aihwkit 1.1 and 1.2 fail with UnboundLocalError.
+            self.tile.reference_combined_weights = None
+            self.tile.program_weights()
+        self._refresh()
+        reached, writes = self._circuit.write(self._raw, self._raw, None)
+        self.meter.writes += writes
+        if reached is not self._raw:
+            self.tile.tile.set_weights(reached.contiguous())
+            self._refresh()
+
+    def map_to(self, largest: float) -> None:
+        if largest and self.device.config.mapping.weight_scaling_columnwise:
+            raise InputError(COLUMNWISE)
+        super().map_to(largest)
+
+    def _write(self, weight: Tensor) -> None:
+        omega = self.device.config.mapping.weight_scaling_omega
+        if not (self.full_scale and omega):
+            self.tile.set_weights(weight)
+            return
+        # aihwkit maps an array's own largest weight, to an omega that may be another one each time.
+        own = float(weight.abs().max())
+        self.tile.set_weights(weight, weight_scaling_omega=omega * own / self.full_scale if own else omega)
+        self.tile.set_mapping_scales(torch.tensor([self.full_scale / omega]))
+
+    def weight(self) -> Tensor:
+        return self._seen().forward * (self.scale if self._columns is None else self._columns[:, None])
+
+    def hidden(self) -> dict[str, Tensor]:
+        """The tile's device parameters and inner weights by aihwkit's names, each (post, pre)."""
+        names = self.tile.tile.get_hidden_parameter_names()
+        return dict(zip(names, self.tile.tile.get_hidden_parameters().detach(), strict=True)) if names else {}
+
+    def conductances(self) -> dict[str, Tensor]:
+        """The normalised weights of the tile, and of every device in a compound cell."""
+        inner = {name: value for name, value in self.hidden().items() if name.startswith("hidden_weights")}
+        return {"weight": self._raw.clone(), **inner, **self._circuit.conductances(self._raw)}
+
+    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """The state of every device with its lowest and highest values, by name, each (post, pre).
+
+        Under write noise the state is what pulses act on, and the weight that is read lies around it. Where noise moves
+        the state itself (``AihwDevice.noisy_store``) bounds are soft, and there is nothing to hold it against.
+        """
+        return {} if self.device.noisy_store else self._limits()
+
+    def _limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        hidden, found = self.hidden(), {}
+        for name, upper in hidden.items():
+            if name.startswith("max_bound"):
+                which = name.removeprefix("max_bound")
+                read_as = hidden.get("hidden_weights" + which, self._raw)
+                value = hidden.get("persistent_weights" + which, read_as)
+                found["weight" + which] = (value, hidden["min_bound" + which], upper)
+        return found
+
+    def clipped_share(self) -> float:
+        """Share of devices within 1 % of a bound of their own; a device that only grows from 0 has no lower one."""
+        near = []
+        for w, lower, upper in self._limits().values():
+            margin = (upper - lower) * 0.01
+            near.append((upper - w <= margin) | ((w - lower <= margin) & (lower < 0)))
+        return float(torch.stack(near).float().mean()) if near else 0.0
+
+    def reseed_reads(self, streams: Streams) -> None:
+        self._rng_read = streams.generator("read")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        tile = self.tile.tile
+        scales = self.tile.get_mapping_scales()
+        return {
+            "raw": self._raw.clone(),
+            "scales": torch.zeros(0) if scales is None else scales.detach().clone(),
+            "hidden": tile.get_hidden_parameters().detach().clone(),
+            "extra": torch.tensor(list(json.dumps(tile.dump_extra()).encode()), dtype=torch.uint8),
+            "rng.read": self._rng_read.get_state(),
+            **self._circuit.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore weights, hidden parameters and counters; ``AihwDevice.not_exact`` says what cannot be."""
+        check_keys(state, set(self.state_dict()), "compiled tile")
+        check_weight(state["raw"], self.shape)
+        tile = self.tile.tile
+        names, hidden = tile.get_hidden_parameter_names(), state["hidden"].clone()
+        if hidden.shape != tile.get_hidden_parameters().shape:
+            raise ValueError(f"saved state of a compiled tile: expected {len(names)} hidden parameters of {self.shape}")
+        raw = state["raw"]
+        for i, name in enumerate(names):
+            # Setting a weight makes it the persistent one and draws new write noise around it, so set the persistent.
+            # (Inside compounds that happens twice, and the persistent ones are off by one draw: ``not_exact``.)
+            if name.startswith("persistent_weights"):
+                which = name.removeprefix("persistent_weights")
+                if "hidden_weights" + which in names:
+                    hidden[names.index("hidden_weights" + which)] = hidden[i]
+                else:
+                    raw = hidden[i]
+        if state["scales"].numel():
+            self.tile.set_mapping_scales(state["scales"].clone())
+        tile.set_weights(raw.contiguous())
+        if names:
+            tile.set_hidden_parameters(hidden)
+        if names and raw is not state["raw"]:
+            tile.set_weights(raw.contiguous())
+        extra = json.loads(bytes(state["extra"].tolist()))
+        if extra:
+            tile.load_extra(extra, True)
+        self._refresh()
+        self._raw = state["raw"].clone()
+        self._circuit.load_state_dict(state)
+        self._changed()
+        self._rng_read.set_state(state["rng.read"])
+
+
+def _compiled_read(x: Tensor, tile: Any, *, transpose: bool) -> Tensor:
+    return cast(Tensor, _CompiledRead.apply(x, tile, transpose))
+
+
+class _CompiledRead(torch.autograd.Function):
+    """A read by the compiled tile; its gradient is the read in the other direction, on the same devices."""
+
+    @staticmethod
+    def forward(ctx, x, tile, transpose):
+        ctx.tile, ctx.transpose = tile, transpose
+        x = x.detach().contiguous()
+        if transpose:
+            return tile.backward(x, False, False, False, False)
+        return tile.forward(x, False, False, False, True, False)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        return _CompiledRead.apply(grad_outputs[0], ctx.tile, not ctx.transpose), None, None

@@ -1,0 +1,128 @@
+"""Cells with curved step responses, as measured devices show them: exponential, power law, tabulated.
+
+Their equations are those of aihwkit's ``ExpStepDevice``, ``PowStepDevice`` and ``PiecewiseStepDevice`` as documented;
+its compiled part differs in one: there ``up_down`` shrinks the smaller of the two steps and leaves the other alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hwsim.devices.cell import BaseCell
+from hwsim.errors import InputError
+
+
+@dataclass(frozen=True)
+class ExpStepCell(BaseCell):
+    """Steps that fall off exponentially towards the bounds, as ReRAM's do (aihwkit's ``ExpStepDevice``):
+
+        up:    g += dw_min (1 + up_down) max(0, 1 - A_up exp(gamma_up z))
+        down:  g -= dw_min (1 - up_down) max(0, 1 - A_down exp(-gamma_down z))
+        z = 2 a g / (w_max - w_min) + b
+
+    Where the exponential is not small at the reference, a step there is smaller than ``dw_min``.
+
+    Args:
+        A_up, A_down: share that a step has lost at z = 0.
+        gamma_up, gamma_down: how sharply it falls.
+        a, b: slope and offset of z.
+        up_down: relative asymmetry of the two steps; ``up_down_dtod`` its absolute spread.
+    """
+
+    A_up: float = 0.00081
+    A_down: float = 0.36833
+    gamma_up: float = 12.44625
+    gamma_down: float = 12.78785
+    a: float = 0.244
+    b: float = 0.2425
+    up_down: float = 0.0
+    up_down_dtod: float = 0.0
+
+    absolute_spread: ClassVar[tuple[str, ...]] = ("up_down",)
+
+    def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
+        del rng
+        z = g * (2 * self.a / (self.w_max - self.w_min)) + self.b
+        if up:
+            return (1 - self.A_up * torch.exp(self.gamma_up * z)).clamp_min_(0) * (self.dw_min * (1 + self.up_down))
+        return (1 - self.A_down * torch.exp(-self.gamma_down * z)).clamp_min_(0) * (-self.dw_min * (1 - self.up_down))
+
+
+@dataclass(frozen=True)
+class PowerStepCell(BaseCell):
+    """Steps that follow a power of the distance to the bound (Fusi & Abbott, Nat. Neurosci. 2007):
+
+        up:    g += dw_min (1 + up_down) (2 w)^gamma_up              w = (w_max - g) / (w_max - w_min)
+        down:  g -= dw_min (1 - up_down) (2 (1 - w))^gamma_down      gamma_up, gamma_down = pow_gamma (1 +- pow_up_down)
+
+    ``dw_min`` is the step in the middle of the range; that of aihwkit's ``PowStepDevice`` is the step at the far bound,
+    2^gamma times as large.
+
+    Args:
+        pow_gamma: the exponent; 1 is the soft-bounds cell.
+        pow_up_down: relative asymmetry of the two exponents; ``pow_up_down_dtod`` its absolute spread.
+        up_down: relative asymmetry of the two steps; ``up_down_dtod`` its absolute spread.
+    """
+
+    pow_gamma: float = 1.0
+    pow_gamma_dtod: float = 0.0
+    pow_up_down: float = 0.0
+    pow_up_down_dtod: float = 0.0
+    up_down: float = 0.0
+    up_down_dtod: float = 0.0
+
+    absolute_spread: ClassVar[tuple[str, ...]] = ("up_down", "pow_up_down")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.pow_gamma >= 0:
+            raise InputError(f"PowerStepCell.pow_gamma: expected a number >= 0, got {self.pow_gamma}")
+
+    def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
+        del rng
+        distance = (self.w_max - g if up else g - self.w_min).clamp_min(0) * (2 / (self.w_max - self.w_min))
+        sign = 1 if up else -1
+        return (
+            distance ** (self.pow_gamma * (1 + sign * self.pow_up_down))
+            * (sign * self.dw_min)
+            * (1 + sign * self.up_down)
+        )
+
+
+@dataclass(frozen=True)
+class TabulatedCell(BaseCell):
+    """Steps read off a table and interpolated linearly (aihwkit's ``PiecewiseStepDevice``).
+
+        up:  g += dw_min (1 + up_down) piecewise_up(g)      down:  g -= dw_min (1 - up_down) piecewise_down(g)
+
+    Args:
+        piecewise_up, piecewise_down: relative steps, >= 0, at points evenly spaced from w_min to w_max.
+        up_down: relative asymmetry of the two steps; ``up_down_dtod`` its absolute spread.
+    """
+
+    piecewise_up: tuple[float, ...] = (1.0, 1.0)
+    piecewise_down: tuple[float, ...] = (1.0, 1.0)
+    up_down: float = 0.0
+    up_down_dtod: float = 0.0
+
+    absolute_spread: ClassVar[tuple[str, ...]] = ("up_down",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("piecewise_up", "piecewise_down"):
+            values = getattr(self, name)
+            if len(values) < 2 or not all(0 <= value < float("inf") for value in values):
+                raise InputError(f"TabulatedCell.{name}: expected two or more finite numbers >= 0, got {list(values)}")
+
+    def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
+        del rng
+        table = torch.tensor(self.piecewise_up if up else self.piecewise_down, dtype=g.dtype)
+        last = len(table) - 1
+        place = ((g - self.w_min) * (last / (self.w_max - self.w_min))).clamp(0, last)
+        node = place.long().clamp_max_(last - 1)
+        relative = torch.lerp(table[node], table[node + 1], place - node)
+        return relative * (self.dw_min * (1 + self.up_down) if up else -self.dw_min * (1 - self.up_down))

@@ -1,0 +1,368 @@
+"""Layered Hopfield networks: the energy of a chain of layers on crossbars. Links: links.py, convolution.py.
+
+    E(x, s) = sum_l c |s_l|^2 - sum_l <s_{l+1}, W_l s_l + b_l>,    s_0 = x held        (DESIGN, section 4)
+    fixed point:  s_l = clamp((W_{l-1} s_{l-1} + b_{l-1} + W_l^T s_{l+1}) / 2c, 0, 1)
+
+c = 1 is the network of Mansingh et al. (arXiv 2401.11543), activation clamp(v/2, 0, 1); c = 1/2 is
+the plain hard sigmoid of Scellier and Bengio 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hwsim.crossbar.synapse import Device, FloatSynapse, Synapse
+from hwsim.ebm.energy import Cost, Coupling, State, ThroughReadout, examples
+from hwsim.ebm.links import Dense, Link, Reading, with_biases
+from hwsim.errors import InputError
+from hwsim.rng import Streams
+
+OUTPUTS = ("linear", "clamped", "readout")
+STARTS = ("zero", "feed-forward")
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
+            raise InputError(f"network.normalise: expected as many std > 0 as mean, got {self.mean} and {self.std}")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, C, ...) in [0, 1] -> (B, C, ...). Raises InputError for another number of channels."""
+        if x.dim() < 2 or x.shape[1] != len(self.mean):
+            found = tuple(x.shape[1:])
+            raise InputError(f"network.normalise: has {len(self.mean)} channels, got images of shape {found}")
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return (x - x.new_tensor(self.mean).reshape(shape)) / x.new_tensor(self.std).reshape(shape)
+
+
+class LayeredHopfield:
+    """A chain of links from a held input to an output, symmetric by construction.
+
+    Args:
+        links: input side first; link l joins layer l to layer l + 1.
+        c: coefficient of the quadratic term, > 0.
+        output: "linear", an output layer without bounds; "clamped", one in [0, 1] like the hidden
+            ones (it saturates, learns less and its zero gradients fake robustness); or "readout", no
+            output layer: the last link reads the last hidden layer out, outside the dynamics, and a
+            cost on what it reads nudges that layer (Laborieux et al. 2021; arXiv 2401.11543).
+        start: where relaxations begin: all layers at "zero", or one "feed-forward" pass.
+        normalise: what the network does to pixels first; nothing by default.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        *,
+        c: float = 1.0,
+        output: str = "linear",
+        start: str = "zero",
+        normalise: Normalise | None = None,
+    ) -> None:
+        if c <= 0:
+            raise InputError(f"network: c must be > 0, got {c}")
+        if output not in OUTPUTS:
+            raise InputError(f"network: output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+        if start not in STARTS:
+            raise InputError(f"network: start must be one of {', '.join(STARTS)}, got {start!r}")
+        for below, above in pairwise(links):
+            if below.post_shape != above.pre_shape:
+                raise InputError(f"network: a link of {below.post_shape} units feeds one of {above.pre_shape}")
+        if len(links) <= (output == "readout"):
+            raise InputError(f"network: a readout needs a hidden layer to read, got {len(links)} links")
+        self.links = tuple(links)
+        self.c = c
+        self.output = output
+        self.start = start
+        self.normalise = normalise
+        self.blocks = len(self.links) - (output == "readout")
+
+    @property
+    def synapses(self) -> tuple[Synapse, ...]:
+        """All arrays, input side first, each followed by its digital biases where it has them."""
+        return tuple(synapse for link in self.links for synapse in link.synapses)
+
+    @property
+    def noisy(self) -> bool:
+        return any(synapse.noisy for synapse in self.synapses)
+
+    def initial(self, x: Tensor) -> State:
+        """All layers at zero. Relaxations begin at ``given(x).start()``."""
+        return tuple(x.new_zeros(len(x), *link.post_shape) for link in self.links[: self.blocks])
+
+    def given(self, x: Tensor, *, hold: bool = True) -> GivenInput:
+        """The energy over the free layers with the input clamped at ``x`` (B, inputs) or (B, ...).
+
+        ``hold``: read W_0 x + b_0 once and hold it for the whole relaxation and all its phases, as a
+        sample-and-hold circuit would; the noise of the one read is then common to all phases and
+        cancels in their difference. Otherwise it is read at every step.
+        """
+        shape = self.links[0].pre_shape
+        expected, found = torch.Size(shape).numel(), x.shape[1:].numel()
+        if found != expected:
+            raise InputError(f"network input: expected {expected} values an example, got {found}")
+        x = (x if self.normalise is None else self.normalise(x)).reshape(len(x), *shape)
+        return GivenInput(self, x, self.links[0].read(x) if hold else None)
+
+    def logits(self, s: State, given: GivenInput) -> Tensor:
+        """(B, outputs): the drive from below into the output, the pre-activation."""
+        return self.links[-1].forward(s[len(self.links) - 2]) if len(self.links) > 1 else given.input_drive()
+
+    def outputs(self, s: State) -> Tensor:
+        """(B, outputs): what a cost judges, the output layer or what the readout reads."""
+        return self.links[-1].forward(s[-1]) if self.output == "readout" else s[-1]
+
+    def judged(self, cost: Cost) -> Cost:
+        """``cost`` as a function of the last free layer: through the readout where there is one."""
+        return ThroughReadout(self.links[-1], cost) if self.output == "readout" else cost
+
+    def weights(self) -> list[Tensor]:
+        """Noiseless copies of what every array holds, in the order of ``synapses``."""
+        return [synapse.weight() for synapse in self.synapses]
+
+    def program(self, weights: Sequence[Tensor]) -> None:
+        """Write all arrays, each as its device can."""
+        for synapse, weight in zip(self.synapses, weights, strict=True):
+            synapse.program(weight)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the arrays have to remember; array i's entries begin with ``i.``."""
+        return {f"{i}.{name}": t for i, s in enumerate(self.synapses) for name, t in s.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what ``state_dict`` gave. Raises ValueError where it is another network's."""
+        parts: list[dict[str, Tensor]] = [{} for _ in self.synapses]
+        for key, tensor in state.items():
+            index, _, name = key.partition(".")
+            if not index.isdecimal() or int(index) >= len(parts):
+                raise ValueError(f"saved state: {key!r} belongs to none of {len(parts)} arrays")
+            parts[int(index)][name] = tensor
+        for synapse, part in zip(self.synapses, parts, strict=True):
+            synapse.load_state_dict(part)
+
+    def tick(self) -> None:
+        """The end of a training step on every array."""
+        for synapse in self.synapses:
+            synapse.tick()
+
+    def reseed_reads(self, streams: Streams) -> None:
+        """Start every array's read noise anew; array i takes the streams of the child ``("array", i)``."""
+        for index, synapse in enumerate(self.synapses):
+            synapse.reseed_reads(streams.child("array", index))
+
+    def float_twin(self) -> LayeredHopfield:
+        """The same network with exact copies of the weights that the arrays hold now."""
+        return self.mapped(lambda synapse: FloatSynapse(synapse.weight()))
+
+    def mapped(self, change: Callable[[Synapse], Synapse]) -> LayeredHopfield:
+        """The same network with ``change(array)`` in place of every array."""
+        links = [link.replaced([change(synapse) for synapse in link.synapses]) for link in self.links]
+        return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
+
+
+class Kept(NamedTuple):
+    """Readings and feedbacks, by link, with the layers and switches that they were taken at."""
+
+    readings: dict[int, tuple[Tensor, Reading]]
+    feedbacks: dict[int, tuple[Tensor, Tensor | None, Tensor]]
+
+
+@dataclass(frozen=True)
+class GivenInput:
+    """The energy of a layered Hopfield network with its input held, valid for the weights that its arrays hold now.
+
+    A layer that has not moved is not read again: its drive on the next one stays until it moves, as in
+    a sample-and-hold circuit. This is what makes sweeps and max-pooling cost no read twice. Where a
+    graph is recorded, everything is read anew.
+    """
+
+    net: LayeredHopfield
+    x: Tensor
+    held: Reading | None
+    _kept: Kept = field(default_factory=lambda: Kept({}, {}), compare=False, repr=False)
+
+    @property
+    def blocks(self) -> int:
+        return self.net.blocks
+
+    @property
+    def noisy(self) -> bool:
+        return self.net.noisy
+
+    def start(self) -> State:
+        """Where relaxations begin: at zero, or with every layer's answer to the drive from below alone."""
+        if self.net.start == "zero":
+            return self.net.initial(self.x)
+        kept = self._keep()
+        s: State = ()
+        for layer in range(self.blocks):
+            s = (*s, self.respond(layer, self._reading(kept, layer, s).drive))
+        return s
+
+    def input_drive(self) -> Tensor:
+        """(B, units of layer 1): W_0 x + b_0, held or read anew."""
+        return self._reading(self._kept, 0, ()).drive
+
+    def value(self, s: State) -> Tensor:
+        energy = self.net.c * sum(layer.flatten(1).square().sum(1) for layer in s)
+        energy = energy - (s[0] * self.input_drive()).flatten(1).sum(1)
+        for link, below, above in zip(self.net.links[1:], s, s[1:], strict=False):
+            energy = energy - (above * link.forward(below)).flatten(1).sum(1)
+        return energy
+
+    def drive(self, s: State, layers: Sequence[int]) -> State:
+        kept = self._keep()
+        return tuple(self._drive(kept, s, layer) for layer in layers)
+
+    def _drive(self, kept: Kept, s: State, layer: int) -> Tensor:
+        """The drive of one layer: a new tensor, but for the last one, whose reading is kept."""
+        drive = self._reading(kept, layer, s).drive
+        if layer == self.blocks - 1:
+            return drive
+        if layer or torch.is_grad_enabled():
+            return drive + self._feedback(kept, layer + 1, s)
+        # No solver asks twice for the feedback to the first layer: it need not be kept.
+        link = self.net.links[1]
+        if isinstance(link, Dense):
+            return link.backward_onto(drive, s[1])
+        return link.backward(s[1], self._switches(kept, 1, s)).add_(drive)
+
+    def _switches(self, kept: Kept, layer: int, s: State) -> Tensor | None:
+        return self._reading(kept, layer, s).switches if self.net.links[layer].switched else None
+
+    def _keep(self) -> Kept:
+        return Kept({}, {}) if torch.is_grad_enabled() else self._kept
+
+    def _reading(self, kept: Kept, layer: int, s: State) -> Reading:
+        """What link ``layer`` makes of the layer below it."""
+        if layer == 0:
+            return self.held if self.held is not None else self.net.links[0].read(self.x)
+        below = s[layer - 1]
+        last = kept.readings.get(layer)
+        if last is None or last[0] is not below:
+            last = kept.readings[layer] = (below, self.net.links[layer].read(below))
+        return last[1]
+
+    def _feedback(self, kept: Kept, layer: int, s: State) -> Tensor:
+        """What link ``layer`` sends back to the layer below it."""
+        link, above = self.net.links[layer], s[layer]
+        switches = self._switches(kept, layer, s)
+        last = kept.feedbacks.get(layer)
+        if last is None or last[0] is not above or last[1] is not switches:
+            last = kept.feedbacks[layer] = (above, switches, link.backward(above, switches))
+        return last[2]
+
+    def respond(
+        self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
+    ) -> Tensor:
+        curvature = 2 * self.net.c + stiffness
+        least = stiffness.min().item() if isinstance(stiffness, Tensor) else stiffness
+        if 2 * self.net.c + least <= 0:
+            raise InputError(
+                f"nudge: beta times the cost's stiffness, {least:g}, turns the output's bowl upside down; "
+                f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
+            )
+        state = torch.mul(drive, 1 / curvature, out=out)  # half the time of a division
+        return state.clamp_(0.0, 1.0) if self._bounded(layer) else state
+
+    def bounds(self, layer: int) -> tuple[float, float]:
+        return (0.0, 1.0) if self._bounded(layer) else (-math.inf, math.inf)
+
+    def _bounded(self, layer: int) -> bool:
+        return layer < self.blocks - 1 or self.net.output != "linear"
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        kept, new = self._keep(), []
+        last, graph = self.blocks - 1, torch.is_grad_enabled()
+        for layer in layers:
+            drive = self._drive(kept, s, layer)
+            new.append(self.respond(layer, drive, out=None if graph or layer == last else drive))
+        return tuple(new)
+
+    def force(self, s: State) -> State:
+        drives = self.drive(s, range(self.blocks))
+        return tuple(v - 2 * self.net.c * layer for v, layer in zip(drives, s, strict=True))
+
+    def input_force(self, s: State) -> Tensor:
+        """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to its (normalised) input."""
+        return self.net.links[0].backward(s[0], self._reading(self._kept, 0, s).switches)
+
+    def couplings(self, s: State) -> tuple[Coupling, ...]:
+        kept, couplings = self._keep(), list[Coupling]()
+        for layer, (link, pre, post) in enumerate(zip(self.net.links, (self.x, *s[:-1]), s, strict=False)):
+            switches = self._switches(kept, layer, s)
+            couplings += link.couplings(pre, post, switches)
+        return tuple(couplings)
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[GivenInput, State]:
+        chosen = tuple(examples(layer, rows) for layer in s)
+        held = self.held and self.held.chosen(rows)
+        kept = Kept({}, {})
+        for link, (below, reading) in self._kept.readings.items():
+            if below is s[link - 1]:
+                kept.readings[link] = chosen[link - 1], reading.chosen(rows)
+        for link, (above, switches, feedback) in self._kept.feedbacks.items():
+            # A feedback through switches is worth keeping only with the reading that has set them.
+            known = kept.readings.get(link)
+            if above is s[link] and (switches is None or (known and self._kept.readings[link][1].switches is switches)):
+                now = known[1].switches if switches is not None and known else None
+                kept.feedbacks[link] = chosen[link], now, examples(feedback, rows)
+        return replace(self, x=examples(self.x, rows), held=held, _kept=kept), chosen
+
+
+def layered_hopfield(
+    layers: Sequence[int],
+    device: Device,
+    streams: Streams,
+    *,
+    c: float = 1.0,
+    output: str = "linear",
+    start: str = "zero",
+    bias: str = "digital",
+    bias_device: Device | None = None,
+    normalise: Normalise | None = None,
+) -> LayeredHopfield:
+    """A network of ``layers`` units, input first, with one array of ``device`` a link.
+
+    Args:
+        output, start, normalise: see ``LayeredHopfield``.
+        bias: "digital", exact biases beside the array on ``bias_device`` (float by default), or
+            "column", one more column of the same array.
+        streams: layer l's array gets the streams of the child ``("layer", l)``.
+
+    Raises InputError for fewer than two layers, sizes below one or an unknown bias.
+    """
+    if len(layers) < 2 or min(layers) < 1:
+        raise InputError(f"network.layers: expected at least two positive sizes, input first, got {list(layers)}")
+    links = [
+        Dense(*with_biases(post, pre, device, streams.child("layer", index), bias, bias_device))
+        for index, (pre, post) in enumerate(pairwise(layers))
+    ]
+    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
+
+
+def initial_weights(net: LayeredHopfield, gain: float, streams: Streams) -> list[Tensor]:
+    """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``net.synapses``.
+
+    gain 1 is torch's default (Kaiming with a = sqrt 5); the recipes here use 2.
+    """
+    weights = []
+    for index, link in enumerate(net.links):
+        rng = streams.child("layer", index).generator("init")
+        bound = gain / link.fan_in**0.5
+        drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
+        bias = torch.zeros(len(drawn), 1)
+        weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
+    return weights

@@ -1,0 +1,59 @@
+"""How old programmed devices are: ages as people write them, and arrays brought to an age."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from hwsim.crossbar.synapse import Device
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.errors import InputError
+
+UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
+_SPELLINGS = {"": "s", "d": "day", "days": "day", "months": "month", "years": "year"}
+
+
+def parse_ages(text: str, option: str = "--age") -> tuple[float, ...]:
+    """Ages in seconds from ``1h``, ``0, 3600, 1 month``. Raises InputError that says what is wrong."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", part.lower())
+        unit = _SPELLINGS.get(match.group(2), match.group(2)) if match else ""
+        try:
+            seconds = float(match.group(1)) * UNITS_S[unit] if match else math.nan
+        except (ValueError, KeyError):
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            raise InputError(
+                f"{option}: expected times after programming such as 3600, 1h or 1day,1month "
+                f"(units {', '.join(UNITS_S)}), got {text!r}"
+            )
+        found.append(seconds)
+    if len(set(found)) < len(found):
+        raise InputError(f"{option}: expected different times, got {text!r}")
+    return tuple(found)
+
+
+def told_age(seconds: float) -> str:
+    """``1 h``, ``90 s``: in the largest unit that it is a whole number of."""
+    name, unit = next((n, u) for n, u in reversed(UNITS_S.items()) if (seconds >= u and seconds % u == 0) or n == "s")
+    return f"{seconds / unit:g} {name}"
+
+
+def bring_to_age(net: LayeredHopfield, seconds: float) -> None:
+    """All arrays of ``net`` that drift, at this time after they were programmed; compensated as their device says."""
+    for synapse in net.synapses:
+        age = getattr(synapse, "age", None)
+        if age is not None:
+            age(seconds)
+
+
+def compensation(device: Device) -> str:
+    """What a device does against its drift, in words."""
+    config = getattr(device, "config", None)
+    how = getattr(config, "drift_compensation", None) if config is not None else None
+    if how is None and getattr(device, "drift_compensation", None) == "global":
+        return "compensated by one factor an array, from the sum of its conductances"
+    if how is None:
+        return "not compensated"
+    return f"compensated by one factor an array, measured at that age ({type(how).__name__})"

@@ -1,0 +1,40 @@
+"""The images that an attack keeps for its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.experiments.attack.job import AttackJob
+from hwsim.experiments.attack.work import Unit
+from hwsim.experiments.subject import chips
+from hwsim.reports.gallery import FILE, Gallery, Perturbed, perturbed, write_gallery
+from hwsim.rng import Streams
+
+
+def keep_gallery(job: AttackJob, net: LayeredHopfield | None = None) -> Path:
+    """Write the first slice's worst images of every threat, with the labels that ``net`` gives them.
+
+    On a device ``net`` is a chip, by default the first that the job programmed; the float model where there is none.
+    """
+    if net is None and job.device is not None:
+        streams = Streams(job.seed).child("programmed")
+        net = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")[0]
+    if net is not None:
+        net.reseed_reads(Streams(job.seed).child("gallery"))
+    judge = job.subject.judge(net)
+    age, target = job.moments[0], job.targets[0]
+    _, x, y = Unit(job.threats[0], age, target, 0).images(job)
+
+    def read(name: str, images: Tensor) -> Perturbed:
+        return perturbed(name, images, judge.logits(images))
+
+    clean = read("clean", x)
+    attacked = [
+        read(str(threat), load_file(Unit(threat, age, target, 0).path(job))["images"]) for threat in job.threats
+    ]
+    write_gallery(job.folder / FILE, Gallery(clean, y.cpu().numpy(), attacked, [str(c) for c in job.data.classes]))
+    return job.folder / FILE

@@ -1,0 +1,156 @@
+"""``hwsim attack``: what is to be evaluated, resolved; ``attackrun`` does it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hwsim.cards.device import DeviceCard
+from hwsim.data.dataset import Dataset
+from hwsim.errors import InputError
+from hwsim.experiments.subject import Subject
+from hwsim.robustness.attacks import Attack
+from hwsim.robustness.suite import PRESETS, SINGLE, Pgd, Transfer, attacks_named, norms_of
+from hwsim.robustness.threat import Threat
+
+CHECK_EFFORT = {"smoke": (10, 100)}
+"""(PGD steps, Square queries) of the checks by the attack that was asked for."""
+FULL_EFFORT = (40, 500)
+
+
+@dataclass(frozen=True)
+class AttackJob:
+    """A resolved evaluation; fields are those of the command.
+
+    Attributes:
+        knows: what the attacker knows of the device, see ``hwsim.robustness.stochastic.KNOWLEDGE``. Who knows the chip
+            or may query it attacks every chip apart; images made from the float weights are judged on all chips.
+        eot: noise draws behind a gradient or a query, where the attacked copy is noisy.
+        sources: other models, whose adversarial images are tried as well.
+        seeds: of the attacks; ``seed`` is the root of everything else, chips included.
+        ages: seconds after programming at which drifting chips are attacked and judged; none: right after it.
+        cascade: each attack sees only the images that the ones before left; see ``evaluate``.
+        checked: images behind the checks that unmask, at most.
+        slice_images: images attacked at once.
+    """
+
+    subject: Subject
+    device: DeviceCard | None
+    data: Dataset
+    threats: tuple[Threat, ...]
+    attack: str
+    gradient: str
+    knows: str
+    eot: int
+    instances: int
+    draws: int
+    sources: tuple[Subject, ...]
+    examples: int
+    seed: int
+    checks: bool
+    folder: Path
+    command: str
+    seeds: tuple[int, ...] = (0,)
+    ages: tuple[float, ...] = ()
+    cascade: bool = False
+    checked: int = 100
+    slice_images: int = 100
+
+    @cached_property
+    def attacks(self) -> tuple[Attack, ...]:
+        """The attacks asked for, and PGD on every other model.
+
+        Where verdicts are noisy or another chip's, PGD for the largest margin joins in: the ensemble's attacks stop
+        just over the boundary, and half of the reads bring such images back.
+        """
+        asked = attacks_named(self.attack)
+        if self.uncertain and self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in asked}:
+            asked = (*asked, Pgd(self.effort[0], loss="margin"))
+        moved = [Transfer(s.surrogate("implicit"), Pgd(40), f"transfer from {s.name}") for s in self.sources]
+        return (*asked, *moved)
+
+    @property
+    def uncertain(self) -> bool:
+        """May a verdict differ from what the attacker saw?"""
+        module = self.subject.module
+        return module.noisy if module is not None else self.device is not None and not self.device.device.ideal
+
+    @property
+    def effort(self) -> tuple[int, int]:
+        """PGD steps and Square queries beside the attacks that were asked for."""
+        kind, _, number = self.attack.rpartition("-")
+        if kind == "pgd" and number.isdecimal():
+            return int(number), 100
+        return CHECK_EFFORT.get(self.attack, FULL_EFFORT)
+
+    @property
+    def white_box(self) -> bool:
+        return self.knows != "nothing" and any(attack.white_box for attack in self.attacks)
+
+    @property
+    def targets(self) -> list[int | None]:
+        """The chips that are attacked apart; None for all at once."""
+        return [None] if self.device is None or self.knows == "float-weights" else list(range(self.instances))
+
+    @property
+    def moments(self) -> tuple[float | None, ...]:
+        """The ages, or None for chips as they were programmed."""
+        return self.ages or (None,)
+
+    @property
+    def conditions(self) -> list[tuple[Threat, float | None]]:
+        """Every threat at every age."""
+        return [(threat, age) for age in self.moments for threat in self.threats]
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The whole configuration as plain values."""
+        device = {"name": self.device.name, "resolved": self.device.resolved} if self.device else {"name": "float"}
+        plain = {name: getattr(self, name) for name in ("gradient", "knows", "eot", "instances", "draws", "examples")}
+        return {
+            "model": self.subject.identity,
+            "device": device,
+            "data": {"name": self.data.name, "test": len(self.data.x_test)},
+            "threats": [str(threat) for threat in self.threats],
+            "attack": {
+                "name": self.attack,
+                "parts": [repr(attack) for attack in self.attacks if not isinstance(attack, Transfer)],
+            },
+            **plain,
+            "transfer_from": [source.identity for source in self.sources],
+            "seed": self.seed,
+            "seeds": list(self.seeds),
+            "ages_s": list(self.ages),
+            "cascade": self.cascade,
+            "checked": self.checked,
+            "slice_images": self.slice_images,
+            "checks": self.checks,
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the resolved configuration, first 16 digits."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_attacks(job: AttackJob) -> None:
+    """InputError where the attacks need what the attacker does not know, or do not work in a threat's norm."""
+    for threat in job.threats:
+        if strange := [attack.name for attack in job.attacks if threat.norm not in norms_of(attack)]:
+            works = [
+                name for name in (*PRESETS, *SINGLE) if all(threat.norm in norms_of(a) for a in attacks_named(name))
+            ]
+            raise InputError(
+                f"--threat {threat}: {', '.join(strange)} of attack {job.attack} do not work in {threat.norm}; "
+                f"expected one of {', '.join(works)}"
+            )
+    if job.knows == "nothing" and (blind := [attack.name for attack in job.attacks if attack.white_box]):
+        black = [name for name in ("square", "hopskipjump", "random-search")]
+        raise InputError(
+            f"--knows nothing: {', '.join(blind)} need gradients; expected --attack {' or '.join(black)}, "
+            f"or presets ({', '.join(PRESETS)}) with more knowledge"
+        )

@@ -1,0 +1,260 @@
+"""Two jobs' folders side by side: where their configurations differ, and their results, with intervals.
+
+Where both were judged on the same test images the difference is the paired one, image by image, which is surer than
+the gap between two intervals; else it is unpaired, by Newcombe's (1998, Stat Med 17:873, method 10) combination of
+the two intervals. Every row says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hwsim.errors import InputError
+from hwsim.experiments.attack import shares as attackcompare
+from hwsim.experiments.device_run.results import read_run
+from hwsim.experiments.kinds import JobFolder, read_folder, read_json
+from hwsim.experiments.sweep.results import read_results
+from hwsim.jobs.store import read_lines
+from hwsim.robustness.scores import mcnemar
+from hwsim.stats.interval import Interval, accuracy, difference
+
+Shares = NDArray[np.float64]
+"""(repeats, images), of draws that found the label."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of both; shares in [0, 1]. ``p`` is McNemar's exact two-sided p-value of the votes, if paired.
+
+    ``how``: on what the difference rests.
+    """
+
+    name: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    how: str
+
+    @property
+    def apart(self) -> bool:
+        """Does the interval leave out zero?"""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def paired(self) -> bool:
+        """Does the difference rest on the same images?"""
+        return self.how.startswith("paired")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``configuration`` and ``software``: key path -> both values, None where one has none.
+
+    ``difference`` of every row is first minus second; ``only`` names the figures that one alone has.
+    """
+
+    first: JobFolder
+    second: JobFolder
+    configuration: dict[str, tuple[Any, Any]]
+    software: dict[str, tuple[Any, Any]]
+    rows: list[Row]
+    only: tuple[list[str], list[str]]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The folders' names, or their paths where the names are the same."""
+        one, other = (folder.path.resolve().name for folder in (self.first, self.second))
+        return (one, other) if one != other else (str(self.first.path), str(self.second.path))
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "kind": self.first.kind,
+            "folders": [str(self.first.path), str(self.second.path)],
+            "configuration": {path: list(values) for path, values in self.configuration.items()},
+            "software": {path: list(values) for path, values in self.software.items()},
+            "results": [{**asdict(row), "apart": row.apart} for row in self.rows],
+            "only_in": {"first": self.only[0], "second": self.only[1]},
+        }
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Compare two folders of one kind. InputError where they are not, or one is no job's folder."""
+    a, b = read_folder(first), read_folder(second)
+    if a.kind != b.kind:
+        raise InputError(f"{first} is of hwsim {a.kind} and {second} of hwsim {b.kind}; expected two of one kind")
+    same = same_images(a, b)
+    figures, others = dict(_figures(a)), dict(_figures(b))
+    rows = [_row(name, own, others[name], same) for name, own in figures.items() if name in others]
+    return Comparison(
+        a,
+        b,
+        differences(_without_hash(a.config), _without_hash(b.config)),
+        differences(_software(a), _software(b)),
+        rows,
+        ([name for name in figures if name not in others], [name for name in others if name not in figures]),
+    )
+
+
+def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+    """Key paths at which two configurations differ, lists of mappings by place.
+
+    >>> differences({"a": {"b": 1}, "c": [{"d": 1}]}, {"a": {"b": 2}, "c": [{"d": 1}, {"d": 3}]})
+    {'a.b': (1, 2), 'c[1].d': (None, 3)}
+    """
+    told: dict[str, tuple[Any, Any]] = {}
+    a, b = _branches(first), _branches(second)
+    for key in dict.fromkeys((*a, *b)):
+        x, y = a.get(key), b.get(key)
+        if _branches(x) or _branches(y):
+            inner = differences(x or {}, y or {})
+            told |= {f"{key}{path if path.startswith('[') else f'.{path}'}": pair for path, pair in inner.items()}
+        elif (x != y and (x == x or y == y)) or isinstance(x, bool) != isinstance(y, bool):
+            told[key] = (x, y)
+    return told
+
+
+def _branches(value: Any) -> dict[str, Any]:
+    """A mapping's keys, or the places of a list of mappings; {} for a plain value."""
+    if isinstance(value, dict):
+        return {str(key): inner for key, inner in value.items()}
+    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        return {f"[{place}]": inner for place, inner in enumerate(value)}
+    return {}
+
+
+def same_images(a: JobFolder, b: JobFolder) -> bool:
+    """Were both judged on images of one test set?"""
+    if a.kind == "sweep":
+        return _sources(a.config) == _sources(b.config)
+    one, other = a.config.get("data"), b.config.get("data")
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return False
+    return one.get("name") == other.get("name") and one.get("test") == other.get("test")
+
+
+def _sources(study: dict[str, Any]) -> Any:
+    """What decides a study's images: its data, or where it names none its models' own."""
+    if data := study.get("data"):
+        return data
+    blocks = study.get("blocks") or {}
+    return study.get("model"), {name: block.get("model") for name, block in blocks.items() if isinstance(block, dict)}
+
+
+def unpaired(a: Interval, b: Interval) -> tuple[float, float, float]:
+    """(mean, low, high) of a - b for independent shares, from their own intervals (Newcombe 1998, method 10)."""
+    gap = a.mean - b.mean
+    low = gap - float(np.hypot(a.mean - a.low, b.high - b.mean))
+    high = gap + float(np.hypot(a.high - a.mean, b.mean - b.low))
+    return gap, max(low, -1.0), min(high, 1.0)
+
+
+def _row(name: str, a: Shares | Interval, b: Shares | Interval, same: bool) -> Row:
+    if isinstance(a, Interval) or isinstance(b, Interval):
+        one = a if isinstance(a, Interval) else accuracy(a)
+        other = b if isinstance(b, Interval) else accuracy(b)
+        return Row(name, one.mean, other.mean, *unpaired(one, other), None, "unpaired: no single images are kept")
+    if not same:
+        one, other = accuracy(a), accuracy(b)
+        return Row(name, one.mean, other.mean, *unpaired(one, other), None, "unpaired: other test images")
+    repeats, images = min(len(a), len(b)), min(a.shape[1], b.shape[1])
+    left_out = (a.shape != (repeats, images)) or (b.shape != (repeats, images))
+    a, b = a[:repeats, :images], b[:repeats, :images]
+    gap = difference(a, b)
+    how = f"paired: {images} images" + (f", {repeats} repeats" if repeats > 1 else "")
+    how += " that both have" if left_out else ""
+    votes = (torch.from_numpy(shares.mean(0) > 0.5) for shares in (a, b))
+    return Row(name, float(a.mean()), float(b.mean()), gap.mean, gap.low, gap.high, mcnemar(*votes), how)
+
+
+def _figures(folder: JobFolder) -> Iterator[tuple[str, Shares | Interval]]:
+    yield from {
+        "run": _of_run,
+        "attack": _of_attack,
+        "corrupt": _of_corrupt,
+        "train": _of_train,
+        "ablate": _of_ablation,
+        "sweep": _of_sweep,
+    }[folder.kind](folder)
+
+
+def _of_run(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
+    cells: dict[str, list[Any]] = {}
+    found = read_run(folder.path)
+    for record in found.evaluation:
+        level = f" {record['level']:g}" if record.get("level_unit") else ""
+        cells.setdefault(f"{record['case']}, {record['condition']}{level}", []).append(record)
+    for name, records in cells.items():
+        yield name, _over_repeats(records)
+    attacked: dict[str, dict[int, Path]] = {}
+    for record in found.attacks:
+        attacked.setdefault(record["case"], {})[record["repeat"]] = folder.path / record["folder"]
+    for case, repeats in attacked.items():
+        shares = [attackcompare.read_shares(repeats[repeat]) for repeat in sorted(repeats)]
+        for threat, attack in shares[0]:
+            # The clean images are among the cells above, all of them.
+            if attack != "clean" and all((threat, attack) in one for one in shares):
+                every = [one[threat, attack] for one in shares]
+                yield f"{case}, {threat}, {attack}", np.array([[of[image] for image in sorted(of)] for of in every])
+
+
+def _of_ablation(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
+    variants: dict[str, list[Any]] = {}
+    for record in read_lines(folder.path / "ablation.jsonl"):
+        variants.setdefault(record["variant"], []).append(record)
+    for name, records in variants.items():
+        yield name, _over_repeats(records)
+
+
+def _over_repeats(records: list[Any]) -> Shares:
+    images = min(len(record["hits"]) for record in records)
+    own = sorted(records, key=lambda record: record["repeat"])
+    return np.array([np.array(r["hits"][:images]) / r["draws"] for r in own])
+
+
+def _of_attack(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
+    for (threat, attack), shares in attackcompare.read_shares(folder.path).items():
+        yield f"{threat}, {attack}", np.array([[shares[image] for image in sorted(shares)]])
+
+
+def _of_corrupt(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
+    for record in read_lines(folder.path / "metrics.jsonl"):
+        level = "" if record["kind"] == "clean" else f" {record['level']:g}"
+        yield f"{record['case']}, {record['name']}{level}", np.array(record["hits"]) / record["draws"]
+
+
+def _of_train(folder: JobFolder) -> Iterator[tuple[str, Interval]]:
+    card = read_json(folder.path / "card.json")
+    for part in ("test", "validation"):
+        if found := card.get(f"accuracy_{part}"):
+            yield part, Interval(found["mean"], found["low"], found["high"], "images only")
+
+
+def _of_sweep(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
+    results = read_results(folder.path)
+    for block, places in results.places.items():
+        for place in places:
+            columns = dict.fromkeys(name for record in place.records.values() for name in record.get("hits") or {})
+            at = "".join(f", {axis} {value}" for axis, value in place.axes.items())
+            for column in columns:
+                seeds = sorted(seed for seed, record in place.records.items() if column in record["hits"])
+                yield f"{block}{at}: {column.removesuffix('_share')}", place.shares(column, seeds)
+
+
+def _software(folder: JobFolder) -> dict[str, Any]:
+    told = dict(folder.receipt.get("versions") or {})
+    return {**told, "git": folder.receipt.get("git")} if folder.receipt else told
+
+
+def _without_hash(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "config_hash"}

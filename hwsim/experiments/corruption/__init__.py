@@ -1,0 +1,1 @@
+"""Natural corruptions and input noise on one model."""

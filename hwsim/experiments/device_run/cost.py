@@ -1,0 +1,112 @@
+"""The cost of a run: what its arrays do for one inference and one training step, and what a table says it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
+from hwsim.crossbar.work import Work, cost_of
+from hwsim.ebm.hopfield import initial_weights
+from hwsim.experiments.device_run.prices import CostTable, priced, read_table
+from hwsim.experiments.evaluation import relaxation
+from hwsim.learning.ep import infer
+from hwsim.rng import Streams
+
+if TYPE_CHECKING:
+    from hwsim.experiments.device_run.work import Job
+
+ACTIVITIES = {"programming": "programming", "inference": "inference, an example", "training": "training, an example"}
+
+
+def cost_section(job: Job, table: CostTable | None = None) -> dict[str, Any]:
+    """Counts and prices of a job on its device, as plain values.
+
+    The network is built anew, programmed with its initial weights, trained by one batch and asked for one batch; so
+    the pulses are those of the first training step, and fall as the error does. ``programming`` is of the whole
+    network; ``inference`` and ``training`` are means over the examples of the batch.
+
+    Args:
+        table: prices; ours if None.
+    """
+    table = table or read_table()
+    recipe = job.in_situ
+    streams = Streams(job.seed).child("cost")
+    net = network(job.model.energy, hardware(job.device.device, recipe), streams)
+    arrays = dict(zip(layer_names(net), net.synapses, strict=True))
+    size = min(recipe.batch_size, len(job.data.x_train))
+    x, labels = job.data.x_train[:size], job.data.y_train[:size]
+    weights = initial_weights(net, job.model.energy.init_gain, streams)
+    rule, cost = learning_rule(recipe), COSTS[job.model.energy.cost]
+
+    done = {"programming": cost_of(arrays, lambda: net.program(weights))}
+    inferred = cost_of(arrays, lambda: infer(net, x, **relaxation(job.model.inference)))
+    done["inference"] = [work.per(size) for work in inferred]
+    trained = cost_of(arrays, lambda: rule.step(net, cost, x, labels, list(recipe.rates), streams.generator("update")))
+    done["training"] = [work.per(size) for work in trained]
+    return {
+        "table": table.name,
+        "batch": size,
+        "activities": [_activity(name, works, table) for name, works in done.items()],
+        "assumptions": table.assumptions(),
+    }
+
+
+def _activity(name: str, works: Sequence[Work], table: CostTable) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": ACTIVITIES[name],
+        "layers": [work.as_record() for work in works],
+        "price": asdict(priced(works, table)),
+    }
+
+
+def rows(section: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """A section as a table for people: what is counted or priced, and its value for each activity."""
+    activities = section["activities"]
+    told: list[tuple[str, list[str]]] = []
+    for i, layer in enumerate(activities[0]["layers"]):
+        if not layer["digital"]:
+            post, pre = layer["shape"]
+            tiles = f", {layer['arrays']} tiles" if layer["arrays"] > 1 else ""
+            counts = [(a["layers"][i]["reads"], a["layers"][i]["reads_transpose"]) for a in activities]
+            told.append(
+                (
+                    f"reads of {layer['layer']} ({post} x {pre}{tiles}), back",
+                    [f"{_short(f)}, {_short(b)}" for f, b in counts],
+                )
+            )
+    counted = {
+        "products of all reads": "multiplications",
+        "DAC conversions": "dac_conversions",
+        "ADC conversions": "adc_conversions",
+        "pulse slots": "slots",
+        "pulses at cross-points": "pulses",
+        "writes by programming": "writes",
+    }
+    for title, key in counted.items():
+        told.append((title, [_short(sum(layer[key] for layer in a["layers"])) for a in activities]))
+    priced_as = {
+        "energy": "energy_J",
+        "  of it reads": "read_J",
+        "  pulses and writes": "pulse_J",
+        "  digital": "digital_J",
+        "energy, reads by share of the array used": "energy_by_share_J",
+        "the same in digital floating point": "digital_reference_J",
+    }
+    told += [(title, [_unit(a["price"][key], "J") for a in activities]) for title, key in priced_as.items()]
+    return [*told, ("time", [_unit(a["price"]["seconds"], "s") for a in activities])]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _unit(value: float, unit: str) -> str:
+    if value == 0:
+        return "0"
+    for prefix, size in (("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value / 1e-12:.3g} p{unit}"

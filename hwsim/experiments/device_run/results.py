@@ -1,0 +1,313 @@
+"""From a run folder's records to its results: accuracies with intervals, differences, learning, diagnostics.
+
+Cases, conditions and levels are data, kept in the order in which the records bring them. Records of an
+unknown kind, and fields that nobody asks for, are passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.cards.yamlfile import read_yaml
+from hwsim.errors import InputError
+from hwsim.experiments.device_run import caveats
+from hwsim.jobs.store import read_lines, write_json, write_text
+from hwsim.stats.interval import accuracy, difference
+
+Record = dict[str, Any]
+
+REFERENCE = "float"
+"""The case that the others are compared with, where a run has it; else the first one."""
+
+CSV_COLUMNS = (
+    *("case", "condition", "level", "level_unit"),
+    *("accuracy_mean_share", "accuracy_low95_share", "accuracy_high95_share", "interval_over"),
+    *("repeats", "draws_per_image", "images"),
+    *("reference", "difference_mean_share", "difference_low95_share", "difference_high95_share"),
+    *("unsettled_share", "noise_floor_share", "seconds"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds, as far as it is there. ``receipt`` is written last: None while a run is under way."""
+
+    folder: Path
+    config: Record
+    receipt: Record | None
+    evaluation: list[Record]
+    training: list[Record]
+    diagnostics: list[Record]
+    relaxation: list[Record]
+    cost: Record | None = None
+    attacks: list[Record] = field(default_factory=list)
+
+    @property
+    def cases(self) -> list[str]:
+        """Every case, in the order of the matrix; those that only trained so far come last."""
+        return _unique(r["case"] for part in (self.evaluation, self.training, self.diagnostics) for r in part)
+
+    @property
+    def model(self) -> Record:
+        return _map(self.config, "model")
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder. Raises InputError where it is none, naming what is missing."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a run folder, as `hwsim run` leaves it")
+    config, metrics, receipt = folder / "config.yaml", folder / "metrics.jsonl", folder / "receipt.json"
+    cost = folder / "cost.json"
+    if not config.exists() and not metrics.exists():
+        raise InputError(f"{folder}: not a run folder (neither config.yaml nor metrics.jsonl is in it)")
+    last: dict[tuple[Any, ...], Record] = {}
+    for record in read_lines(metrics):
+        if isinstance(record.get("case"), str) and isinstance(record.get("repeat"), int):
+            key = tuple(record.get(k) for k in ("kind", "case", "repeat", "epoch", "condition", "level"))
+            last[key] = record
+    kinds = {kind: [r for key, r in last.items() if key[0] == kind] for kind in ("evaluation", "training")}
+    kinds |= {kind: [r for key, r in last.items() if key[0] == kind] for kind in ("diagnostics", "relaxation")}
+    return Run(
+        folder=folder,
+        config=read_yaml(config).data if config.exists() else {},
+        receipt=_read_json(receipt) if receipt.exists() else None,
+        evaluation=[r for r in kinds["evaluation"] if _is_measured(r)],
+        training=[r for r in kinds["training"] if isinstance(r.get("epoch"), int)],
+        diagnostics=kinds["diagnostics"],
+        relaxation=kinds["relaxation"],
+        attacks=[r for key, r in last.items() if key[0] == "attack"],
+        cost=_read_json(cost) if cost.exists() else None,
+    )
+
+
+def summarise(folder: Path) -> Record:
+    """The results of a run folder, also written into it as ``summary.json`` and ``results.csv``."""
+    summary = summary_of(read_run(folder))
+    write_json(folder / "summary.json", summary)
+    write_text(folder / "results.csv", _as_csv(summary))
+    return summary
+
+
+def summary_of(run: Run) -> Record:
+    """The results of a run as plain values; shares in [0, 1], times in seconds.
+
+    In a row of ``accuracy``, ``difference`` is the paired one to the reference case and, for attacks,
+    ``change`` the paired one to the next smaller budget (to clean images for the smallest).
+    """
+    cases = _unique(r["case"] for r in run.evaluation)
+    reference = REFERENCE if REFERENCE in cases else next(iter(cases), None)
+    sizes = _map(run.model, "network").get("layers") or []
+    summary: Record = {
+        "model": run.model.get("name"),
+        "device": _map(run.config, "device").get("name"),
+        "data": _map(run.config, "data").get("name"),
+        "finished": run.receipt is not None,
+        "cells": _progress(run),
+        "chance": 1 / sizes[-1] if sizes else None,
+        "reference": reference,
+        "cases": run.cases,
+        "conditions": _conditions(run.evaluation),
+        "accuracy": _accuracies(run.evaluation, reference),
+        "learning": [_learnt(run, case) for case in _unique(r["case"] for r in run.training)],
+        "diagnostics": _diagnosed(run),
+        "relaxation": _relaxed(run),
+        "attacks": [{key: value for key, value in r.items() if key != "kind"} for r in run.attacks],
+        "cost": run.cost,
+    }
+    return {**summary, "warnings": [asdict(found) for found in caveats.find(summary, run.receipt or {})]}
+
+
+def middle_level(condition: Record) -> float:
+    """The level of a condition that stands for it in a table: the middle one."""
+    return condition["levels"][len(condition["levels"]) // 2]
+
+
+def cell(summary: Record, case: str, condition: str, level: float) -> Record | None:
+    """One accuracy of a summary; None where it was not measured."""
+    wanted = (case, condition, level)
+    return next((c for c in summary["accuracy"] if (c["case"], c["condition"], c["level"]) == wanted), None)
+
+
+def _conditions(records: Iterable[Record]) -> list[Record]:
+    found: dict[str, Record] = {}
+    for record in records:
+        entry = {"name": record["condition"], "level_unit": record.get("level_unit") or "", "levels": []}
+        levels = found.setdefault(record["condition"], entry)["levels"]
+        if record["level"] not in levels:
+            levels.append(record["level"])
+    for condition in found.values():
+        condition["levels"].sort()
+    return list(found.values())
+
+
+def _accuracies(records: Sequence[Record], reference: str | None) -> list[Record]:
+    cells: dict[tuple[str, str, float], list[Record]] = {}
+    for record in records:
+        cells.setdefault((record["case"], record["condition"], record["level"]), []).append(record)
+    rows = []
+    for (case, condition, level), measured in cells.items():
+        shares = _shares(measured)
+        found = accuracy(list(shares.values()))
+        row: Record = {"case": case, "condition": condition, "level": level}
+        row |= {"level_unit": measured[0].get("level_unit") or "", **asdict(found)}
+        row |= {"repeats": len(shares), "draws": max(r["draws"] for r in measured), "images": len(measured[0]["hits"])}
+        row |= {key: _mean(r.get(key) for r in measured) for key in ("unsettled_share", "noise_floor_share")}
+        row |= {"seconds": sum(r.get("seconds") or 0.0 for r in measured)}
+        row["difference"] = (
+            None if case == reference else _paired(measured, cells.get((reference or "", condition, level)))
+        )
+        if row["level_unit"] == "epsilon":
+            below = max((lv for c, name, lv in cells if (c, name) == (case, condition) and lv < level), default=None)
+            lower = (case, "clean", 0) if below is None else (case, condition, below)
+            row["change"] = _paired(measured, cells.get(lower))
+        rows.append(row)
+    return rows
+
+
+def _paired(measured: Sequence[Record], others: Sequence[Record] | None) -> Record | None:
+    """The paired difference between two cells, over the repeats and images that both have; None where none are."""
+    a, b = _shares(measured), _shares(others) if others else {}
+    common = [r for r in a if r in b and len(a[r]) == len(b[r])]
+    return asdict(difference([a[r] for r in common], [b[r] for r in common])) if common else None
+
+
+def _shares(measured: Sequence[Record]) -> dict[int, NDArray[np.float64]]:
+    """Repeat -> share of draws in which each image was classified correctly, for repeats that saw the same images."""
+    images = len(measured[0]["hits"])
+    return {r["repeat"]: np.array(r["hits"]) / r["draws"] for r in measured if len(r["hits"]) == images}
+
+
+def _learnt(run: Run, case: str) -> Record:
+    """The last epoch of a case's training, means over the repeats."""
+    last: dict[int, Record] = {}
+    records = sorted((r for r in run.training if r["case"] == case), key=lambda r: r["epoch"])
+    for record in records:
+        last[record["repeat"]] = record
+    row: Record = {"case": case, "repeats": len(last), "epochs": min(r["epoch"] for r in last.values())}
+    for key in ("accuracy_train", "accuracy_validation", "cost", "unsettled_share", "residual"):
+        row[key] = _mean(r.get(key) for r in last.values())
+    return {**row, "seconds_per_repeat": sum(r.get("seconds") or 0.0 for r in records) / len(last)}
+
+
+def _diagnosed(run: Run) -> list[Record]:
+    """One row a case and array; shares are means over the repeats, pulses those of the epoch with most of them."""
+    rows: dict[tuple[str, str], list[Record]] = {}
+    for record in run.diagnostics:
+        for i, layer in enumerate(record.get("layers") or []):
+            epochs = [r for r in run.training if (r["case"], r["repeat"]) == (record["case"], record["repeat"])]
+            busiest = {key: _largest(_at(r.get(key), i) for r in epochs) for key in ("k_mean", "k_max")}
+            told = {key: value for key, value in busiest.items() if value is not None}
+            rows.setdefault((record["case"], str(layer.get("layer", i))), []).append({**layer, **told})
+    found = []
+    for (case, layer), same in rows.items():
+        row: Record = {"case": case, "layer": layer, "shape": same[0].get("shape")}
+        row |= {key: same[0].get(key) for key in ("tiles", "utilisation")}
+        row |= {key: _mean(r.get(key) for r in same) for key in ("k_mean", "clipped_share", "saturated_share")}
+        row |= {key: _largest(r.get(key) for r in same) for key in ("k_max", "k_limit")}
+        found.append(row)
+    return found
+
+
+def _relaxed(run: Run) -> list[Record]:
+    """How far a relaxation went: the first step whose mean residual is within tolerance, None where none is."""
+    tolerance = _map(run.model, "inference").get("tolerance")
+    rows = []
+    for case in _unique(r["case"] for r in run.relaxation):
+        residuals = [r["residual"] for r in run.relaxation if r["case"] == case and r.get("residual")]
+        if not residuals:
+            continue
+        firsts = [
+            next((i + 1 for i, v in enumerate(c) if tolerance and v is not None and v <= tolerance), None)
+            for c in residuals
+        ]
+        steps = None if None in firsts else _mean(firsts)
+        last = _mean(curve[-1] for curve in residuals)
+        row: Record = {"case": case, "steps_to_tolerance": steps, "tolerance": tolerance, "residual_end": last}
+        ends = [r for r in run.diagnostics if r["case"] == case]
+        row |= {key: _mean(r.get(key) for r in ends) for key in ("steps_mean", "unsettled_share", "noise_floor_share")}
+        rows.append(row)
+    return rows
+
+
+def _progress(run: Run) -> Record:
+    """Evaluation cells done and planned; where no plan is told, every case and condition seen, in every repeat."""
+    repeats, cells = run.config.get("repeats"), run.config.get("cells")
+    if isinstance(cells, int):
+        return {"done": len(run.evaluation), "expected": max(cells, len(run.evaluation))}
+    pairs = {(r["condition"], r["level"]) for r in run.evaluation}
+    planned = _planned_conditions(_map(run.model, "evaluation"))
+    seen = max(len({r["repeat"] for r in run.evaluation}), repeats if isinstance(repeats, int) else 0)
+    expected = seen * max(len(pairs), planned) * max(len(run.cases), 1)
+    done = len(run.evaluation)
+    return {"done": done, "expected": done if run.receipt is not None else max(expected, done)}
+
+
+def _planned_conditions(evaluation: Record) -> int:
+    """How many conditions an evaluation section asks for, clean among them; 0 where there is no such section."""
+    if not evaluation:
+        return 0
+    corruptions = _map(evaluation, "corruptions")
+    listed = len(_map(evaluation, "input_noise").get("sigma") or []) + len(_map(evaluation, "pgd").get("epsilon") or [])
+    return 1 + listed + len(corruptions.get("types") or []) * len(corruptions.get("severities") or [])
+
+
+def _as_csv(summary: Record) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(CSV_COLUMNS)
+    for row in summary["accuracy"]:
+        apart = row["difference"]
+        compared = (summary["reference"], apart["mean"], apart["low"], apart["high"]) if apart else ("", "", "", "")
+        of_cell = [row[key] for key in ("case", "condition", "level", "level_unit", "mean", "low", "high", "over")]
+        counts = [row[key] for key in ("repeats", "draws", "images")]
+        ends = [row[key] for key in ("unsettled_share", "noise_floor_share", "seconds")]
+        table.writerow(["" if v is None else v for v in (*of_cell, *counts, *compared, *ends)])
+    return text.getvalue()
+
+
+def _is_measured(record: Record) -> bool:
+    hits, draws = record.get("hits"), record.get("draws")
+    if not isinstance(record.get("condition"), str) or not isinstance(record.get("level"), int | float):
+        return False
+    if not isinstance(hits, list) or not hits or not isinstance(draws, int) or draws < 1:
+        return False
+    return all(isinstance(hit, int) and 0 <= hit <= draws for hit in hits)
+
+
+def _read_json(path: Path) -> Record:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); remove it and run again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _map(mapping: Record, key: str) -> Record:
+    value = mapping.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _at(values: Any, index: int) -> float | None:
+    return values[index] if isinstance(values, list) and index < len(values) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((v for v in values if v is not None), default=None)

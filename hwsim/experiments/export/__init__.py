@@ -1,0 +1,1 @@
+"""Run folders for other tools: MLflow and TensorBoard."""

@@ -1,0 +1,202 @@
+"""Who is judged: a model of the shelf with its weights, in float or on instances of a device, or a torch module."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hwsim.cards import shelf
+from hwsim.cards.build import load_state, network, save_state
+from hwsim.cards.model import ModelConfig
+from hwsim.cards.read import check_fit, read_model
+from hwsim.cards.yamlfile import Document
+from hwsim.crossbar.synapse import Device
+from hwsim.data import dataset as data
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.settle import OddEven, Phase
+from hwsim.errors import InputError
+from hwsim.experiments.evaluation import relaxation
+from hwsim.experiments.training.learners import classifier_of
+from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.learning.gradient_ways import NudgedInput, Truncated, way_named
+from hwsim.rng import Streams
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model with its weights, read and checked.
+
+    Attributes:
+        identity: what it is, down to the checksums of its files; part of a job's configuration.
+        config, net: the card and the float network; None for a torch module.
+        module: the torch module's classifier; None for a network.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    config: ModelConfig | None = None
+    net: LayeredHopfield | None = None
+    module: TorchClassifier | None = None
+
+    def judge(self, net: LayeredHopfield | None = None) -> Classifier:
+        """The model as it predicts: with the relaxation of its card on ``net``, by default the float network."""
+        if self.config is None or self.net is None:
+            assert self.module is not None
+            return self.module
+        return EquilibriumClassifier(net or self.net, **relaxation(self.config.inference))
+
+    def surrogate(self, gradient: str, net: LayeredHopfield | None = None) -> Classifier:
+        """What an attacker climbs: predictions as the judge's, differentiated as ``gradient`` says.
+
+        The settled state of a noise-free network is found by odd-even sweeps, whatever the card's solver; unrolled
+        steps are the card's. Raises InputError for an unknown way.
+        """
+        way = way_named(gradient)
+        if self.config is None or self.net is None:
+            return self.judge()
+        net, inference = net or self.net, self.config.inference
+        kind = relaxation(inference)
+        if net.noisy:
+            steps = min(inference.steps, 40)
+            reads = Phase(steps, average_last=min(steps, 10))
+            way = _relaxing(way, reads, kind["solver"])
+        else:
+            way = _relaxing(way, None, OddEven())
+            kind["phase"] = Phase(inference.steps, tolerance=1e-5, stop_early=True)
+        if isinstance(way, Unrolled):
+            way = dataclasses.replace(way, solver=kind["solver"])
+        return EquilibriumClassifier(net, through=way, **kind)
+
+
+def _relaxing(way: Equilibrium, reads: Phase | None, solver: Any) -> Equilibrium:
+    """The same way with another solver and, on noisy arrays, with phases that average their last reads."""
+    if isinstance(way, Implicit):
+        phases = {"phase": reads, "adjoint": Phase(reads.steps)} if reads else {}
+    elif isinstance(way, NudgedInput):
+        phases = {"free": reads, "nudged": reads} if reads else {}
+    elif isinstance(way, Truncated):
+        phases = {"phase": reads} if reads else {}
+    else:
+        return way
+    return dataclasses.replace(way, solver=solver, **phases)
+
+
+def read_subject(
+    model: str, weights: Path | None, data_name: str | None, data_dir: Path | None
+) -> tuple[Subject, data.Dataset]:
+    """A model with its weights, and the data that it is judged on. Raises InputError for the first mistake.
+
+    Args:
+        model: a name on the shelf, a folder, a card, or ``./net.py:MyNet``, a torch module made without arguments.
+        weights: a safetensors file; by default what lies beside the card.
+        data_name: in place of the card's; a torch module has none.
+    """
+    if _is_module(model):
+        return _module(model, weights, data_name, data_dir)
+    document, config = read_model(model)
+    dataset = data.load(data_name or config.data, data_dir)
+    check_fit(document, config, dataset)
+    folder = shelf.find("models", model).folder
+    path = weights or (folder / WEIGHTS if folder else None)
+    if path is None or not path.is_file():
+        where = f"--weights {weights}: no such file" if weights else f"model {config.name} comes without weights"
+        raise InputError(
+            f"{where}; run `hwsim train --model {model}` and give the {WEIGHTS} that it writes with --weights"
+        )
+    card = config.model_dump(include={"name", "network", "inference"})
+    identity = {"card": card, "weights": _sha256(path)}
+    judge = classifier_of(config, path)
+    if isinstance(judge, TorchClassifier):
+        return Subject(config.name, identity, module=judge), dataset
+    return Subject(config.name, identity, config, judge.net), dataset
+
+
+def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
+    """``MODEL`` or ``MODEL:WEIGHTS.safetensors``, another model judged or attacked on the same data."""
+    model, _, weights = text.rpartition(":")
+    given = (model, Path(weights)) if weights.endswith(".safetensors") and model else (text, None)
+    return read_subject(*given, data_name, data_dir)[0]
+
+
+def chips(subject: Subject, device: Device, count: int, streams: Streams, folder: Path) -> list[LayeredHopfield]:
+    """``count`` instances of the device, each programmed with the model's weights once and kept in ``folder``."""
+    if subject.config is None or subject.net is None:
+        raise InputError(f"--device: {subject.name} is a torch module; only models of the shelf run on devices")
+    made = []
+    for i in range(count):
+        chip = network(subject.config.energy, device, streams.child("chip", i))
+        path = folder / f"chip-{i}.safetensors"
+        if path.exists():
+            load_state(chip, path)
+        else:
+            chip.program(subject.net.weights())
+            save_state(chip, path, 0)
+        made.append(chip)
+    return made
+
+
+def _is_module(model: str) -> bool:
+    file, colon, _ = model.rpartition(":")
+    return bool(colon) and file.endswith(".py")
+
+
+def _module(
+    model: str, weights: Path | None, data_name: str | None, data_dir: Path | None
+) -> tuple[Subject, data.Dataset]:
+    """A user's torch module from a file of theirs. The file is run: naming it asks for that."""
+    if data_name is None:
+        raise InputError(f"--model {model}: a torch module has no card that names its data; give --data, e.g. digits")
+    if weights is None:
+        raise InputError(f"--model {model}: a torch module needs its weights; give --weights FILE.safetensors")
+    file, _, name = model.rpartition(":")
+    path = Path(file)
+    document = Document({}, f"--model {model}")
+    made = shelf.plugin(f"{path.name}:{name}", path.parent, "hwsim.models", document, ())
+    dataset = data.load(data_name, data_dir)
+    try:
+        module = made()
+    except Exception as error:  # anything may go wrong in somebody else's class
+        raise document.error((), f"{name}() cannot be made without arguments ({error})") from error
+    if not isinstance(module, torch.nn.Module):
+        raise document.error((), f"{name}() is a {type(module).__name__}; expected a torch.nn.Module")
+    try:
+        module.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"--weights {weights}: no weights can be read from it ({error})") from error
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise InputError(f"--weights {weights}: not the weights of {name} ({told})") from error
+    module.eval().requires_grad_(False)
+    classifier = _checked(document, module, dataset)
+    identity = {"module": f"{path.name}:{name}", "source": _sha256(path), "weights": _sha256(weights)}
+    return Subject(f"{path.name}:{name}", identity, module=classifier), dataset
+
+
+def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset) -> TorchClassifier:
+    """InputError unless the module gives a score a class; two passes tell whether it is noisy."""
+    x, classes = dataset.x_test[:2], len(dataset.classes)
+    try:
+        with torch.no_grad():
+            scores, again = module(x), module(x)
+    except Exception as error:
+        shape = tuple(x.shape)
+        raise document.error((), f"fails on images of {dataset.name}, shape {shape} ({error})") from error
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, classes):
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise document.error((), f"gives {found} for two images of {dataset.name}; expected scores (2, {classes})")
+    return TorchClassifier(module, classes, noisy=not torch.equal(scores, again))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Studies: grids of measurements, run in any order by any number of processes."""

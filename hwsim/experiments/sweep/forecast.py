@@ -1,0 +1,76 @@
+"""What a sweep takes, told before it starts: how many cells, how long, and what lacks that would make them fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hwsim.experiments.sweep import measurements as cells
+from hwsim.experiments.sweep.work import Folder, Plan
+
+
+def forecast(planned: Plan, folder: Folder, workers: int) -> str:
+    """What is left to do and how long it takes: by the cells that were measured, else by what the study says."""
+    records = [record for key in planned.specs if (record := folder.record(key))]
+    left = len(planned.specs) - len(records)
+    text = f"{len(planned.specs)} cells, {len(records)} of them finished, {workers} at once"
+    if not left:
+        return text
+    told = {key: seconds_of(planned, key) for key in planned.specs}
+    source = "by the study's own measure"
+    if speed := planned.study.speed_gmac_per_s:
+        source = f"as counted, at {speed:g}e9 multiply-accumulates a second"
+    if records:
+        # What the finished ones took, against what was told of them, holds for the others.
+        done = [told[key] for key in planned.specs if folder.finished(key)]
+        taken, known = sum(record["seconds"] for record in records), all(done)
+        factor = taken / sum(each or 0.0 for each in done) if known else taken / len(done)
+        told = {key: factor * (each or 0.0) if known else factor for key, each in told.items()}
+        source = "by the finished ones"
+    rest = [each for key, each in told.items() if not folder.finished(key)]
+    if not all(rest):
+        return f"{text}; how long it takes is told after the first ones"
+    total = sum(each or 0.0 for each in rest)
+    return f"{text}; about {duration(total / min(workers, left))} {source}, {duration(total)} of computing"
+
+
+def lacking(planned: Plan) -> list[str]:
+    """What cells lack, with the commands that make it and their time: told before anything is computed."""
+    found: dict[str, dict[int | None, float]] = {}
+    count = 0
+    for spec in planned.specs.values():
+        missing = cells.kind_of(spec).missing
+        if missing and (lack := missing(spec)):
+            found.setdefault(lack.command, {})[lack.seed] = lack.work
+            count += 1
+    if not found:
+        return []
+    speed = planned.study.speed_gmac_per_s
+
+    def time_of(works: Iterable[float]) -> str:
+        return f"about {duration(sum(works) / speed / 1e9)}" if speed else ""
+
+    lines = [f"{count} cells lack weights and will fail until these commands have made them:"]
+    for command, works in found.items():
+        seeds = f"SEED {', '.join(map(str, works))}" if None not in works else ""
+        told = ", ".join(part for part in (seeds, time_of(works.values())) if part)
+        lines.append(f"  {command}{f'   # {told}' if told else ''}")
+    if speed:
+        total = time_of(work for works in found.values() for work in works.values())
+        lines.append(f"  together {total} at {speed:g}e9 multiply-accumulates a second, which is counted, not measured")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 40 s, 12 min, 3.5 h, 6.0 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+
+
+def seconds_of(planned: Plan, key: str) -> float | None:
+    """What a cell takes, before any was measured: by its counted work, else what the study says of all."""
+    spec, speed = planned.specs[key], planned.study.speed_gmac_per_s
+    work = cells.kind_of(spec).work
+    return work(spec) / speed / 1e9 if work and speed else planned.study.seconds_per_cell

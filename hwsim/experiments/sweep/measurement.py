@@ -1,0 +1,174 @@
+"""What all kinds of cells are made of: specs resolved to cards, recipes and data, networks trained and judged."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hwsim.cards.build import Epoch, hardware, network, train
+from hwsim.cards.device import DeviceCard, read_device
+from hwsim.cards.model import ModelConfig
+from hwsim.cards.read import check_fit, in_situ_recipe, read_model
+from hwsim.cards.recipe import LearningConfig
+from hwsim.crossbar.averaged import AveragedDevice
+from hwsim.crossbar.synapse import FloatDevice
+from hwsim.data import dataset as data
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.experiments.evaluation import Condition, Measured, measure, perturbed
+from hwsim.experiments.sweep.study import Spec
+from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.rng import Streams
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The command that makes what a cell lacks, its multiply-accumulates, and the seed that SEED in it stands for."""
+
+    command: str
+    work: float
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of cell.
+
+    Args:
+        resolve: a spec as plain values, down to the last default; InputError for what cannot be.
+        compute: the record of a spec: `columns`, plain numbers and texts by column name, and what else the page needs.
+        options: the settings `cell.KEY` that it knows, with their defaults.
+        work: multiply-accumulates of a cell, for the time that is told before anything is measured.
+        missing: what a cell lacks, such as weights; None for a cell that lacks nothing.
+    """
+
+    resolve: Callable[[Spec], Record]
+    compute: Callable[[Spec], Record]
+    options: tuple[tuple[str, Any], ...] = ()
+    work: Callable[[Spec], float] | None = None
+    missing: Callable[[Spec], Missing | None] | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The model, device, recipe and data that a spec stands for."""
+
+    model: ModelConfig
+    card: DeviceCard
+    recipe: LearningConfig
+    digest: str
+    dataset: data.Dataset
+
+    def plain(self, seed: int) -> Record:
+        model = self.model.model_dump(include={"network", "inference", "learning", "evaluation"})
+        sizes = {part: len(getattr(self.dataset, f"x_{part}")) for part in ("train", "test")}
+        known = {"name": self.dataset.name, "sha256": self.digest, **sizes}
+        device = {"kind": self.card.kind, "resolved": self.card.resolved}
+        return {"model": model, "recipe": self.recipe.model_dump(), "device": device, "data": known, "seed": seed}
+
+
+def resolve(spec: Spec) -> Resolved:
+    """Read the cards of a spec with its settings laid over them. Raises InputError."""
+    settings = json.dumps(spec.for_device()), json.dumps(spec.for_model())
+    return _resolved(spec.device, spec.model, spec.data, spec.data_dir, *settings)
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(
+    device: str, model_name: str, data_name: str | None, data_dir: str | None, for_device: str, for_model: str
+) -> Resolved:
+    """Seeds share it; settings come as JSON, which can be looked up."""
+    card = read_device(device, json.loads(for_device))
+    document, model = read_model(model_name, json.loads(for_model))
+    model.energy  # noqa: B018 - refuses feed-forward modules
+    recipe = in_situ_recipe(document, model, card)
+    dataset, digest = _data(data_name or model.data, data_dir)
+    check_fit(document, model, dataset)
+    return Resolved(model, card, recipe, digest, dataset)
+
+
+@functools.lru_cache(maxsize=2)
+def _data(name: str, data_dir: str | None) -> tuple[data.Dataset, str]:
+    """All that may be learned from and the test images, with a checksum of both."""
+    dataset = data.load(name, data_dir).merged()
+    digest = hashlib.sha256()
+    for part in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
+        digest.update(part.contiguous().numpy().tobytes())
+    return dataset, digest.hexdigest()
+
+
+def plain(spec: Spec) -> Record:
+    """All that a spec stands for as plain values."""
+    return resolve(spec).plain(spec.seed)
+
+
+def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[LayeredHopfield, Record]:
+    """A network trained on its device, and what its last epoch tells; each read the mean of ``reads``.
+
+    Raises WorkError where training diverges.
+    """
+    device, recipe, streams = found.card.device, found.recipe, Streams(seed)
+    device = AveragedDevice(device, reads) if reads > 1 else device
+    net = network(found.model.energy, hardware(device, recipe), streams, momentum=recipe.momentum)
+    epochs: list[Epoch] = []
+    _train(net, found, recipe, streams, epochs.append)
+    if device.trains == "hardware-aware":
+        net.program(net.weights())
+    told: Record = {"epochs": len(epochs), "accuracy_train_share": epochs[-1].accuracy_train if epochs else None}
+    return net, told
+
+
+def in_float(found: Resolved, seed: int) -> LayeredHopfield:
+    """The model trained in float by its own recipe, from the same initial weights and order of examples."""
+    recipe, streams = found.model.settled_learning, Streams(seed)
+    device = FloatDevice(recipe.momentum, recipe.weight_decay)
+    net = network(found.model.energy, device, streams, momentum=recipe.momentum)
+    _train(net, found, recipe, streams, lambda epoch: None)
+    return net
+
+
+def _train(
+    net: LayeredHopfield, found: Resolved, recipe: LearningConfig, streams: Streams, tell: Callable[[Epoch], None]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "state.safetensors"
+        learner = EquilibriumModel(net, found.model.energy, recipe, found.model.inference)
+        train(learner, recipe, found.dataset.x_train, found.dataset.y_train, streams, state, tell)
+
+
+def judged(
+    found: Resolved, net: LayeredHopfield, seed: int, condition: Condition, images: Tensor | None = None
+) -> Measured:
+    """Hits under a condition, or of images that were perturbed before. Images are the same for all seeds."""
+    evaluation = found.model.evaluation
+    x, labels = test_images(found)
+    if images is None:
+        streams = Streams(0).child(condition.name, condition.level)
+        images = perturbed(net, condition, x, labels, evaluation, streams)
+    read = Streams(seed).child("judge", condition.name, condition.level)
+    return measure(net, images, labels, found.model.inference, evaluation.draws, read)
+
+
+def test_images(found: Resolved) -> tuple[Tensor, Tensor]:
+    """The test images and labels that a model card's evaluation asks for."""
+    count = found.model.evaluation.examples
+    return found.dataset.x_test[:count], found.dataset.y_test[:count]
+
+
+def column(condition: Condition, what: str = "accuracy") -> str:
+    """The column of a condition's accuracy: accuracy_share, accuracy_input-noise_sigma0.1_share."""
+    parts = (what, *(() if condition.name == "clean" else (condition.name, f"{condition.unit}{condition.level:g}")))
+    return "_".join((*parts, "share"))
+
+
+def share(measured: Measured) -> float:
+    return sum(measured.hits) / (measured.draws * len(measured.hits))

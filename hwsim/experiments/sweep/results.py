@@ -1,0 +1,116 @@
+"""A sweep's folder read back: its study, the records of its cells, and the accuracies of a block along its axes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.cards.model import Layer, build
+from hwsim.cards.yamlfile import read_yaml
+from hwsim.errors import InputError
+from hwsim.experiments.sweep import work as sweep
+from hwsim.experiments.sweep.card import BlockConfig, StudyConfig
+from hwsim.stats.interval import Interval, accuracy
+
+Record = dict[str, Any]
+CLEAN = "accuracy_share"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One combination of a block's axes: what its seeds measured, those that failed left out."""
+
+    axes: Record
+    records: dict[int, Record]
+    missing: int
+
+    def shares(self, column: str = CLEAN, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """(seeds, images) shares of draws in which each image was right."""
+        chosen = [self.records[seed]["hits"][column] for seed in (self.records if seeds is None else seeds)]
+        return np.array([np.array(each["hits"]) / each["draws"] for each in chosen])
+
+    def interval(self, column: str = CLEAN) -> Interval:
+        return accuracy(self.shares(column))
+
+
+@dataclass(frozen=True)
+class Line:
+    """The places along one axis, the others held: ``fixed`` says at what. In the order of the study."""
+
+    fixed: Record
+    x: list[Any]
+    places: list[Place]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{axis} {value:g}" if _number(value) else f"{value}" for axis, value in self.fixed.items())
+
+    def common_seeds(self) -> list[int]:
+        """Seeds that every place has."""
+        return sorted(set.intersection(*(set(place.records) for place in self.places)))
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a sweep's folder holds."""
+
+    folder: Path
+    plan: Record
+    config: StudyConfig
+    blocks: dict[str, BlockConfig]
+    places: dict[str, list[Place]]
+    failures: list[tuple[str, Record, int, str]]
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """How many are finished, of how many."""
+        keys = {point["key"] for point in self.plan["points"]}
+        return sum((self.folder / "cells" / f"{key}.json").exists() for key in keys), len(keys)
+
+    def lines(self, block: str, x: str) -> list[Line]:
+        """A block's places along the axis ``x``, a line for each combination of the others; empty places left out."""
+        found: dict[str, Line] = {}
+        for place in self.places[block]:
+            fixed = {axis: value for axis, value in place.axes.items() if axis != x}
+            line = found.setdefault(json.dumps(fixed), Line(fixed, [], []))
+            if place.records:
+                line.x.append(place.axes[x])
+                line.places.append(place)
+        return [line for line in found.values() if line.places]
+
+
+def read_results(folder: Path) -> Results:
+    """Read a sweep's folder, finished or not. Raises InputError where it is none."""
+    plan_file, study_file = folder / sweep.SWEEP, folder / sweep.STUDY
+    if not plan_file.exists() or not study_file.exists():
+        raise InputError(f"{folder}: not the folder of a sweep ({sweep.SWEEP} or {sweep.STUDY} is not in it)")
+    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    document = read_yaml(study_file)
+    config = build(StudyConfig, [Layer(document)])
+    used = dict.fromkeys(point["block"] for point in plan["points"])
+    blocks = {name: build(BlockConfig, [Layer(document, ("blocks", name))]) for name in used}
+    cells = sweep.Folder(folder)
+    places: dict[str, dict[str, Place]] = {name: {} for name in blocks}
+    failures = []
+    for point in plan["points"]:
+        block, axes = point["block"], point["axes"]
+        place = places[block].get(key := json.dumps(axes)) or Place(axes, {}, 0)
+        record = cells.record(point["key"])
+        if record is None:
+            place = Place(axes, place.records, place.missing + 1)
+            if reason := cells.reason(point["key"]):
+                failures.append((block, axes, point["seed"], reason))
+        else:
+            place.records[point["seed"]] = record
+        places[block][key] = place
+    return Results(folder, plan, config, blocks, {n: list(found.values()) for n, found in places.items()}, failures)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

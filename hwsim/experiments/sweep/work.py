@@ -1,0 +1,335 @@
+"""Sweeps: the cells of a study computed side by side in a folder that any number of sweeps may work on.
+
+sweep.json              the study's points and the keys of their cells
+cells/KEY.json          the record of a finished cell, written aside and renamed: whole or not there
+cells/KEY.failed.json   why a cell failed; removed when it succeeds
+claims/KEY              locked by the sweep that has the cell computed; free again when that process ends, however
+results.csv             a row a point
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import importlib
+import io
+import json
+import math
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from hwsim.cards.yamlfile import to_yaml
+from hwsim.errors import InputError, WorkError
+from hwsim.experiments.device_run.work import Progress
+from hwsim.experiments.sweep import measurements as cells
+from hwsim.experiments.sweep.study import Point, Spec, Study
+from hwsim.jobs import receipt
+from hwsim.jobs.executors import Pool
+from hwsim.jobs.store import write_json, write_text, written_aside
+
+POLL_S = 1.0
+"""How often cells that another sweep is at are looked at again."""
+
+MOST_CRASHES = 2
+"""A cell whose worker died so often fails; the second time it runs alone, so that no other is to blame."""
+
+SWEEP, STUDY, RESULTS, PARQUET = "sweep.json", "study.yaml", "results.csv", "results.parquet"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's points and their cells, all of them resolved and checked: key -> spec."""
+
+    study: Study
+    points: list[tuple[Point, str]]
+    specs: dict[str, Spec]
+
+    @property
+    def form(self) -> str:
+        return self.study.form
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that failed, where it stands in the study, and why."""
+
+    point: Point
+    key: str
+    reason: str
+
+
+def grouped(failures: Iterable[tuple[str, Mapping[str, Any], int, str]]) -> list[tuple[str, str, str, str]]:
+    """Failures (block, axes, seed, reason) as rows of text, those of one reason together: what they have in common."""
+    rows: dict[str, list[tuple[str, Mapping[str, Any], int]]] = {}
+    for block, axes, seed, reason in failures:
+        rows.setdefault(reason, []).append((block, axes, seed))
+    found = []
+    for reason, cells_of in rows.items():
+        blocks = ", ".join(dict.fromkeys(block for block, _, _ in cells_of))
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(seed for _, _, seed in cells_of))
+        shared = [item for item in cells_of[0][1].items() if all(item in axes.items() for _, axes, _ in cells_of)]
+        at = ", ".join(f"{axis} = {value}" for axis, value in shared)
+        if len(cells_of) > 1:
+            at = f"{len(cells_of)} cells{f' of {at}' if at else ''}"
+        found.append((blocks, at, seeds, reason))
+    return found
+
+
+def plan(study: Study) -> Plan:
+    """Expand a study. Raises InputError, at its block, for the first point that cannot be resolved."""
+    points, specs, keys = [], {}, {}
+    for point in study.points():
+        asked = repr(point.spec)
+        if asked not in keys:
+            try:
+                keys[asked] = cells.key_of(point.spec)
+            except InputError as error:
+                place = ", ".join(f"{axis} = {value}" for axis, value in point.axes.items()) or "no axes"
+                raise study.document.error(("blocks", point.block), f"at {place}: {error}") from error
+        key = keys[asked]
+        points.append((point, key))
+        specs.setdefault(key, point.spec)
+    return Plan(study, points, specs)
+
+
+class Folder:
+    """The files of a sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            for part in ("cells", "claims"):
+                (path / part).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {path}: cannot be written ({error.strerror}); give another folder") from error
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """A finished cell's record; None where there is none."""
+        return _read(self.path / "cells" / f"{key}.json")
+
+    def finished(self, key: str) -> bool:
+        return (self.path / "cells" / f"{key}.json").exists()
+
+    def reason(self, key: str) -> str | None:
+        """Why a cell failed the last time; None where it did not."""
+        failed = None if self.finished(key) else _read(self.path / "cells" / f"{key}.failed.json")
+        return failed["reason"] if failed else None
+
+    def keep(self, key: str, record: dict[str, Any]) -> None:
+        write_json(self.path / "cells" / f"{key}.json", record)
+        (self.path / "cells" / f"{key}.failed.json").unlink(missing_ok=True)
+
+    def keep_failure(self, key: str, reason: str, details: str) -> None:
+        write_json(self.path / "cells" / f"{key}.failed.json", {"reason": reason, "traceback": details})
+
+    def claim(self, key: str) -> IO[str] | None:
+        """A lock on a cell, held until it is closed; None where another sweep has it."""
+        lock = (self.path / "claims" / key).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            return None
+        return lock
+
+    def write_plan(self, planned: Plan, command: str) -> None:
+        """Say what the folder is of. InputError where it is another study's."""
+        before = _read(self.path / SWEEP)
+        name = planned.study.config.name
+        if before is not None and before["name"] != name:
+            raise InputError(f"--out {self.path}: holds the study {before['name']}; give another folder")
+        write_text(self.path / STUDY, to_yaml(planned.study.document.data))
+        whole: dict[str, Any] = {"name": name, "form": planned.form, "command": command}
+        whole |= {"versions": receipt.versions(), "git": receipt.git_revision(), "machine": receipt.machine()}
+        whole["points"] = [
+            {"block": point.block, "axes": _finite(point.axes), "seed": point.seed, "key": key}
+            for point, key in planned.points
+        ]
+        write_json(self.path / SWEEP, whole)
+
+
+def sweep(planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> list[Failure]:
+    """Compute the cells that are not finished; the failures, those of other sweeps on the folder included.
+
+    Cells that another sweep has claimed are waited for, and taken over if it ends without them.
+    """
+    todo = [key for key in planned.specs if not folder.finished(key)]
+    progress.total(len(todo))
+    if todo:
+        try:
+            _Crew(planned, folder, pool, progress).work(todo)
+        finally:
+            pool.stop()
+    where: dict[str, Point] = {}
+    for point, key in planned.points:
+        where.setdefault(key, point)
+    reasons = {key: folder.reason(key) for key in planned.specs}
+    return [Failure(where[key], key, reason) for key, reason in reasons.items() if reason is not None]
+
+
+class _Crew:
+    """One sweep at work: what waits, what runs under which claim, and who is suspected of killing workers."""
+
+    def __init__(self, planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> None:
+        self.specs, self.folder, self.pool, self.progress = planned.specs, folder, pool, progress
+        self.waiting: deque[str] = deque()
+        self.elsewhere: deque[str] = deque()
+        self.suspects: deque[str] = deque()
+        self.running: dict[Future[Any], tuple[str, IO[str]]] = {}
+        self.crashes: dict[str, int] = {}
+
+    def work(self, todo: Sequence[str]) -> None:
+        self.waiting.extend(todo)
+        executor = self.pool.executor()
+        try:
+            while self.waiting or self.elsewhere or self.suspects or self.running:
+                taken = self._fill(executor)
+                if not self.running and not taken:
+                    executor = self.pool.executor()  # a worker died while nothing ran, and took the pool with it
+                elif not self.running:
+                    time.sleep(POLL_S)
+                elif self._ended(wait(self.running, POLL_S, FIRST_COMPLETED).done):
+                    executor = self.pool.executor()
+                if len(self.running) < self.pool.workers:
+                    self.waiting.extend(self.elsewhere)
+                    self.elsewhere.clear()
+        finally:
+            for _, claim in self.running.values():
+                claim.close()
+
+    def _fill(self, executor: Executor) -> bool:
+        """Give out as many cells as are computed at once; suspects one by one. False where the pool takes no more."""
+        while self.suspects and not self.running:
+            if not self._start(executor, self.suspects, self.suspects.popleft()):
+                return False
+        while self.waiting and not self.suspects and len(self.running) < self.pool.workers:
+            if any(self.crashes.get(key) for key, _ in self.running.values()):
+                return True
+            if not self._start(executor, self.waiting, self.waiting.popleft()):
+                return False
+        return True
+
+    def _start(self, executor: Executor, queue: deque[str], key: str) -> bool:
+        """Give out one cell of a queue. False where a worker has just died and the pool takes none: it waits on."""
+        claim = self.folder.claim(key)
+        if claim is None:
+            self.elsewhere.append(key)
+        elif self.folder.finished(key):
+            claim.close()
+            self.progress.done("finished by another sweep")
+        else:
+            try:
+                future = executor.submit(cells.compute, self.specs[key])
+            except BrokenExecutor:
+                claim.close()
+                queue.appendleft(key)
+                return False
+            self.running[future] = key, claim
+        return True
+
+    def _ended(self, futures: set[Future[Any]]) -> bool:
+        """Keep what came back; True where a worker died and took the pool, and all that ran in it, with it."""
+        broken = False
+        for future in futures:
+            key, claim = self.running.pop(future)
+            with claim:
+                error = future.exception()
+                if error is None:
+                    self._kept(key, future.result())
+                elif isinstance(error, BrokenExecutor):
+                    broken = True
+                    self._crashed(key)
+                else:
+                    self._failed(key, _told(error), "".join(traceback.format_exception(error)))
+        if broken:
+            # Each of those on the way could be the one that did it.
+            for key, claim in self.running.values():
+                with claim:
+                    self._crashed(key)
+            self.running.clear()
+        return broken
+
+    def _kept(self, key: str, record: dict[str, Any]) -> None:
+        try:
+            self.folder.keep(key, record)
+        except (TypeError, ValueError) as error:  # a record of somebody's own kind of cell
+            self._failed(key, f"its record cannot be written as JSON ({error})", "")
+        else:
+            self.progress.done("finished")
+
+    def _crashed(self, key: str) -> None:
+        self.crashes[key] = self.crashes.get(key, 0) + 1
+        if self.crashes[key] < MOST_CRASHES:
+            self.suspects.append(key)
+        else:
+            self._failed(key, "its worker process died twice (killed, out of memory, or a crash in compiled code)", "")
+
+    def _failed(self, key: str, reason: str, details: str) -> None:
+        self.folder.keep_failure(key, reason, details)
+        self.progress.done("failed")
+
+
+def write_results(planned: Plan, folder: Folder) -> list[dict[str, Any]]:
+    """The tidy table, a row a point, as results.csv and, where pyarrow is installed, results.parquet; the rows.
+
+    Columns: block, the axes (with their units), seed, what the cells measured, seconds, status, reason, key.
+    """
+    units = planned.study.config.units
+    names = dict.fromkeys(axis for point, _ in planned.points for axis in point.axes)
+    rows = []
+    for point, key in planned.points:
+        record = folder.record(key)
+        row: dict[str, Any] = {"block": point.block}
+        row |= {f"{axis} [{units[axis]}]" if axis in units else axis: point.axes.get(axis) for axis in names}
+        row |= {"seed": point.seed, **(record["columns"] if record else {})}
+        reason = folder.reason(key)
+        status = "finished" if record else "failed" if reason else "not run"
+        rows.append(row | {"seconds": record and record["seconds"], "status": status, "reason": reason, "key": key})
+    last = ("seconds", "status", "reason", "key")
+    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in last]
+    table = [{name: row.get(name) for name in (*columns, *last)} for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, *last], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    write_text(folder.path / RESULTS, text.getvalue())
+    return table
+
+
+def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
+    """The same table as a Parquet file; axes that mix numbers and texts become texts. InputError without pyarrow."""
+    try:
+        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise InputError("--parquet: needs pyarrow; run `pip install hwsim[parquet]`") from error
+    columns = {}
+    for name in table[0]:
+        values = [row[name] for row in table]
+        kinds = {type(value) for value in values if value is not None}
+        plain = kinds <= {int, float} or kinds in ({str}, {bool})
+        columns[name] = values if plain else [None if value is None else str(value) for value in values]
+    with written_aside(path) as aside:
+        parquet.write_table(arrow.table(columns), aside)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _finite(axes: dict[str, Any]) -> dict[str, Any]:
+    """Values of axes as JSON has them: infinity becomes text."""
+    return {axis: str(v) if isinstance(v, float) and not math.isfinite(v) else v for axis, v in axes.items()}
+
+
+def _told(error: BaseException) -> str:
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return first if isinstance(error, WorkError) else f"{type(error).__name__}: {first}"

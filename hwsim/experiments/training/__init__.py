@@ -1,0 +1,1 @@
+"""Training a model of the shelf, and putting its weights there."""

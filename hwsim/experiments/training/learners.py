@@ -1,0 +1,232 @@
+"""The two things that are trained: an energy-based network by its rule, a feed-forward module by backpropagation.
+
+Both have one face, ``Model``: the training loop steps it, validation and the card measure it, files keep its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hwsim.cards import modules
+from hwsim.cards.build import COSTS, Learner, adversary, layer_names, learning_rule, network
+from hwsim.cards.model import InferenceConfig, ModelConfig
+from hwsim.cards.network import EnergyConfig, ModuleConfig
+from hwsim.cards.recipe import BackpropConfig, LearningConfig
+from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.ebm.hopfield import LayeredHopfield, initial_weights
+from hwsim.experiments.evaluation import Measured, measure, relaxation, relaxed
+from hwsim.jobs.weights import load_weights, save_weights
+from hwsim.learning.ep import StepStats
+from hwsim.rng import Streams
+from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier, correct
+
+WATCHED = 64
+"""Validation images whose relaxation is followed after every epoch."""
+
+JUDGED_AT_ONCE = 250
+"""Images that a module is given at once, which bounds memory."""
+
+
+class Model(Learner, Protocol):
+    """A learner that can be judged and kept."""
+
+    def measure(self, x: Tensor, labels: Tensor, draws: int, streams: Streams) -> Measured:
+        """Hits of each image and how its relaxation ended."""
+        ...
+
+    def figures(self, x: Tensor, streams: Streams) -> dict[str, Any]:
+        """What an epoch's record says beside accuracy."""
+        ...
+
+    def save_weights(self, path: Path) -> None: ...
+
+    def load_weights(self, path: Path) -> None: ...
+
+    @property
+    def weights(self) -> int:
+        """How many numbers are learned."""
+        ...
+
+
+class EquilibriumModel:
+    """An energy-based network that learns by a rule and predicts at equilibrium."""
+
+    def __init__(
+        self, net: LayeredHopfield, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig
+    ) -> None:
+        self.net = net
+        self.inference = inference
+        self._config = config
+        self._rates = recipe.rates
+        self._rule = learning_rule(recipe)
+
+    @property
+    def synapses(self) -> Sequence[Synapse]:
+        return self.net.synapses
+
+    @property
+    def weights(self) -> int:
+        return sum(synapse.shape[0] * synapse.shape[1] for synapse in self.synapses)
+
+    def begin(self, streams: Streams) -> None:
+        self.net.program(initial_weights(self.net, self._config.init_gain, streams))
+
+    def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
+        rates = [rate * factor for rate in self._rates]
+        return self._rule.step(self.net, COSTS[self._config.cost], x, labels, rates, rng)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.net.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.net.load_state_dict(state)
+
+    def measure(self, x: Tensor, labels: Tensor, draws: int, streams: Streams) -> Measured:
+        return measure(self.net, x, labels, self.inference, draws, streams)
+
+    def figures(self, x: Tensor, streams: Streams) -> dict[str, Any]:
+        """Mean energy at the end of inference and mean steps until it, of the first images."""
+        way = relaxed(self.net, x[:WATCHED], self.inference, streams)
+        return {"energy": way.energy[-1], "settle_steps": way.steps_mean}
+
+    def save_weights(self, path: Path) -> None:
+        save_weights(self.net, path)
+
+    def load_weights(self, path: Path) -> None:
+        load_weights(self.net, path)
+
+
+class ModuleModel:
+    """A torch module that learns by backpropagation of the cross-entropy.
+
+    All that its own code draws from torch's generators (dropout) is seeded for each step, so that a training that
+    was stopped goes on bit for bit.
+    """
+
+    def __init__(self, config: ModuleConfig, recipe: BackpropConfig, streams: Streams, place: str = "cpu") -> None:
+        self.module = modules.build(config, streams).to(place)
+        self.classifier = modules.classifier(config, self.module)
+        self._smoothing = recipe.label_smoothing
+        self._rate = recipe.rate
+        if recipe.optimiser == "adamw":
+            self._optimiser: torch.optim.Optimizer = torch.optim.AdamW(
+                self.module.parameters(), recipe.rate, weight_decay=recipe.weight_decay
+            )
+        else:
+            self._optimiser = torch.optim.SGD(
+                self.module.parameters(), recipe.rate, recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        self._adversary = adversary(recipe.adversarial) if recipe.adversarial else None
+        self._share = recipe.adversarial.share if recipe.adversarial else 0.0
+
+    synapses: Sequence[Synapse] = ()
+
+    @property
+    def weights(self) -> int:
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def begin(self, streams: Streams) -> None:
+        """Nothing to do: the module was built with its initial weights."""
+
+    def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate * factor
+        with modules.seeded(int(torch.randint(2**62, (), generator=rng))):
+            x = self._moved(x, labels, rng)
+            self.module.train()
+            prepare = self.classifier.prepare
+            logits = self.module(x if prepare is None else prepare(x))
+            cost = functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+            self._optimiser.zero_grad()
+            cost.backward()
+            self._optimiser.step()
+        hits = int((logits.detach().argmax(1) == labels).sum())
+        return StepStats(cost.item(), hits, len(x), 0.0, 0.0)
+
+    def _moved(self, x: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        """The batch, its first images moved against the module as it predicts: BatchNorm's averages stay out of it."""
+        count = round(self._share * len(x))
+        if self._adversary is None or not count:
+            return x
+        threat, attack = self._adversary
+        self.module.eval()
+        return torch.cat([attack(self.classifier, x[:count], labels[:count], threat, rng), x[count:]])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = {f"module.{name}": tensor.clone() for name, tensor in self.module.state_dict().items()}
+        for index, entries in self._optimiser.state_dict()["state"].items():
+            state |= {f"optimiser.{index}.{k}": v.clone() for k, v in entries.items() if isinstance(v, Tensor)}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "optimiser": {}}
+        for key, tensor in state.items():
+            part, _, name = key.partition(".")
+            parts[part][name] = tensor
+        self.module.load_state_dict(parts["module"])
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in parts["optimiser"].items():
+            index, _, name = key.partition(".")
+            entries.setdefault(int(index), {})[name] = tensor
+        self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": entries})
+
+    def measure(self, x: Tensor, labels: Tensor, draws: int, streams: Streams) -> Measured:
+        """One draw: modules are judged in evaluation mode, where nothing is drawn, and have nothing to settle."""
+        del draws, streams
+        self.module.eval()
+        hits = correct(self.classifier, x, labels, JUDGED_AT_ONCE)
+        return Measured(1, hits.long().tolist(), 0.0, 0.0)
+
+    def figures(self, x: Tensor, streams: Streams) -> dict[str, Any]:
+        del x, streams
+        return {}
+
+    def save_weights(self, path: Path) -> None:
+        save_weights(self.module, path)
+
+    def load_weights(self, path: Path) -> None:
+        load_weights(self.module, path)
+
+
+def model_of(
+    config: ModelConfig, recipe: LearningConfig | BackpropConfig, device: Device, streams: Streams, place: str = "cpu"
+) -> EquilibriumModel | ModuleModel:
+    """What a card and a recipe describe, ready to be trained; ``device`` holds the arrays of a network."""
+    if isinstance(config.network, ModuleConfig):
+        assert isinstance(recipe, BackpropConfig)  # read_model has seen to it
+        return ModuleModel(config.network, recipe, streams, place)
+    assert isinstance(recipe, LearningConfig)
+    net = network(config.network, device, streams, momentum=recipe.momentum, place=place)
+    return EquilibriumModel(net, config.network, recipe, config.inference)
+
+
+def described(config: ModelConfig) -> dict[str, Any]:
+    """A card with all its defaults, and the shape of every array or parameter of the model."""
+    model = model_of(config, config.learning, FloatDevice(), Streams(0))
+    if isinstance(model, EquilibriumModel):
+        shapes = {n: tuple(s.shape) for n, s in zip(layer_names(model.net), model.synapses, strict=True)}
+    else:
+        shapes = {name: tuple(parameter.shape) for name, parameter in model.module.named_parameters()}
+    return {
+        **config.model_dump(),
+        "weights": {"count": model.weights, "shapes": {n: " x ".join(map(str, shape)) for n, shape in shapes.items()}},
+    }
+
+
+def classifier_of(config: ModelConfig, weights: Path | None = None) -> EquilibriumClassifier | TorchClassifier:
+    """A card's model in float with the weights of a file, as it predicts; initial zeros or draws where None."""
+    if isinstance(config.network, ModuleConfig):
+        module = modules.build(config.network, Streams(0))
+        if weights:
+            load_weights(module, weights)
+        return modules.classifier(config.network, module.requires_grad_(False))
+    net = network(config.network, FloatDevice(), Streams(0))
+    if weights:
+        load_weights(net, weights)
+    return EquilibriumClassifier(net, **relaxation(config.inference))

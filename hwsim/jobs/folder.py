@@ -1,0 +1,45 @@
+"""The folder of a job: one process at a time, one configuration for good."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hwsim.cards.yamlfile import read_yaml, to_yaml
+from hwsim.errors import InputError
+from hwsim.jobs.store import write_text
+
+
+@contextmanager
+def claimed(folder: Path, config_hash: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """The folder, made or found, for this process alone; ``config`` is written to its config.yaml.
+
+    The lock goes with the process, however that ends. Raises InputError where the folder cannot be written,
+    another process is at it, or it holds another configuration.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror}); give another folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"--out {folder}: another process is running in it; wait, or give another --out"
+            ) from error
+        path = folder / "config.yaml"
+        if path.exists():
+            found = read_yaml(path).data.get("config_hash")
+            if found != config_hash:
+                raise InputError(
+                    f"--out {folder}: holds a job of another configuration ({found}, this one is {config_hash}); "
+                    "give another --out, or remove the folder to start anew"
+                )
+        else:
+            write_text(path, to_yaml({"config_hash": config_hash, **config}))
+        yield

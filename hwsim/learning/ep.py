@@ -1,0 +1,208 @@
+"""Equilibrium propagation: which states are compared, and in which form the difference is written.
+
+Scellier and Bengio 2017 (one-sided), Laborieux et al. 2021 (centred and random sign). With the network
+settled under +beta and -beta (or 0), the update of every array is
+
+    dC/dW ~ -(post+^T pre+  -  post-^T pre-) / (2 beta)      one-sided: divided by beta
+
+The two products must not be written one after the other: a device whose up and down steps differ is
+worn by two large pulse trains that should cancel. With a, b = post+, pre+ and c, d = post-, pre-,
+
+    a b^T - c d^T = (a - c)(b + d)^T / 2  +  (a + c)(b - d)^T / 2
+
+writes differences only, and is as local.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from hwsim.crossbar.twin import negative_phase
+from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous, settle
+
+NUDGES = ("centred", "one-sided", "random-sign")
+UPDATE_FORMS = ("difference", "interleaved", "two-phase")
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What one training step saw, before its update.
+
+    Attributes:
+        cost: mean cost over the batch at the free state.
+        correct: examples whose largest output of the free phase is the label's.
+        examples: size of the batch.
+        unsettled_share: share of examples still on their way at the end of any phase.
+        residual: largest change of a unit in the last step of any phase, mean over the batch.
+    """
+
+    cost: float
+    correct: int
+    examples: int
+    unsettled_share: float
+    residual: float
+
+
+class LearningRule(Protocol):
+    """One training step on a network whose arrays are changed in place; everything else is a value."""
+
+    def step(
+        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+    ) -> StepStats:
+        """Learn from a batch: x (B, ...), labels (B,), one rate a link."""
+        ...
+
+
+class Side(NamedTuple):
+    """The hardware that a phase runs on, at rest: the energy with its input held, its cost, and the free state."""
+
+    given: Energy
+    cost: Cost
+    free: Settled
+
+
+@dataclass(frozen=True)
+class EquilibriumProp:
+    """Equilibrium propagation.
+
+    On a network of ``TwinDevice``s the second state of every comparison is reached on the twin arrays, from a free
+    phase of their own; the update is written to both.
+
+    Attributes:
+        beta: strength of the nudge, > 0.
+        nudge: "centred" compares +beta with -beta (its bias is of order beta^2), "one-sided" +beta
+            with the free state (order beta), "random-sign" one of +-beta, drawn per batch, with it.
+        free, nudged: lengths of the phases. Nudged phases start from the free state.
+        update_form: "difference" (see above, default), "interleaved" (one call, the two products'
+            rows alternating) or "two-phase" (two calls). Equal in exact arithmetic, not on devices.
+        hold_input: read W_0 x once a batch and hold it through all phases.
+    """
+
+    beta: float = 0.5
+    nudge: str = "centred"
+    free: Phase = field(default_factory=lambda: Phase(20))
+    nudged: Phase = field(default_factory=lambda: Phase(10))
+    solver: Solver = field(default_factory=Synchronous)
+    update_form: str = "difference"
+    hold_input: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise ValueError(f"EquilibriumProp.beta: expected a number > 0, got {self.beta}")
+        if self.nudge not in NUDGES:
+            raise ValueError(f"EquilibriumProp.nudge: expected one of {', '.join(NUDGES)}, got {self.nudge!r}")
+        if self.update_form not in UPDATE_FORMS:
+            expected = ", ".join(UPDATE_FORMS)
+            raise ValueError(f"EquilibriumProp.update_form: expected one of {expected}, got {self.update_form!r}")
+
+    @torch.no_grad()
+    def step(
+        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+    ) -> StepStats:
+        side, opposite = self._at_rest(net, cost, x), negative_phase(net)
+        other = side if opposite is net else self._at_rest(opposite, cost, x)
+        free, cost = side.free, side.cost
+        target = cost.encode(labels, free.state[-1])
+        (energy_plus, plus), (energy_minus, minus) = self._contrast(side, other, target, rng)
+        scale = 1.0 / (len(x) * (energy_plus.beta - energy_minus.beta))
+        couplings = energy_plus.couplings(plus.state), energy_minus.couplings(minus.state)
+        for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
+            for pre, post in written(positive, negative, self.update_form):
+                positive.synapse.update(pre, post * scale, rate)
+        net.tick()
+        phases = (free, plus, minus)
+        return StepStats(
+            cost=cost.value(free.state[-1], target).mean().item(),
+            correct=int((net.outputs(free.state).argmax(1) == labels).sum()),
+            examples=len(x),
+            unsettled_share=max(phase.unsettled_share for phase in phases),
+            residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
+        )
+
+    def _at_rest(self, net: LayeredHopfield, cost: Cost, x: Tensor) -> Side:
+        given = net.given(x, hold=self.hold_input)
+        return Side(given, net.judged(cost), settle(given, given.start(), solver=self.solver, phase=self.free))
+
+    def _contrast(
+        self, side: Side, other: Side, target: Tensor, rng: torch.Generator
+    ) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
+        """The two nudged energies to compare, each with the state reached in it; the second on the ``other`` side."""
+
+        def nudged(side: Side, beta: float) -> tuple[Nudged, Settled]:
+            energy = Nudged(side.given, side.cost, target, beta)
+            return energy, settle(energy, side.free.state, solver=self.solver, phase=self.nudged)
+
+        if self.nudge == "centred" and other is side:
+            return self._both(side, target)
+        if self.nudge == "centred":
+            return nudged(side, self.beta), nudged(other, -self.beta)
+        beta = self.beta
+        if self.nudge == "random-sign" and torch.rand((), generator=rng) < 0.5:
+            beta = -beta
+        return nudged(side, beta), (Nudged(other.given, other.cost, target, 0.0), other.free)
+
+    def _both(self, side: Side, target: Tensor) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
+        """Both nudged phases in one batch of twice the size: half as many operations to start."""
+        count, betas = len(target), (self.beta, -self.beta)
+        rows = torch.arange(count, device=target.device).repeat(2)
+        given, start = side.given.chosen(rows, side.free.state)
+        nudges = Nudged(given, side.cost, target[rows], target.new_tensor(betas).repeat_interleave(count))
+        both = settle(nudges, start, solver=self.solver, phase=self.nudged)
+        plus, minus = (Nudged(side.given, side.cost, target, beta) for beta in betas)
+        return (plus, both.part(slice(count))), (minus, both.part(slice(count, None)))
+
+
+def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Tensor, Tensor]]:
+    """The (pre, post) rows whose outer products sum to positive - negative, one pair of factors a call.
+
+    Shapes (N, in) and (N, out), with N one or two batches. Equal rows of ``pre`` (a held input, a
+    bias's constant) need the first term of the difference form only.
+    """
+    a, b, c, d = positive.post, positive.pre, negative.post, negative.pre
+    if form == "two-phase":
+        return [(b, a), (d, -c)]
+    if form == "interleaved":
+        return [(torch.stack([b, d], 1).flatten(0, 1), torch.stack([a, -c], 1).flatten(0, 1))]
+    if b is d or torch.equal(b, d):
+        return [(b, a - c)]
+    return [(torch.cat([b + d, b - d]), torch.cat([a - c, a + c]).mul_(0.5))]
+
+
+def per_synapse(net: LayeredHopfield, rates: Sequence[float]) -> list[float]:
+    """A link's rate for each of its arrays, biases included."""
+    if len(rates) != len(net.links):
+        raise ValueError(f"learning rates: expected one for each of {len(net.links)} links, got {len(rates)}")
+    return [rate for link, rate in zip(net.links, rates, strict=True) for _ in link.synapses]
+
+
+def infer(
+    net: LayeredHopfield, x: Tensor, *, solver: Solver, phase: Phase, hold_input: bool = True
+) -> tuple[Tensor, Settled]:
+    """(logits, the free relaxation behind them): predictions are made at equilibrium, never before.
+
+    The logits are the drive into the output layer read from the averaged state below it.
+    """
+    with torch.no_grad():
+        given = net.given(x, hold=hold_input)
+        settled = settle(given, given.start(), solver=solver, phase=phase)
+        return net.logits(settled.state, given), settled
+
+
+__all__ = [
+    "NUDGES",
+    "UPDATE_FORMS",
+    "EquilibriumProp",
+    "LearningRule",
+    "State",
+    "StepStats",
+    "infer",
+    "per_synapse",
+    "written",
+]

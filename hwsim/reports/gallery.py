@@ -1,0 +1,169 @@
+"""Attacked images beside the clean ones: kept by an attack or a run, drawn on its page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from hwsim.jobs.store import written_aside
+from hwsim.reports.plotting import WIDTH_IN, Drawn
+
+FILE = "gallery.safetensors"
+SHOWN_IMAGES = 5
+SHOWN_BUDGETS = 3
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """The images under one budget: (N, C, H, W) in [0, 1], and the class that one read of each gave (N,)."""
+
+    name: str
+    images: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images that were attacked; ``clean`` holds them as they were. ``classes`` names the labels."""
+
+    clean: Perturbed
+    labels: NDArray[np.int64]
+    attacked: list[Perturbed]
+    classes: list[str]
+
+
+def perturbed(name: str, images: Tensor, logits: Tensor) -> Perturbed:
+    """Images (N, C, H, W) and what one read made of them, (N, classes)."""
+    return Perturbed(name, images.detach().cpu().numpy(), logits.argmax(1).cpu().numpy())
+
+
+def write_gallery(path: Path, gallery: Gallery) -> None:
+    """Raises WorkError where the disk refuses."""
+    arrays = {"labels": gallery.labels}
+    for key, each in (("clean", gallery.clean), *((f"{i}", each) for i, each in enumerate(gallery.attacked))):
+        arrays |= {key: each.images, f"{key}.predicted": each.predicted}
+    told = {"threats": json.dumps([each.name for each in gallery.attacked]), "classes": json.dumps(gallery.classes)}
+    with written_aside(path) as aside:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, aside, told)
+
+
+def read_gallery(path: Path) -> Gallery | None:
+    """What was kept; None where there is nothing that can be read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            told = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        names = json.loads(told["threats"])
+        attacked = [Perturbed(name, tensors[f"{i}"], tensors[f"{i}.predicted"]) for i, name in enumerate(names)]
+        clean = Perturbed("clean", tensors["clean"], tensors["clean.predicted"])
+        return Gallery(clean, tensors["labels"], attacked, json.loads(told["classes"]))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def draw(gallery: Gallery, case: str = "") -> Drawn:
+    """A row an image: clean, then perturbed and difference at up to three budgets, with the predicted labels.
+
+    ``case`` names whose images they are where a page shows several galleries.
+    """
+    rows = _rows(gallery)
+    shown = gallery.attacked[:: max(1, -(-len(gallery.attacked) // SHOWN_BUDGETS))][:SHOWN_BUDGETS]
+    columns = 1 + 2 * len(shown)
+    size = min(WIDTH_IN / columns, 1.5)
+    canvas = Canvas(
+        figsize=(max(size * columns, 4.0), (size + 0.22) * len(rows) + 0.45),
+        layout=ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02),
+    )
+    axes = canvas.subplots(len(rows), columns, squeeze=False)
+    told = []
+    scales = [float(np.abs(each.images - gallery.clean.images).max()) or 1.0 for each in shown]
+    for line, image in zip(axes, rows, strict=True):
+        truth = int(gallery.labels[image])
+        words = [f"clean read as {_class(gallery, gallery.clean.predicted[image])}"]
+        _picture(line[0], gallery.clean.images[image])
+        _label(line[0], gallery, int(gallery.clean.predicted[image]), truth)
+        for i, (each, scale) in enumerate(zip(shown, scales, strict=True)):
+            change = each.images[image] - gallery.clean.images[image]
+            _picture(line[1 + 2 * i], each.images[image])
+            _label(line[1 + 2 * i], gallery, int(each.predicted[image]), truth)
+            _change(line[2 + 2 * i], change, scale)
+            read = f"{each.name} read as {_class(gallery, each.predicted[image])}"
+            words.append(f"{read}, largest change {np.abs(change).max():.3g}")
+        told.append(f"Test image {image}, a {_class(gallery, truth)}: {'; '.join(words)}.")
+    axes[0][0].set_title("clean\n" + axes[0][0].get_title(loc="center"), loc="center", fontsize=8)
+    for i, (each, scale) in enumerate(zip(shown, scales, strict=True)):
+        head = axes[0][1 + 2 * i]
+        head.set_title(f"{each.name}\n{head.get_title(loc='center')}", loc="center", fontsize=8)
+        axes[0][2 + 2 * i].set_title(f"change\n±{scale:.2g}", loc="center", fontsize=8)
+    fooled = [f"{each.name} {_fooled(gallery, each)}" for each in shown]
+    whose = f" of {case}" if case else ""
+    title = (
+        f"Attacked images{whose}; read wrongly though right when clean: {', '.join(fooled)} of {len(gallery.labels)}"
+    )
+    caption = (
+        "Chosen, not drawn at random: first images that are right when clean and wrong under the largest budget. Above "
+        "each the label read once on the (first) chip, ✗ where it is wrong; a change is drawn from blue (darker) to "
+        "red (brighter) over the range above its column, in pixel units. Images that nothing fooled are kept clean."
+    )
+    name = "gallery" + (f"-{file_stem(case)}" if case else "")
+    return Drawn(name, "attacks", title, caption, tuple(told), canvas)
+
+
+def file_stem(case: str) -> str:
+    """A case's name as part of a file's."""
+    return case.replace(", ", "-").replace(" ", "")
+
+
+def _rows(gallery: Gallery) -> list[int]:
+    right = gallery.clean.predicted == gallery.labels
+    fooled = right & (gallery.attacked[-1].predicted != gallery.labels)
+    order = [*np.flatnonzero(fooled), *np.flatnonzero(right & ~fooled), *np.flatnonzero(~right)]
+    return [int(image) for image in order[:SHOWN_IMAGES]]
+
+
+def _fooled(gallery: Gallery, each: Perturbed) -> int:
+    right = gallery.clean.predicted == gallery.labels
+    return int((right & (each.predicted != gallery.labels)).sum())
+
+
+def _class(gallery: Gallery, label: int | np.integer) -> str:
+    return gallery.classes[int(label)] if int(label) < len(gallery.classes) else str(int(label))
+
+
+def _label(ax: Axes, gallery: Gallery, predicted: int, truth: int) -> None:
+    wrong = predicted != truth
+    text = _class(gallery, predicted) + (" ✗" if wrong else "")
+    ax.set_title(text, loc="center", fontsize=8, color="#a63c00" if wrong else "black")
+
+
+def _picture(ax: Axes, image: NDArray[np.float32]) -> None:
+    shown = image.transpose(1, 2, 0)
+    ax.imshow(
+        shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
+    _bare(ax)
+
+
+def _change(ax: Axes, change: NDArray[np.float32], scale: float) -> None:
+    """One channel as blue to red, three as colours around grey."""
+    if len(change) == 1:
+        ax.imshow(change[0], cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
+    else:
+        ax.imshow(np.clip(0.5 + change.transpose(1, 2, 0) / (2 * scale), 0, 1), interpolation="nearest")
+    _bare(ax)
+
+
+def _bare(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)

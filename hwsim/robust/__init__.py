@@ -1,1 +1,0 @@
-"""Robustness: threat models, attacks, corruptions and the checks that unmask false robustness."""

@@ -1,0 +1,137 @@
+"""Gradient attacks of our own: FGSM and projected gradient ascent on any classifier's surrogate.
+
+Gradients are taken at images already inside the budget and the box, so no clipping lies between the image and the
+loss: a clamp(0, 1) there gives no gradient to pixels that are exactly 0 or 1, and made attacks look 20 points weaker.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hwsim.errors import InputError
+from hwsim.robustness.classifier import Classifier
+from hwsim.robustness.threat import Threat
+
+LOSSES = ("ce", "margin")
+
+
+class Attack(Protocol):
+    """A way to move images within a budget. Its own word on success is never trusted; see ``evaluate``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def white_box(self) -> bool:
+        """Does it use gradients?"""
+        ...
+
+    def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
+        """Moved copies of ``x`` (B, ...) against the true labels ``y`` (B,)."""
+        ...
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """(B,): best wrong score minus the label's score; an example is fooled where it is above zero."""
+    label = logits.gather(1, y[:, None])[:, 0]
+    wrong = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    return wrong - label
+
+
+def loss_of(logits: Tensor, y: Tensor, loss: str) -> Tensor:
+    """(B,): what an untargeted attack climbs. Raises InputError for an unknown loss."""
+    if loss == "margin":
+        return margin(logits, y)
+    if loss == "ce":
+        return functional.cross_entropy(logits, y, reduction="none")
+    raise InputError(f"attack loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
+
+
+def input_gradient(classifier: Classifier, x: Tensor, y: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """(dloss/dx of the shape of ``x``, detached logits (B, classes)) of the surrogate."""
+    at = x.detach().clone().requires_grad_(True)
+    logits = classifier.differentiable(at)
+    (gradient,) = torch.autograd.grad(loss_of(logits, y, loss).sum(), at)
+    return gradient, logits.detach()
+
+
+def pgd(
+    classifier: Classifier,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    steps: int,
+    rng: torch.Generator,
+    restarts: int = 1,
+    loss: str = "ce",
+    step_size: float | None = None,
+    random_start: bool = True,
+    targeted: bool = False,
+) -> Tensor:
+    """Projected gradient ascent (Madry et al. 2018) away from the true labels ``y``.
+
+    Args:
+        steps: gradient steps a restart, >= 1.
+        rng: of the random starts.
+        restarts: independent starts, >= 1; the best over all of them is kept.
+        loss: "ce" (cross-entropy) or "margin".
+        step_size: in units of the budget's norm; 2.5 epsilon / steps by default, and 2 epsilon in l0, where a step
+            short enough to stay among the pixels of the last one is caught there.
+        targeted: go towards the classes ``y`` instead, which are then the wanted ones.
+
+    Returns the iterate with the largest (targeted: smallest) margin of the surrogate, example by example, of the
+    shape of ``x``.
+    Raises InputError for images outside [0, 1] and impossible settings.
+    """
+    check_images(x, y)
+    if steps < 1 or restarts < 1:
+        raise InputError(f"pgd: expected steps and restarts of at least 1, got {steps} and {restarts}")
+    if step_size is None:
+        step_size = threat.epsilon * (2.0 if threat.norm == "l0" else 2.5 / steps)
+    away = -1.0 if targeted else 1.0
+    best = x.clone()
+    reached = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+
+    def keep(candidate: Tensor, logits: Tensor) -> None:
+        gap = away * margin(logits, y).to(reached.dtype)
+        better = gap > reached
+        best[better] = candidate[better]
+        reached[better] = gap[better]
+
+    for _ in range(restarts):
+        now = threat.random_start(x, rng) if random_start else x.clone()
+        for _ in range(steps):
+            gradient, logits = input_gradient(classifier, now, y, loss)
+            keep(now, logits)
+            now = threat.project(now + away * step_size * threat.steepest(gradient), x)
+        keep(now, classifier.differentiable(now).detach())
+    return best
+
+
+def fgsm(classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, *, loss: str = "ce") -> Tensor:
+    """One step of the whole budget from the clean image (Goodfellow et al. 2015)."""
+    check_images(x, y)
+    gradient, _ = input_gradient(classifier, x, y, loss)
+    return threat.project(x + threat.epsilon * threat.steepest(gradient), x)
+
+
+def check_norm(attack: Any, threat: Threat) -> None:
+    """InputError unless the threat's norm is one of the attack's ``norms``."""
+    if threat.norm not in attack.norms:
+        raise InputError(f"attack {attack.name}: expected a threat in {' or '.join(attack.norms)}, got {threat.norm}")
+
+
+def check_images(x: Tensor, y: Tensor) -> None:
+    """InputError unless ``x`` (B, ...) lies in [0, 1] and ``y`` (B,) are integer labels."""
+    if x.dim() < 2 or len(x) != len(y):
+        raise InputError(f"attack input: expected images (B, ...) and labels (B,), got {tuple(x.shape)}, {len(y)}")
+    if y.dim() != 1 or y.is_floating_point():
+        raise InputError(f"attack labels: expected integers of shape (B,), got {y.dtype} of shape {tuple(y.shape)}")
+    if len(x) and not (x.min() >= 0 and x.max() <= 1):
+        low, high = x.min().item(), x.max().item()
+        raise InputError(f"attack input: pixels lie in [{low:g}, {high:g}]; scale images to [0, 1]")

@@ -1,0 +1,120 @@
+"""What an attack sees of a model: scores to judge by, and scores with a gradient to climb.
+
+The two faces differ on purpose. ``logits`` is what the hardware answers, noise included; ``differentiable`` is the
+attacker's surrogate of it. An attack may climb one classifier and be judged on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous
+from hwsim.learning.ep import infer
+from hwsim.learning.exact import Equilibrium, Implicit, equilibrium_logits
+
+Prepare = Callable[[Tensor], Tensor]
+"""A differentiable map from images in [0, 1] to what the model expects (a normalisation)."""
+
+
+class Classifier(Protocol):
+    """A model of images x (B, ...) with pixels in ``bounds``."""
+
+    @property
+    def classes(self) -> int:
+        """Number of scores."""
+        ...
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Range of a pixel; (0, 1) for all models here."""
+        ...
+
+    @property
+    def noisy(self) -> bool:
+        """Do two calls on one image differ?"""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, classes): the scores predictions are made from, without a graph, noisy where the model is."""
+        ...
+
+    def differentiable(self, x: Tensor) -> Tensor:
+        """(B, classes): scores with an autograd graph to ``x``, the surrogate that an attack climbs."""
+        ...
+
+
+@dataclass(frozen=True)
+class EquilibriumClassifier:
+    """A layered Hopfield network judged at equilibrium.
+
+    Both faces score by the *pre-activation* of the output layer: a saturating output state has zero gradients
+    nearly everywhere, which makes attacks fail without making the network robust.
+
+    Attributes:
+        solver, phase: the relaxation behind ``logits``.
+        through: the way to differentiate; ``Implicit`` is exact where the state settles.
+        hold_input: read the input drive once an inference, or at every step.
+        prepare: normalisation between pixels and network, if any.
+    """
+
+    net: LayeredHopfield
+    solver: Solver = field(default_factory=Synchronous)
+    phase: Phase = field(default_factory=lambda: Phase(100))
+    through: Equilibrium = field(default_factory=Implicit)
+    hold_input: bool = True
+    prepare: Prepare | None = None
+
+    bounds = (0.0, 1.0)
+
+    @property
+    def classes(self) -> int:
+        return self.net.links[-1].post_shape[0]
+
+    @property
+    def noisy(self) -> bool:
+        return self.net.noisy
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.relaxed(x)[0]
+
+    def relaxed(self, x: Tensor) -> tuple[Tensor, Settled]:
+        """(logits, how the relaxation behind them ended)."""
+        x = x if self.prepare is None else self.prepare(x)
+        return infer(self.net, x, solver=self.solver, phase=self.phase, hold_input=self.hold_input)
+
+    def differentiable(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x if self.prepare is None else self.prepare(x)
+            return equilibrium_logits(self.net, x, self.through, hold_input=self.hold_input)
+
+
+@dataclass(frozen=True)
+class TorchClassifier:
+    """A torch module (B, ...) -> (B, classes), used as it is: put it in evaluation mode first."""
+
+    module: torch.nn.Module
+    classes: int
+    noisy: bool = False
+    prepare: Prepare | None = None
+
+    bounds = (0.0, 1.0)
+
+    def logits(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.module(x if self.prepare is None else self.prepare(x))
+
+    def differentiable(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return self.module(x if self.prepare is None else self.prepare(x))
+
+
+def correct(classifier: Classifier, x: Tensor, y: Tensor, batch: int = 1000) -> Tensor:
+    """(B,) bool: is the largest score the label's? In chunks of ``batch`` images."""
+    pairs = zip(x.split(batch), y.split(batch), strict=True)
+    return torch.cat([classifier.logits(images).argmax(1) == labels for images, labels in pairs])

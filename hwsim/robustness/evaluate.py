@@ -1,0 +1,184 @@
+"""The evaluation: attack, clip, check budget and label again, judge on fresh draws, take the worst per example.
+
+No attack's own word is taken. The result is one number an image and attack, so that models can be compared on
+the same images and intervals are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hwsim.errors import InputError
+from hwsim.robustness.attacks import Attack, check_images
+from hwsim.robustness.classifier import Classifier
+from hwsim.robustness.stochastic import judge_on_fresh_draws
+from hwsim.robustness.threat import Threat
+
+Progress = Callable[[str, int, int], None]
+"""(attack's name, attacks done, attacks in all), called before each attack and once at the end."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What became of each of B images. Shares are over instances and noise draws; 0 or 1 without noise.
+
+    Attributes:
+        clean: (B,) share of draws that found the label of the untouched image.
+        attacked: (B,) the same under each attack, by name.
+        worst: (B,) the same for ``worst_images``, on draws of their own: picking the attack with the least share
+            and reporting that share would count luck as strength.
+        worst_images: (B, ...) the image that fooled most often, the untouched one included.
+        distance: (B,) how far it was moved, in the threat's norm.
+        strayed: share of the images that each attack returned outside the budget, before they were clipped.
+        draws: verdicts an image and instance.
+    """
+
+    threat: Threat
+    clean: Tensor
+    attacked: dict[str, Tensor]
+    worst: Tensor
+    worst_images: Tensor
+    distance: Tensor
+    strayed: dict[str, float]
+    draws: int
+
+    @property
+    def clean_accuracy(self) -> float:
+        return self.clean.mean().item()
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Over all images, those wrong without an attack included: the worst case, or a single attack if lower.
+
+        Under noise the worst attack of each image is picked by noisy verdicts and may not be the worst.
+        """
+        return min(share.mean().item() for share in (self.worst, *self.attacked.values()))
+
+    @property
+    def success_rate(self) -> float:
+        """Share lost of what was right: 1 - worst / clean, over images right in more than half of the draws."""
+        counted = self.clean > 0.5
+        return 1 - (self.worst[counted].mean() / self.clean[counted].mean()).item() if counted.any() else 0.0
+
+    def accuracies(self) -> dict[str, float]:
+        """Mean accuracy untouched, under each attack, and under the worst for each image."""
+        means = {name: share.mean().item() for name, share in self.attacked.items()}
+        return {"clean": self.clean_accuracy, **means, "worst": self.robust_accuracy}
+
+    def rows(self, first: int = 0) -> list[dict[str, float | int | str]]:
+        """One record an image and attack, for CSV or JSON lines; images are numbered from ``first``."""
+        columns = {**self.attacked, "worst": self.worst}
+        return [
+            {
+                "image": first + image,
+                "threat": str(self.threat),
+                "attack": name,
+                "clean": self.clean[image].item(),
+                "attacked": share[image].item(),
+                "draws": self.draws,
+            }
+            for name, share in columns.items()
+            for image in range(len(self.clean))
+        ]
+
+
+def evaluate(
+    attacked: Classifier,
+    judges: Sequence[Classifier],
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    attacks: Sequence[Attack],
+    rng: torch.Generator,
+    *,
+    draws: int = 20,
+    progress: Progress | None = None,
+    cascade: bool = False,
+) -> Evaluation:
+    """Attack ``attacked`` and judge the images on ``judges``.
+
+    Args:
+        attacked: what attacks see: the model itself, its noise-free twin, an average over draws.
+        judges: one classifier a device instance; for a deterministic model the model itself.
+        x, y: images (B, ...) in [0, 1] and their true labels (B,).
+        attacks: each attacks all images, so that weak and strong ones can be compared, unless ``cascade``.
+        rng: of the attacks.
+        draws: verdicts an image and instance where the instance is noisy.
+        progress: told of each attack before it starts.
+        cascade: give each attack only the images that the ones before left, as AutoAttack's driver does: the worst
+            case is as strong and comes sooner; ``attacked`` then says what is left after each. Not for noisy
+            judges, on which an image that fell once may stand again (InputError).
+
+    A call depends on its arguments alone: for an evaluation that can be interrupted, call it on slices of the
+    images with a generator of each slice's own, keep what is finished, and ``join``.
+    """
+    check_images(x, y)
+    if not attacks:
+        raise InputError("evaluate: expected at least one attack, got none")
+    names = [attack.name for attack in attacks]
+    if len(set(names)) != len(names):
+        raise InputError(f"evaluate: expected attacks of different names, got {', '.join(names)}")
+    if cascade and any(judge.noisy for judge in judges):
+        raise InputError("evaluate: cascade needs verdicts that repeat; a judge is noisy")
+    clean = judge_on_fresh_draws(judges, x, y, draws).share
+    shares: dict[str, Tensor] = {}
+    strayed: dict[str, float] = {}
+    worst_images, least = x.clone(), clean.clone()
+    for done, attack in enumerate(attacks):
+        if progress is not None:
+            progress(attack.name, done, len(attacks))
+        rows = torch.nonzero(least > 0)[:, 0] if cascade else torch.arange(len(x), device=x.device)
+        share, outside = least.clone(), 0.0
+        if len(rows):
+            own, labels = x[rows], y[rows]
+            moved, outside = _kept_inside(attack(attacked, own, labels, threat, rng).detach(), own, threat)
+            share[rows] = judge_on_fresh_draws(judges, moved, labels, draws).share
+            worse = share[rows] < least[rows]
+            worst_images[rows[worse]], least[rows[worse]] = moved[worse], share[rows[worse]]
+        shares[attack.name] = torch.minimum(share, least) if cascade else share
+        strayed[attack.name] = outside * len(rows) / max(len(x), 1)
+    if progress is not None:
+        progress("", len(attacks), len(attacks))
+    return Evaluation(
+        threat=threat,
+        clean=clean,
+        attacked=shares,
+        worst=judge_on_fresh_draws(judges, worst_images, y, draws).share,
+        worst_images=worst_images,
+        distance=threat.distance(worst_images, x),
+        strayed=strayed,
+        draws=draws if any(judge.noisy for judge in judges) else 1,
+    )
+
+
+def _kept_inside(moved: Tensor, x: Tensor, threat: Threat) -> tuple[Tensor, float]:
+    """(images clipped to the budget and the box, share that needed it); what is not finite counts as unmoved."""
+    if moved.shape != x.shape:
+        raise InputError(f"attack: expected images of shape {tuple(x.shape)} back, got {tuple(moved.shape)}")
+    allowed = threat.allowed(moved, x)
+    finite = torch.isfinite(moved).flatten(1).all(1)
+    moved = torch.where(finite.reshape(-1, *[1] * (x.dim() - 1)), moved, x)
+    return threat.project(moved, x), (~allowed).double().mean().item()
+
+
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """The evaluation of all images from those of their slices, in order. Raises InputError if they differ."""
+    first = parts[0]
+    for part in parts:
+        if (part.threat, list(part.attacked), part.draws) != (first.threat, list(first.attacked), first.draws):
+            raise InputError("evaluate: parts of different threats, attacks or draws cannot be joined")
+    total = sum(len(part.clean) for part in parts)
+    return Evaluation(
+        threat=first.threat,
+        clean=torch.cat([part.clean for part in parts]),
+        attacked={name: torch.cat([part.attacked[name] for part in parts]) for name in first.attacked},
+        worst=torch.cat([part.worst for part in parts]),
+        worst_images=torch.cat([part.worst_images for part in parts]),
+        distance=torch.cat([part.distance for part in parts]),
+        strayed={name: sum(p.strayed[name] * len(p.clean) for p in parts) / total for name in first.strayed},
+        draws=first.draws,
+    )

@@ -1,0 +1,4 @@
+"""Statistics of results: intervals, thresholds and paired tests.
+
+Nothing here knows what was measured.
+"""
