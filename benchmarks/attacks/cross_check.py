@@ -26,9 +26,9 @@ from torch.nn import functional
 from hwsim.robustness.classifier import TorchClassifier, correct
 from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.library import Apgd, Fab, Square
-from hwsim.robustness.scores import mcnemar
 from hwsim.robustness.suite import Pgd
 from hwsim.robustness.threat import Threat
+from hwsim.stats.paired import mcnemar
 
 
 def trained_cnn() -> tuple[TorchClassifier, Tensor, Tensor]:

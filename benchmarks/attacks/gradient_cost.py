@@ -18,10 +18,10 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.synapse import FloatDevice
-from hwsim.ebm.hopfield import initial_weights, layered_hopfield
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.ebm.build import initial_weights, layered_hopfield
 from hwsim.ebm.settle import Phase
-from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput, Truncated, settled
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient

@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from feedforward import trained  # noqa: E402 - the file beside this one
 
-from hwsim.cards.read import plan_training  # noqa: E402
 from hwsim.data import dataset as data  # noqa: E402
 from hwsim.experiments.attack import results as attackresults  # noqa: E402
 from hwsim.experiments.attack.plan import plan_attack  # noqa: E402
 from hwsim.experiments.attack.work import run_attack  # noqa: E402
 from hwsim.experiments.corruption import results as corruptresults  # noqa: E402
 from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt  # noqa: E402
+from hwsim.experiments.training.job import plan_training  # noqa: E402
 from hwsim.experiments.training.work import run_training  # noqa: E402
 from hwsim.jobs.store import write_text  # noqa: E402
 

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hwsim.cards.read import plan_training
 from hwsim.data.dataset import Dataset, stratified
+from hwsim.experiments.training.job import plan_training
 from hwsim.experiments.training.work import run_training
 from hwsim.rng import Streams
 

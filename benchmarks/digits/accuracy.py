@@ -21,14 +21,15 @@ import numpy as np
 import torch
 
 from hwsim.cards import shelf
-from hwsim.cards.build import network, train
+from hwsim.cards.build import network
 from hwsim.cards.device import read_device
 from hwsim.cards.read import in_situ_recipe, read_model
 from hwsim.cards.yamlfile import parse_setting
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.experiments.training.resume import train
 from hwsim.rng import Streams
 from hwsim.stats.interval import Interval, accuracy
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hwsim.cards.build import hardware, network, train
-from hwsim.cards.read import plan_run
+from hwsim.cards.build import hardware, network
 from hwsim.errors import WorkError
+from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.experiments.training.resume import train
 from hwsim.rng import Streams
 
 DEVICE = """\

@@ -21,10 +21,12 @@ import torch
 from reference import Reference
 from torch import Tensor
 
-from hwsim.crossbar.synapse import FloatDevice
-from hwsim.ebm.convolution import Conv, ConvLayer, conv_hopfield
-from hwsim.ebm.energy import Nudged, SquaredError
-from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
+from hwsim.ebm.convolution import Conv
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.energy import Nudged
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hwsim.cards.read import read_model
 from hwsim.cards.recipe import LearningConfig
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data.dataset import load
-from hwsim.ebm.energy import SquaredError
+from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.settle import OddEven, Phase, Solver, UpDown
 from hwsim.experiments.training.learners import EquilibriumModel, model_of
 from hwsim.learning.ep import EquilibriumProp

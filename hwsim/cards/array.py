@@ -13,8 +13,9 @@ from hwsim.cards.fields import PLAIN, Filler
 from hwsim.cards.yamlfile import Document
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.conductance import Conductances, Programming
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.faults import Faults
-from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams

@@ -33,8 +33,9 @@ from hwsim.cards.fields import PLAIN, Filler
 from hwsim.cards.shelf import CARDS, Item, find, items, load_entry_point, plugin, shelf
 from hwsim.cards.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.crossbar.synapse import Device
 from hwsim.devices.cells import CELLS
 from hwsim.errors import InputError
 from hwsim.rng import Streams

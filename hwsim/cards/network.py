@@ -63,7 +63,7 @@ class LayeredConfig(_EnergyConfig):
 
 
 class ConvLayerConfig(Card):
-    """One convolution, see ``hwsim.ebm.convolution.ConvLayer``."""
+    """One convolution, see ``hwsim.ebm.build.ConvLayer``."""
 
     channels: int = Field(ge=1)
     kernel: int = Field(default=3, ge=1)

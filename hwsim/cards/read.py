@@ -4,95 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import hwsim.robustness.corruptions.corruptions
 from hwsim.cards import shelf
-from hwsim.cards.device import DeviceCard, read_device
-from hwsim.cards.model import EvaluationConfig, Layer, ModelConfig, build
+from hwsim.cards.device import DeviceCard
+from hwsim.cards.layers import Layer, build
+from hwsim.cards.model import EvaluationConfig, ModelConfig
 from hwsim.cards.network import LayeredConfig, ModuleConfig
 from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
 from hwsim.data import dataset as data
 from hwsim.errors import InputError
-from hwsim.experiments.device_run.work import Job
-from hwsim.experiments.training.work import TrainJob, check_place
 
 DEFAULT_MODEL = "digits-mlp"
 DEFAULT_DEVICE = "ideal"
 
 
-def plan_run(
-    *,
-    device: str | None,
-    model: str | None,
-    data_name: str | None,
-    data_dir: Path | None,
-    seed: int,
-    repeats: int,
-    out: Path | None,
-    settings: Sequence[str],
-    command: str,
-) -> Job:
-    """Resolve a run. Raises InputError for the first mistake, where it was made.
-
-    ``settings`` are ``key.path=value``; those that start with ``device.`` go over the device's YAML, the
-    others over the model card.
-    """
-    if repeats < 1:
-        raise InputError(f"--repeats: expected at least 1, got {repeats}")
-    for_device, for_model = _parted(settings, seed)
-    card = read_device(device or DEFAULT_DEVICE, for_device)
-    document, config = read_model(model or DEFAULT_MODEL, for_model)
-    config.energy  # noqa: B018 - refuses modules, before the recipe of one is read as another's
-    in_situ = in_situ_recipe(document, config, card)
-    # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
-    dataset = data.load(data_name or config.data, data_dir).merged()
-    check_fit(document, config, dataset)
-    job = Job(config, card, in_situ, dataset, seed, repeats, Path("."), command)
-    folder = out or Path("runs") / f"{config.name}-{card.name}-seed{seed}-{job.config_hash[:8]}"
-    return Job(config, card, in_situ, dataset, seed, repeats, folder, command)
-
-
-def plan_training(
-    *,
-    model: str | None,
-    data_name: str | None,
-    data_dir: Path | None,
-    device: str | None,
-    seed: int,
-    out: Path | None,
-    settings: Sequence[str],
-    command: str,
-    place: str = "cpu",
-) -> TrainJob:
-    """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe.
-
-    ``place`` is the torch device that computes, see ``check_place``.
-    """
-    check_place(place, device is not None)
-    for_device, for_model = _parted(settings, seed)
-    if for_device and device is None:
-        raise InputError(f"--set device.{for_device[0][0]}: there is no device to set it on; give --device")
-    card = read_device(device, for_device) if device else None
-    document, config = read_model(model or DEFAULT_MODEL, for_model)
-    if card:
-        config.energy  # noqa: B018 - modules have no arrays
-    recipe = in_situ_recipe(document, config, card) if card else config.learning
-    dataset = data.load(data_name or config.data, data_dir)
-    check_fit(document, config, dataset)
-    job = TrainJob(config, recipe, card, dataset, seed, Path("."), command, place)
-    where = card.name if card else "float"
-    folder = out or Path("runs") / f"train-{config.name}-{where}-seed{seed}-{job.config_hash[:8]}"
-    return replace(job, folder=folder)
-
-
 Settings = list[tuple[str, Any]]
 
 
-def _parted(settings: Sequence[str], seed: int) -> tuple[Settings, Settings]:
+def parted(settings: Sequence[str], seed: int) -> tuple[Settings, Settings]:
     """The settings of the device, without the prefix, and those of the model card."""
     if seed < 0:
         raise InputError(f"--seed: expected a number >= 0, got {seed}")

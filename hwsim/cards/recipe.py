@@ -81,8 +81,7 @@ class LearningConfig(Recipe):
     """A recipe for an energy-based network; the names are those of ``hwsim.learning.ep.EquilibriumProp``.
 
     Under rule 'exact-gradient' (``hwsim.learning.exact.ExactGradient``) there are no nudged phases: the implicit
-    gradient is
-    taken where a relaxation of at most ``free_steps`` ends.
+    gradient is taken where a relaxation of at most ``free_steps`` ends.
     """
 
     rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"

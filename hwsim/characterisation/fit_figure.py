@@ -8,8 +8,6 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
 
 from hwsim.characterisation.traces import Measured
 from hwsim.devices.cells import BaseCell
@@ -18,8 +16,7 @@ from hwsim.devices.fitting.estimate import Fits
 from hwsim.devices.fitting.likelihood import cells_of
 from hwsim.devices.fitting.merit import curve, standardised, symmetry_point
 from hwsim.devices.fitting.responses import RESPONSES
-from hwsim.jobs.store import written_aside
-from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels
+from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels, write_canvas
 
 UP, DOWN = COLOURS[0], COLOURS[1]
 PNG_DPI = 160
@@ -35,17 +32,6 @@ def write_fit_figure(fits: Fits, measured: Measured, folder: Path) -> tuple[Path
         _steps(axes[2], fits, measured)
         _choice(axes[3], fits)
         return write_canvas(canvas, folder / "fit", 100)
-
-
-def write_canvas(canvas: Canvas, stem: Path, dpi: int = PNG_DPI) -> tuple[Path, Path]:
-    """Write ``stem``.svg and ``stem``.png; equal figures give equal files."""
-    FigureCanvasAgg(canvas)
-    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
-    with written_aside(svg) as aside:
-        canvas.savefig(aside, format="svg", metadata={"Date": None})
-    with written_aside(png) as aside:
-        canvas.savefig(aside, format="png", dpi=dpi)
-    return svg, png
 
 
 def _unit(measured: Measured) -> str:

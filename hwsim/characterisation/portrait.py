@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from hwsim.characterisation.fit_figure import PNG_DPI, write_canvas
+from hwsim.characterisation.fit_figure import PNG_DPI
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.errors import InputError
-from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels
+from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels, write_canvas
 from hwsim.rng import Streams
 
 ROWS, COLUMNS = 24, 32
@@ -87,28 +86,6 @@ def write_device_figure(portrait: Portrait, name: str, folder: Path, dpi: int = 
             draw(ax, what)
         canvas.suptitle(name, fontsize=11, fontweight="bold")
         return write_canvas(canvas, folder / "device", dpi)
-
-
-def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Key paths at which two resolved devices differ, with both values; None where one lacks the key.
-
-    >>> diff({"cell": "a", "parameters": {"dw_min": 1}}, {"cell": "a", "parameters": {"dw_min": 2}})
-    {'parameters.dw_min': (1, 2)}
-    """
-    told: dict[str, tuple[Any, Any]] = {}
-    for key in [*first, *(key for key in second if key not in first)]:
-        a, b = first.get(key), second.get(key)
-        nested = [value for value in (a, b) if value is not None]
-        if nested and all(isinstance(value, Mapping) for value in nested):
-            told |= {f"{key}.{path}": values for path, values in diff(a or {}, b or {}).items()}
-        elif not _same(a, b):
-            told[str(key)] = (a, b)
-    return told
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equal, NaN to NaN, and true not to 1."""
-    return (a == b or (a != a and b != b)) and isinstance(a, bool) == isinstance(b, bool)
 
 
 def steps_by_level(response: Response, up: bool, windows: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

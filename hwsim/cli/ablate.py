@@ -35,10 +35,10 @@ def ablate(
     The same command goes on with an interrupted ablation where it was, and shows a finished one.
     """
     from hwsim.experiments.ablation.job import plan_ablation, run_ablation
-    from hwsim.experiments.ablation.results import results, table, verdict, write_table
-    from hwsim.experiments.device_run.work import command_line
-    from hwsim.experiments.device_run.work import threads as use_threads
-    from hwsim.reports.ablation import write_ablation_page
+    from hwsim.experiments.ablation.results import results, verdict, write_table
+    from hwsim.jobs.job import command_line
+    from hwsim.jobs.job import threads as use_threads
+    from hwsim.reports.ablation import table, write_ablation_page
 
     ablation = plan_ablation(
         device=device,

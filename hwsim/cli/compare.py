@@ -29,7 +29,7 @@ def compare(
     Paired, image by image, where both were judged on the same test images, with McNemar's exact test; else unpaired.
     """
     from hwsim.experiments.compare import compare as compared
-    from hwsim.experiments.device_run.work import command_line
+    from hwsim.jobs.job import command_line
     from hwsim.reports.compare import write_compare_page
 
     found = compared(first, second)

@@ -148,7 +148,7 @@ def card(
 def diff_(first: Device, second: Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]) -> None:
     """The parameters in which two devices differ, defaults included."""
     from hwsim.cards.device import read_device
-    from hwsim.characterisation.portrait import diff
+    from hwsim.cards.differences import diff
 
     one, other = read_device(first), read_device(second)
     table = Table("parameter", one.name, other.name, box=None, pad_edge=False)
@@ -168,8 +168,8 @@ def cost(
     ] = None,
 ) -> None:
     """Count what a model asks of a device's arrays, per inference and per training step, and price it."""
-    from hwsim.cards.read import plan_run
     from hwsim.experiments.device_run.cost import cost_section, rows
+    from hwsim.experiments.device_run.job import plan_run
     from hwsim.experiments.device_run.prices import read_table
 
     prices = read_table(table)

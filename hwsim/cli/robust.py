@@ -65,8 +65,8 @@ def attack(
     from hwsim.experiments.attack.plan import plan_attack
     from hwsim.experiments.attack.results import write_results
     from hwsim.experiments.attack.work import run_attack
-    from hwsim.experiments.device_run.work import command_line
-    from hwsim.experiments.device_run.work import threads as use_threads
+    from hwsim.jobs.job import command_line
+    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports.attack import write_attack_page
 
     job = plan_attack(
@@ -153,9 +153,10 @@ def corrupt(
     """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
     from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
     from hwsim.experiments.corruption.results import write_results
-    from hwsim.experiments.device_run.work import command_line
-    from hwsim.experiments.device_run.work import threads as use_threads
+    from hwsim.jobs.job import command_line
+    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports.attack import write_attack_page
+    from hwsim.reports.corruption import write_picture
 
     job = plan_corrupt(
         model=model,
@@ -182,6 +183,7 @@ def corrupt(
     records: list[dict[str, Any]] = []
     with_progress(lambda progress: records.extend(run_corrupt(job, progress)))
     _tell_corrupt(write_results(job, records))
+    write_picture(job)
     print(f"report: {write_attack_page(job.folder)}")
     print(f"results: {job.folder / 'results.json'}, figures: {job.folder / 'figures'}")
 

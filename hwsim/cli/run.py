@@ -29,8 +29,10 @@ def run(
 
     The same command goes on with an interrupted run where it was, and shows a finished one.
     """
-    from hwsim.cards.read import plan_run
-    from hwsim.experiments.device_run import work as job_runner
+    from hwsim.experiments.device_run import work
+    from hwsim.experiments.device_run.job import plan_run
+    from hwsim.jobs.job import command_line
+    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports import device_run as report
 
     job = plan_run(
@@ -42,11 +44,11 @@ def run(
         repeats=repeats,
         out=out,
         settings=set_ or [],
-        command=job_runner.command_line(sys.argv[1:]),
+        command=command_line(sys.argv[1:]),
     )
-    job_runner.threads(threads)
+    use_threads(threads)
     print(f"{job.model.name} on {job.device.name}: {job.device.summary}\nrun folder: {job.folder}", flush=True)
-    with_progress(lambda progress: job_runner.run(job, progress))
+    with_progress(lambda progress: work.run(job, progress))
     page = report.write_report(job.folder)
     console.print(report.terminal_table(job.folder))
     print(f"report: {page}")

@@ -52,8 +52,8 @@ def model_verify(
     """Judge shipped weights again and compare with their cards; exit code 1 where a figure differs."""
     from hwsim.cards import shelf
     from hwsim.errors import InputError, WorkError
-    from hwsim.experiments.device_run.work import threads
     from hwsim.experiments.training import shipped
+    from hwsim.jobs.job import threads
 
     threads(1)
     differ: list[str] = []

@@ -35,11 +35,11 @@ def sweep(
     of sweeps may work on one folder. Exit code 1 if a cell failed.
     """
     from hwsim.errors import InputError, WorkError
-    from hwsim.experiments.device_run.work import command_line
     from hwsim.experiments.sweep import work
     from hwsim.experiments.sweep.forecast import forecast, lacking
     from hwsim.experiments.sweep.study import read_study
     from hwsim.jobs.executors import Cluster, Processes
+    from hwsim.jobs.job import command_line
     from hwsim.reports.sweep import write_study_page
 
     if cluster is not None and jobs is not None:

@@ -30,11 +30,11 @@ def train(
 
     The same command goes on with an interrupted training, in float bit for bit as if it had never stopped.
     """
-    from hwsim.cards.read import plan_training
-    from hwsim.experiments.device_run.work import command_line
-    from hwsim.experiments.device_run.work import threads as use_threads
     from hwsim.experiments.export.tensorboard import teller
+    from hwsim.experiments.training.job import plan_training
     from hwsim.experiments.training.work import run_training
+    from hwsim.jobs.job import command_line
+    from hwsim.jobs.job import threads as use_threads
 
     job = plan_training(
         model=model,

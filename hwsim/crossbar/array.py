@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,37 +10,10 @@ from torch import Tensor
 from hwsim.crossbar.circuit import Placeable, Pulse, Seen
 from hwsim.crossbar.conductance import Conductances, Programming, pulse_until
 from hwsim.crossbar.faults import Faults, stuck
-from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.synapse import Device, Synapse, WrappedDevice
 from hwsim.crossbar.wires import SOLVERS, through_wires
 from hwsim.errors import InputError
 from hwsim.rng import Streams
-
-
-class WrappedDevice:
-    """What a device around another one has in common with it: all that it does not say itself."""
-
-    device: Device
-
-    @property
-    def seedable(self) -> bool:
-        return self.device.seedable
-
-    @property
-    def trains(self) -> str:
-        return self.device.trains
-
-    @property
-    def drifts(self) -> bool:
-        return self.device.drifts
-
-    @property
-    def ideal(self) -> bool:
-        return self.device.ideal
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "device":
-            raise AttributeError(name)
-        return getattr(self.device, name)
 
 
 @dataclass(frozen=True)

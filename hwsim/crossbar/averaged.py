@@ -7,8 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from hwsim.crossbar.array import WrappedDevice
-from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.synapse import Device, Synapse, WrappedDevice
 from hwsim.rng import Streams
 
 

@@ -7,12 +7,11 @@ aihwkit tile another, a researcher's cell array a third; no code above this file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.reads.window import Window
 from hwsim.rng import Streams
 
 
@@ -161,154 +160,6 @@ class Device(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class FloatDevice:
-    """Exact arithmetic, with the digital optimiser that software training is used to.
-
-    Args:
-        momentum: heavy-ball coefficient in [0, 1); applied once a ``tick``.
-        weight_decay: L2 coefficient, >= 0; the weights shrink by ``rate * weight_decay`` with the first
-            update of a step, however many calls the step is written in.
-        dtype: of the weights; float64 for theory.
-        place: the torch device that computes, such as "cuda".
-    """
-
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    dtype: torch.dtype = torch.float32
-    place: str = "cpu"
-
-    seedable = True
-    trains = "in-situ"
-    drifts = False
-    ideal = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"FloatDevice.momentum: expected a number in [0, 1), got {self.momentum}")
-        if self.weight_decay < 0:
-            raise ValueError(f"FloatDevice.weight_decay: expected a number >= 0, got {self.weight_decay}")
-
-    def synapse(self, post: int, pre: int, streams: Streams) -> FloatSynapse:
-        """Weights at zero; ``streams`` are not used, float has no randomness."""
-        del streams
-        return FloatSynapse(
-            torch.zeros(post, pre, dtype=self.dtype, device=self.place), self.momentum, self.weight_decay
-        )
-
-
-class FloatSynapse:
-    """A plain weight matrix. Its reads carry a gradient to ``tensor`` when that requires one.
-
-    It offers the operations of ``ImageSynapse`` as well: exact arithmetic needs no patches.
-    """
-
-    noisy = False
-
-    def __init__(self, weight: Tensor, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
-        self.tensor = weight
-        self.shape = (weight.shape[0], weight.shape[1])
-        self.meter = Meter()
-        self._momentum = momentum
-        self._weight_decay = weight_decay
-        self._velocity = torch.zeros_like(weight, requires_grad=False)
-        self._step = torch.zeros_like(weight, requires_grad=False)
-        self._decayed = False
-
-    @property
-    def matrix(self) -> Tensor | None:
-        """What reads are products with, and nothing else; None for a subclass, which may add to them."""
-        return self.tensor if type(self) is FloatSynapse else None
-
-    def read(self, pre: Tensor) -> Tensor:
-        self.meter.vectors_read += pre.shape[0]
-        if self.shape[0] < pre.shape[0]:
-            return (self.tensor @ pre.T).T  # the order of the factors that takes half the time
-        return pre @ self.tensor.T
-
-    def read_transpose(self, post: Tensor) -> Tensor:
-        self.meter.vectors_read_transpose += post.shape[0]
-        return post @ self.tensor
-
-    @torch.no_grad()
-    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
-        self.meter.vectors_updated += len(pre)
-        check_rate(rate)
-        if self._momentum or self._weight_decay:
-            self._add(torch.mm(post.T, pre), rate)
-        else:
-            self.tensor.addmm_(post.T, pre, alpha=rate)
-
-    def read_images(self, images: Tensor, window: Window) -> Tensor:
-        read = window.correlate(images, self.tensor)
-        self.meter.vectors_read += len(read) * read.shape[2:].numel()
-        return read
-
-    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
-        self.meter.vectors_read_transpose += len(images) * images.shape[2:].numel()
-        return window.spread(images, self.tensor, size)
-
-    @torch.no_grad()
-    def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
-        self.meter.vectors_updated += len(post) * post.shape[2:].numel()
-        self._add(window.product(pre, post), rate)
-
-    def _add(self, product: Tensor, rate: float) -> None:
-        check_rate(rate)
-        step = product.mul_(rate)
-        if self._weight_decay and not self._decayed:
-            step.add_(self.tensor, alpha=-rate * self._weight_decay)
-            self._decayed = True
-        self.tensor.add_(step)
-        if self._momentum:
-            self._step.add_(step)
-
-    @torch.no_grad()
-    def tick(self) -> None:
-        # The step itself is in the weights already; what is left of v <- mu v + step is mu v.
-        self._decayed = False
-        if self._momentum:
-            self._velocity.mul_(self._momentum)
-            self.tensor.add_(self._velocity)
-            self._velocity.add_(self._step)
-            self._step.zero_()
-
-    @torch.no_grad()
-    def program(self, weight: Tensor) -> None:
-        check_weight(weight, self.shape)
-        self.tensor.copy_(weight)
-        self._restart(torch.zeros_like(self._velocity))
-
-    def weight(self) -> Tensor:
-        return self.tensor.detach().clone()
-
-    def conductances(self) -> dict[str, Tensor]:
-        return {"weight": self.weight()}
-
-    def clipped_share(self) -> float:
-        return 0.0
-
-    def reseed_reads(self, streams: Streams) -> None:
-        del streams
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"weight": self.weight(), "velocity": self._velocity.clone()}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        check_keys(state, {"weight", "velocity"}, "float synapse")
-        check_weight(state["weight"], self.shape)
-        check_weight(state["velocity"], self.shape)
-        self.tensor.copy_(state["weight"])
-        self._restart(state["velocity"])
-
-    def _restart(self, velocity: Tensor) -> None:
-        """Between two training steps, with this momentum; an unfinished step is forgotten."""
-        self._velocity.copy_(velocity)
-        self._step.zero_()
-        self._decayed = False
-
-
 def check_rate(rate: float) -> None:
     """ValueError unless a learning rate is a finite number >= 0."""
     if not 0 <= rate < float("inf"):
@@ -327,3 +178,30 @@ def check_keys(state: dict[str, Tensor], expected: set[str], what: str) -> None:
     """ValueError unless a saved state has exactly the expected entries."""
     if set(state) != expected:
         raise ValueError(f"saved state of a {what}: expected {sorted(expected)}, got {sorted(state)}")
+
+
+class WrappedDevice:
+    """What a device around another one has in common with it: all that it does not say itself."""
+
+    device: Device
+
+    @property
+    def seedable(self) -> bool:
+        return self.device.seedable
+
+    @property
+    def trains(self) -> str:
+        return self.device.trains
+
+    @property
+    def drifts(self) -> bool:
+        return self.device.drifts
+
+    @property
+    def ideal(self) -> bool:
+        return self.device.ideal
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "device":
+            raise AttributeError(name)
+        return getattr(self.device, name)

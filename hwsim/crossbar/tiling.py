@@ -9,10 +9,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.array import WrappedDevice
 from hwsim.crossbar.reads.kernels import PatchKernels, kernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.crossbar.synapse import Device, Meter, Synapse, check_rate, check_weight
+from hwsim.crossbar.synapse import Device, Meter, Synapse, WrappedDevice, check_rate, check_weight
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hwsim.crossbar.array import WrappedDevice
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.synapse import Device, Synapse, WrappedDevice
 from hwsim.crossbar.tiling import Layout, layout
-from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.rng import Streams
 
 PHASE_HARDWARE = ("shared", "twin")
@@ -113,10 +111,3 @@ class TwinSynapse:
         for name, half in (("positive", self.positive), ("negative", self.negative)):
             prefix = f"{name}."
             half.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-
-
-def negative_phase(net: LayeredHopfield) -> LayeredHopfield:
-    """The network that the negative phase runs on: on the twin arrays where there are any, else ``net`` itself."""
-    if not any(isinstance(synapse, TwinSynapse) for synapse in net.synapses):
-        return net
-    return net.mapped(lambda synapse: synapse.negative if isinstance(synapse, TwinSynapse) else synapse)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hwsim.crossbar.synapse import FloatSynapse, Synapse
+from hwsim.crossbar.exact import FloatSynapse
+from hwsim.crossbar.synapse import Synapse
 
 COUNTS = {
     "reads": "vectors_read",

@@ -15,7 +15,6 @@ Laborieux et al. 2021 (convolutional equilibrium propagation); Mansingh et al., 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,12 +22,10 @@ from torch.nn import functional
 
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window, as_rows
-from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.energy import Coupling
-from hwsim.ebm.hopfield import LayeredHopfield, Normalise
-from hwsim.ebm.links import Dense, Link, Reading, with_biases
+from hwsim.ebm.links import Reading
 from hwsim.errors import InputError
-from hwsim.rng import Streams
 
 POOLS = ("none", "max", "average")
 _POOL = 2  # pooling windows are 2 x 2 and do not overlap; an odd last row or column is left out
@@ -128,60 +125,3 @@ class Conv:
         if switches is None:
             raise ValueError("feedback through max-pooling needs the switches that the layer below has set")
         return torch.ops.aten.max_pool2d_with_indices_backward(post, like, window, window, zero, one, False, switches)
-
-
-@dataclass(frozen=True)
-class ConvLayer:
-    """One convolutional layer: ``channels`` kernels of ``kernel`` x ``kernel``, then 2 x 2 pooling."""
-
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
-    pool: str = "none"
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.kernel, self.stride) < 1 or self.padding < 0:
-            raise InputError(f"convolution: expected channels, kernel, stride >= 1 and padding >= 0, got {self}")
-
-
-def conv_hopfield(
-    image: tuple[int, int, int],
-    convolutions: Sequence[ConvLayer],
-    dense: Sequence[int],
-    device: Device,
-    streams: Streams,
-    *,
-    c: float = 1.0,
-    output: str = "linear",
-    start: str = "zero",
-    bias: str = "digital",
-    bias_device: Device | None = None,
-    normalise: Normalise | None = None,
-) -> LayeredHopfield:
-    """A convolutional network: ``convolutions`` from an ``image`` (channels, H, W), then ``dense`` layers.
-
-    Args:
-        dense: sizes of the fully connected layers, the classes last; at least one.
-        output, start, normalise: see ``LayeredHopfield``. The network of arXiv 2401.11543 is
-            ``output="readout"``, ``start="zero"`` and c = 1 with 3 x 3 max-pooled layers.
-        bias, bias_device, streams: see ``layered_hopfield``.
-
-    Raises InputError for layers that do not fit the image and for no dense layer.
-    """
-    if not dense or min(dense) < 1:
-        raise InputError(f"network.dense: expected at least one positive size, classes last, got {list(dense)}")
-    links: list[Link] = []
-    shape = tuple(image)
-    for index, layer in enumerate(convolutions):
-        window = Window(shape[0], layer.kernel, layer.stride, layer.padding, constant=bias == "column")
-        own = streams.child("layer", index)
-        arrays = with_biases(layer.channels, window.fan_in, device, own, bias, bias_device)
-        links.append(Conv(*arrays, window, pool=layer.pool, size=(shape[1], shape[2])))
-        shape = links[-1].post_shape
-    for index, units in enumerate(dense, start=len(links)):
-        own = streams.child("layer", index)
-        pre = torch.Size(shape).numel()
-        links.append(Dense(*with_biases(units, pre, device, own, bias, bias_device), pre_shape=shape))
-        shape = links[-1].post_shape
-    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)

@@ -18,9 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.synapse import Device, FloatSynapse, Synapse
-from hwsim.ebm.energy import Cost, Coupling, State, ThroughReadout, examples
-from hwsim.ebm.links import Dense, Link, Reading, with_biases
+from hwsim.crossbar.exact import FloatSynapse
+from hwsim.crossbar.synapse import Synapse
+from hwsim.ebm.costs import ThroughReadout
+from hwsim.ebm.energy import Cost, Coupling, State, examples
+from hwsim.ebm.links import Dense, Link, Reading
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -320,49 +322,3 @@ class GivenInput:
                 now = known[1].switches if switches is not None and known else None
                 kept.feedbacks[link] = chosen[link], now, examples(feedback, rows)
         return replace(self, x=examples(self.x, rows), held=held, _kept=kept), chosen
-
-
-def layered_hopfield(
-    layers: Sequence[int],
-    device: Device,
-    streams: Streams,
-    *,
-    c: float = 1.0,
-    output: str = "linear",
-    start: str = "zero",
-    bias: str = "digital",
-    bias_device: Device | None = None,
-    normalise: Normalise | None = None,
-) -> LayeredHopfield:
-    """A network of ``layers`` units, input first, with one array of ``device`` a link.
-
-    Args:
-        output, start, normalise: see ``LayeredHopfield``.
-        bias: "digital", exact biases beside the array on ``bias_device`` (float by default), or
-            "column", one more column of the same array.
-        streams: layer l's array gets the streams of the child ``("layer", l)``.
-
-    Raises InputError for fewer than two layers, sizes below one or an unknown bias.
-    """
-    if len(layers) < 2 or min(layers) < 1:
-        raise InputError(f"network.layers: expected at least two positive sizes, input first, got {list(layers)}")
-    links = [
-        Dense(*with_biases(post, pre, device, streams.child("layer", index), bias, bias_device))
-        for index, (pre, post) in enumerate(pairwise(layers))
-    ]
-    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
-
-
-def initial_weights(net: LayeredHopfield, gain: float, streams: Streams) -> list[Tensor]:
-    """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``net.synapses``.
-
-    gain 1 is torch's default (Kaiming with a = sqrt 5); the recipes here use 2.
-    """
-    weights = []
-    for index, link in enumerate(net.links):
-        rng = streams.child("layer", index).generator("init")
-        bound = gain / link.fan_in**0.5
-        drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
-        bias = torch.zeros(len(drawn), 1)
-        weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
-    return weights

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.ebm.energy import Coupling, examples
 from hwsim.errors import InputError
 from hwsim.rng import Streams

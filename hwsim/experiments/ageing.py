@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from hwsim.cards.device import DeviceCard
 from hwsim.crossbar.synapse import Device
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
@@ -57,3 +58,14 @@ def compensation(device: Device) -> str:
     if how is None:
         return "not compensated"
     return f"compensated by one factor an array, measured at that age ({type(how).__name__})"
+
+
+def ages_of(text: str | None, card: DeviceCard | None) -> tuple[float, ...]:
+    """Ages to measure at; none where nothing is said. InputError where nothing drifts."""
+    if text is None:
+        return ()
+    if card is None:
+        raise InputError(f"--age {text}: weights in float do not age; give --device")
+    if not card.device.drifts:
+        raise InputError(f"--age {text}: device {card.name} does not drift")
+    return parse_ages(text)

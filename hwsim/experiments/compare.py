@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hwsim.cards.differences import differences
 from hwsim.errors import InputError
 from hwsim.experiments.attack import shares as attackcompare
 from hwsim.experiments.device_run.results import read_run
-from hwsim.experiments.kinds import JobFolder, read_folder, read_json
+from hwsim.experiments.kinds import JobFolder, read_folder
 from hwsim.experiments.sweep.results import read_results
+from hwsim.jobs.folder import read_json
 from hwsim.jobs.store import read_lines
-from hwsim.robustness.scores import mcnemar
 from hwsim.stats.interval import Interval, accuracy, difference
+from hwsim.stats.paired import mcnemar, unpaired
 
 Shares = NDArray[np.float64]
 """(repeats, images), of draws that found the label."""
@@ -106,33 +108,6 @@ def compare(first: Path, second: Path) -> Comparison:
     )
 
 
-def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
-    """Key paths at which two configurations differ, lists of mappings by place.
-
-    >>> differences({"a": {"b": 1}, "c": [{"d": 1}]}, {"a": {"b": 2}, "c": [{"d": 1}, {"d": 3}]})
-    {'a.b': (1, 2), 'c[1].d': (None, 3)}
-    """
-    told: dict[str, tuple[Any, Any]] = {}
-    a, b = _branches(first), _branches(second)
-    for key in dict.fromkeys((*a, *b)):
-        x, y = a.get(key), b.get(key)
-        if _branches(x) or _branches(y):
-            inner = differences(x or {}, y or {})
-            told |= {f"{key}{path if path.startswith('[') else f'.{path}'}": pair for path, pair in inner.items()}
-        elif (x != y and (x == x or y == y)) or isinstance(x, bool) != isinstance(y, bool):
-            told[key] = (x, y)
-    return told
-
-
-def _branches(value: Any) -> dict[str, Any]:
-    """A mapping's keys, or the places of a list of mappings; {} for a plain value."""
-    if isinstance(value, dict):
-        return {str(key): inner for key, inner in value.items()}
-    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
-        return {f"[{place}]": inner for place, inner in enumerate(value)}
-    return {}
-
-
 def same_images(a: JobFolder, b: JobFolder) -> bool:
     """Were both judged on images of one test set?"""
     if a.kind == "sweep":
@@ -149,14 +124,6 @@ def _sources(study: dict[str, Any]) -> Any:
         return data
     blocks = study.get("blocks") or {}
     return study.get("model"), {name: block.get("model") for name, block in blocks.items() if isinstance(block, dict)}
-
-
-def unpaired(a: Interval, b: Interval) -> tuple[float, float, float]:
-    """(mean, low, high) of a - b for independent shares, from their own intervals (Newcombe 1998, method 10)."""
-    gap = a.mean - b.mean
-    low = gap - float(np.hypot(a.mean - a.low, b.high - b.mean))
-    high = gap + float(np.hypot(a.high - a.mean, b.mean - b.low))
-    return gap, max(low, -1.0), min(high, 1.0)
 
 
 def _row(name: str, a: Shares | Interval, b: Shares | Interval, same: bool) -> Row:

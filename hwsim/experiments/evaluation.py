@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hwsim.cards.model import EvaluationConfig, InferenceConfig
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, settle
-from hwsim.learning.ep import infer
-from hwsim.learning.exact import Implicit
+from hwsim.learning.equilibrium_gradients import Implicit
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import pgd
 from hwsim.robustness.classifier import EquilibriumClassifier
@@ -169,3 +169,7 @@ def saturation(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, stre
     for synapse in net.synapses:
         synapse.meter.count_saturation = False
         yield synapse.meter.saturated_share
+
+
+MAX_UNSETTLED_SHARE = 0.05
+"""Share of examples still moving when read. Above it an accuracy is that of a truncated network."""

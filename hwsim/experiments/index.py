@@ -17,7 +17,8 @@ from pathlib import Path
 
 from hwsim.cards.yamlfile import did_you_mean
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.kinds import KINDS, JobFolder, busy, held, read_folder, results_of
+from hwsim.experiments.kinds import KINDS, JobFolder, read_folder, results_of
+from hwsim.jobs.folder import busy, held
 
 INDEX = ".index.sqlite"
 LAYOUT = 1

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,8 @@ from typing import Any
 import yaml
 
 from hwsim.errors import InputError
+from hwsim.jobs.folder import Record, read_json
 from hwsim.jobs.store import read_lines
-
-Record = dict[str, Any]
 
 KINDS = {
     "run": "hwsim run",
@@ -105,43 +101,6 @@ def flat(config: Record, above: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-def busy(path: Path) -> bool:
-    """Is a process at work in the folder?"""
-    try:
-        with held(path):
-            return False
-    except InputError:
-        return True
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """The folder's locks, a sweep's claims among them. InputError where a process that writes into it has one."""
-    with ExitStack() as stack:
-        for lock in [path / ".lock", *sorted((path / "claims").glob("*"))]:
-            if not lock.is_file():
-                continue
-            file = stack.enter_context(lock.open())
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"{path}: a process is writing into it; wait until it ends, or stop it") from None
-        yield
-
-
-def read_json(path: Path) -> Record:
-    """A JSON file's mapping; {} where there is none. InputError where it is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}: not valid JSON ({error}); the command that made the folder writes it anew"
-        ) from error
-    return value if isinstance(value, dict) else {}
 
 
 def _yaml(path: Path) -> Record:

@@ -14,18 +14,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hwsim.cards import shelf
-from hwsim.cards.build import load_state, network, save_state
+from hwsim.cards.build import network
+from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.model import ModelConfig
 from hwsim.cards.read import check_fit, read_model
 from hwsim.cards.yamlfile import Document
 from hwsim.crossbar.synapse import Device
 from hwsim.data import dataset as data
+from hwsim.data.dataset import Dataset
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.training.learners import classifier_of
-from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.jobs.checkpoint import load_state, save_state
+from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput, Truncated, way_named
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
@@ -200,3 +203,51 @@ def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset)
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+CHIPS = 5
+"""Programmed chips of a device, where nothing else is said."""
+
+
+def read_judged(
+    model: str,
+    weights: Path | None,
+    device: str | None,
+    instances: int | None,
+    data_name: str | None,
+    data_dir: Path | None,
+) -> tuple[Subject, Dataset, DeviceCard | None, int]:
+    """The model, its data, its device and the number of chips."""
+    if instances is not None:
+        at_least_one("--instances", instances)
+        if device is None:
+            raise InputError(f"--instances {instances}: there is no device to make instances of; give --device")
+    card = read_device(device) if device else None
+    subject, dataset = read_subject(model, weights, data_name, data_dir)
+    if card is not None and subject.net is None:
+        raise InputError(
+            f"--device {device}: {subject.name} is a torch module; only models of the shelf run on devices"
+        )
+    count = instances or (1 if card is None or card.device.ideal else CHIPS)
+    return subject, dataset, card, count
+
+
+def at_least_one(option: str, value: int) -> None:
+    if value < 1:
+        raise InputError(f"{option}: expected at least 1, got {value}")
+
+
+def counted(examples: int | None, dataset: Dataset) -> int:
+    """How many test images; 1,000 where nothing is said and there are as many."""
+    total = len(dataset.x_test)
+    if examples is None:
+        return min(1000, total)
+    if not 1 <= examples <= total:
+        raise InputError(f"--examples: expected 1 to {total}, the test images of {dataset.name}, got {examples}")
+    return examples
+
+
+def seeded(seed: int) -> int:
+    if seed < 0:
+        raise InputError(f"--seed: expected a number >= 0, got {seed}")
+    return seed

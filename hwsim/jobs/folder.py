@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,43 @@ def claimed(folder: Path, config_hash: str, config: Mapping[str, Any]) -> Iterat
         else:
             write_text(path, to_yaml({"config_hash": config_hash, **config}))
         yield
+
+
+Record = dict[str, Any]
+
+
+def busy(path: Path) -> bool:
+    """Is a process at work in the folder?"""
+    try:
+        with held(path):
+            return False
+    except InputError:
+        return True
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """The folder's locks, a sweep's claims among them. InputError where a process that writes into it has one."""
+    with ExitStack() as stack:
+        for lock in [path / ".lock", *sorted((path / "claims").glob("*"))]:
+            if not lock.is_file():
+                continue
+            file = stack.enter_context(lock.open())
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{path}: a process is writing into it; wait until it ends, or stop it") from None
+        yield
+
+
+def read_json(path: Path) -> Record:
+    """A JSON file's mapping; {} where there is none. InputError where it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path}: not valid JSON ({error}); the command that made the folder writes it anew"
+        ) from error
+    return value if isinstance(value, dict) else {}

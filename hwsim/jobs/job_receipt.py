@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hwsim.cards.device import DeviceCard
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.jobs import receipt
 from hwsim.jobs.store import write_json
 

@@ -17,47 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.twin import negative_phase
+from hwsim.crossbar.twin import TwinSynapse
 from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous, settle
+from hwsim.learning.rule import LearningRule, StepStats, per_synapse
 
 NUDGES = ("centred", "one-sided", "random-sign")
 UPDATE_FORMS = ("difference", "interleaved", "two-phase")
-
-
-@dataclass(frozen=True)
-class StepStats:
-    """What one training step saw, before its update.
-
-    Attributes:
-        cost: mean cost over the batch at the free state.
-        correct: examples whose largest output of the free phase is the label's.
-        examples: size of the batch.
-        unsettled_share: share of examples still on their way at the end of any phase.
-        residual: largest change of a unit in the last step of any phase, mean over the batch.
-    """
-
-    cost: float
-    correct: int
-    examples: int
-    unsettled_share: float
-    residual: float
-
-
-class LearningRule(Protocol):
-    """One training step on a network whose arrays are changed in place; everything else is a value."""
-
-    def step(
-        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
-    ) -> StepStats:
-        """Learn from a batch: x (B, ...), labels (B,), one rate a link."""
-        ...
 
 
 class Side(NamedTuple):
@@ -175,26 +148,6 @@ def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Ten
     return [(torch.cat([b + d, b - d]), torch.cat([a - c, a + c]).mul_(0.5))]
 
 
-def per_synapse(net: LayeredHopfield, rates: Sequence[float]) -> list[float]:
-    """A link's rate for each of its arrays, biases included."""
-    if len(rates) != len(net.links):
-        raise ValueError(f"learning rates: expected one for each of {len(net.links)} links, got {len(rates)}")
-    return [rate for link, rate in zip(net.links, rates, strict=True) for _ in link.synapses]
-
-
-def infer(
-    net: LayeredHopfield, x: Tensor, *, solver: Solver, phase: Phase, hold_input: bool = True
-) -> tuple[Tensor, Settled]:
-    """(logits, the free relaxation behind them): predictions are made at equilibrium, never before.
-
-    The logits are the drive into the output layer read from the averaged state below it.
-    """
-    with torch.no_grad():
-        given = net.given(x, hold=hold_input)
-        settled = settle(given, given.start(), solver=solver, phase=phase)
-        return net.logits(settled.state, given), settled
-
-
 __all__ = [
     "NUDGES",
     "UPDATE_FORMS",
@@ -206,3 +159,10 @@ __all__ = [
     "per_synapse",
     "written",
 ]
+
+
+def negative_phase(net: LayeredHopfield) -> LayeredHopfield:
+    """The network that the negative phase runs on: on the twin arrays where there are any, else ``net`` itself."""
+    if not any(isinstance(synapse, TwinSynapse) for synapse in net.synapses):
+        return net
+    return net.mapped(lambda synapse: synapse.negative if isinstance(synapse, TwinSynapse) else synapse)

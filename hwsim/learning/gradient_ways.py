@@ -1,6 +1,6 @@
 """More ways to differentiate an equilibrium for an attack: by nudging, cut short, and with a leak.
 
-Each has the face of ``hwsim.learning.exact.Unrolled`` and ``Implicit``, so any of them is the ``through`` of an
+Each has the face of ``equilibrium_gradients.Unrolled`` and ``Implicit``, so any of them is the ``through`` of an
 ``EquilibriumClassifier``. No one way is the strongest everywhere: report the minimum over several.
 """
 
@@ -17,7 +17,7 @@ from hwsim.ebm.energy import Coupling, Energy, State, Wrapped, examples
 from hwsim.ebm.hopfield import GivenInput
 from hwsim.ebm.settle import Phase, Solver, Synchronous, settle
 from hwsim.errors import InputError
-from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 import yaml
 
 from hwsim.errors import InputError
-from hwsim.experiments.kinds import JobFolder, read_folder, read_json
+from hwsim.experiments.gallery import FILE, read_gallery
+from hwsim.experiments.kinds import JobFolder, read_folder
+from hwsim.jobs.folder import read_json
 from hwsim.jobs.store import write_text
 from hwsim.reports import gallery
-from hwsim.reports.device_run_figures import Figure, write_figure
-from hwsim.reports.page import inline, render
-from hwsim.reports.plotting import PERCENT, STYLE, Drawn, line_style, panels
+from hwsim.reports.corruption import _corrupt
+from hwsim.reports.page import Record, in_cell, in_sentence, inline, render
+from hwsim.reports.plotting import PERCENT, STYLE, Drawn, Figure, line_style, panels, write_figure
 from hwsim.robustness.threat import parse
-
-Record = dict[str, Any]
-Cell = tuple[str, str]
 
 FILES = {
     "results.json": "everything on this page as numbers",
@@ -28,7 +26,7 @@ FILES = {
     "metrics.jsonl": "the raw records",
     "config.yaml": "the resolved configuration",
     "receipt.json": "versions, seeds and streams",
-    gallery.FILE: "the images of the gallery, with their predicted labels",
+    FILE: "the images of the gallery, with their predicted labels",
 }
 
 
@@ -76,7 +74,7 @@ def _attack(job: JobFolder, results: Record) -> tuple[Record, list[Drawn]]:
     for one in threats:
         name, clean, reported = _named(one), one["clean"], one["reported"]
         answers.append(
-            f"{name}: {_percent(reported)} of {results['images']} images are left, {_percent(clean)} when clean; "
+            f"{name}: {in_sentence(reported)} of {results['images']} images are left, {in_sentence(clean)} when clean; "
             f"the lowest found, by {reported['of']}."
         )
         for check in one.get("checks", {}).get("checks", []):
@@ -84,7 +82,7 @@ def _attack(job: JobFolder, results: Record) -> tuple[Record, list[Drawn]]:
                 warnings.append(f"{name}: a check failed, so the attack may not show all. {check['told']}")
     tables = [_accuracies(threats), *_checks(threats)]
     drawn = [security(results)]
-    kept = gallery.read_gallery(job.path / gallery.FILE)
+    kept = read_gallery(job.path / FILE)
     if kept is not None:
         drawn.append(gallery.draw(kept))
     content: Record = {"answers": answers, "warnings": warnings, "tables": tables, "cells": len(threats)}
@@ -108,8 +106,8 @@ def _accuracies(threats: list[Record]) -> Record:
     rows = []
     for one in threats:
         for name, row in [("clean", one["clean"]), *one["attacks"].items(), ("worst for each image", one["worst"])]:
-            rows.append([(_named(one), ""), (name, ""), _cell(row)])
-        rows.append([(_named(one), ""), ("to report", f"by {one['reported']['of']}"), _cell(one["reported"])])
+            rows.append([(_named(one), ""), (name, ""), in_cell(row)])
+        rows.append([(_named(one), ""), ("to report", f"by {one['reported']['of']}"), in_cell(one["reported"])])
     caption = (
         "Accuracy over all images, with its 95 % interval below. Worst: the least over the attacks, image by image."
     )
@@ -162,56 +160,5 @@ def security(results: Record) -> Drawn:
     return Drawn("security", "attacks", title, caption, tuple(told), canvas)
 
 
-def _corrupt(job: JobFolder, results: Record) -> tuple[Record, list[Drawn]]:
-    rows = [row for row in results["rows"] if row["case"] == "model"]
-    clean = next(row for row in rows if row["kind"] == "clean")
-    answers = [f"Clean: {_percent(clean)}."]
-    answers += [
-        f"Mean over {means['types']} {means['over']}: {100 * means['accuracy']:.1f} %." for means in results["means"]
-    ]
-    types = list(dict.fromkeys(row["name"] for row in rows if row["kind"] == "corruption"))
-    table_rows = []
-    for name in types:
-        own = {row["level"]: row for row in rows if row["name"] == name}
-        table_rows.append([(name, ""), *(_cell(own[level]) for level in results["severities"])])
-    header = ["corruption", *(f"severity {level}" for level in results["severities"])]
-    caption = "Accuracy by type and severity, with its 95 % interval below."
-    table = {"name": "corruptions", "caption": caption, "header": header, "rows": table_rows}
-    content: Record = {"answers": answers, "warnings": [], "tables": [table], "cells": len(results["rows"])}
-    content["question"] = f"What do natural corruptions leave of {results['model']} on {results['device']}?"
-    content["certainty"] = " ".join(["95 % intervals.", *results["caveats"]])
-    return content, [heat_map(rows, types, results["severities"])]
-
-
-def heat_map(rows: list[Record], types: list[str], severities: list[int]) -> Drawn:
-    """Accuracy by type and severity of corruption, the figure written in every cell."""
-    at = {(row["name"], row["level"]): row for row in rows}
-    shares = np.array([[at[name, level]["mean"] for level in severities] for name in types])
-    canvas, (ax,) = panels(1, 1, 0.3 * len(types) + 0.9)
-    drawn = ax.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    for (y, x), share in np.ndenumerate(shares):
-        ax.text(x, y, f"{100 * share:.0f}", ha="center", va="center", color="black" if share > 0.55 else "white")
-    ax.set_xticks(range(len(severities)), [str(level) for level in severities])
-    ax.set_yticks(range(len(types)), types)
-    ax.grid(False)
-    ax.set(xlabel="severity")
-    canvas.colorbar(drawn, ax=ax, label="accuracy", format=PERCENT)
-    told = tuple(
-        f"{name}, by severity: " + "; ".join(f"{level}: {at[name, level]['mean']:.1%}" for level in severities) + "."
-        for name in types
-    )
-    worst = min((row for row in rows if row["kind"] == "corruption"), key=lambda row: row["mean"])
-    title = f"Accuracy under corruptions: lowest under {worst['name']} {worst['level']:g}, {100 * worst['mean']:.1f} %"
-    return Drawn("heat-map", "accuracy", title, "Accuracy in % in every cell.", told, canvas)
-
-
 def _named(one: Record) -> str:
     return one["threat"] + (f", {one['age']} after programming" if one.get("age") else "")
-
-
-def _percent(row: Record) -> str:
-    return f"{100 * row['mean']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-
-
-def _cell(row: Record) -> Cell:
-    return f"{100 * row['mean']:.1f} %", f"{100 * row['low']:.1f} to {100 * row['high']:.1f} %"

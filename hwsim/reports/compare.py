@@ -13,9 +13,8 @@ import numpy as np
 
 from hwsim.experiments.compare import Comparison, Row
 from hwsim.jobs.store import write_text
-from hwsim.reports.device_run_figures import write_figure
 from hwsim.reports.page import inline, percent, points, render
-from hwsim.reports.plotting import COLOURS, STYLE, Drawn, panels
+from hwsim.reports.plotting import COLOURS, STYLE, Drawn, panels, write_figure
 
 SHOWN = 40
 """Figures in the drawing and its table; where there are more, those furthest apart."""

@@ -14,8 +14,9 @@ from hwsim.experiments.device_run.caveats import described
 from hwsim.experiments.device_run.cost import rows as cost_rows
 from hwsim.experiments.device_run.results import Record, Run, cell, middle_level, read_run, summarise, summary_of
 from hwsim.jobs.store import write_text
-from hwsim.reports.device_run_figures import Figure, write_figures
+from hwsim.reports.device_run_figures import write_figures
 from hwsim.reports.page import inline, percent, points, render, span
+from hwsim.reports.plotting import Figure
 
 DATA_FILES = {
     "results.csv": "every accuracy, one row a case, condition and level",

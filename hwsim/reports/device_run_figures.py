@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from hwsim.experiments.device_run.caveats import described
 from hwsim.experiments.device_run.gallery import galleries
 from hwsim.experiments.device_run.results import Record, Run
-from hwsim.jobs.store import written_aside
 from hwsim.reports.arrays import crossbars, histograms, of_kind, read_arrays
 from hwsim.reports.gallery import draw as draw_gallery
-from hwsim.reports.plotting import PERCENT, STYLE, Drawn, LineStyles, legend, line_style, panels
+from hwsim.reports.plotting import PERCENT, STYLE, Drawn, Figure, LineStyles, legend, line_style, panels, write_figure
 
-PNG_DPI = 200
 LEVEL_NAMES = {
     "severity": "severity (1 to 5)",
     "sigma": "noise σ (pixel units)",
@@ -28,39 +23,10 @@ LEVEL_NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A drawn figure: ``name`` is its files' stem, ``section`` the part of a report it belongs to.
-
-    ``caption`` says how to read it, ``text`` states what the data in it are, for those who do not see it.
-    """
-
-    name: str
-    section: str
-    title: str
-    caption: str
-    text: tuple[str, ...]
-    svg: Path
-    png: Path
-
-
 def write_figures(run: Run, summary: Record) -> list[Figure]:
     """Draw every figure that the run has data for into ``figures/`` of its folder."""
     with matplotlib.rc_context(STYLE):
         return [write_figure(drawn, run.folder / "figures") for drawn in _all(run, summary)]
-
-
-def write_figure(drawn: Drawn, folder: Path) -> Figure:
-    """Write a drawn figure's two files. The caller sets the style, which has to hold while it is drawn, too."""
-    svg, png = folder / f"{drawn.name}.svg", folder / f"{drawn.name}.png"
-    FigureCanvasAgg(drawn.canvas)
-    drawn.canvas.draw_without_rendering()  # lays it out, once for both files
-    drawn.canvas.set_layout_engine("none")
-    with written_aside(svg) as aside:
-        drawn.canvas.savefig(aside, format="svg", metadata={"Date": None})
-    with written_aside(png) as aside:
-        drawn.canvas.savefig(aside, format="png", dpi=PNG_DPI)
-    return Figure(drawn.name, drawn.section, drawn.title, drawn.caption, drawn.text, svg, png)
 
 
 def _all(run: Run, summary: Record) -> Iterator[Drawn]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from hwsim.reports.device_run_figures import Figure
+from hwsim.reports.plotting import Figure
 
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("hwsim.reports"),
@@ -17,6 +17,21 @@ _ENVIRONMENT = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+Record = dict[str, Any]
+Cell = tuple[str, str]
+"""What stands in a table's cell, and what stands below it in small."""
+
+
+def in_sentence(row: Record) -> str:
+    """The share of a row of results with its interval, as part of a sentence."""
+    return f"{100 * row['mean']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+
+
+def in_cell(row: Record) -> Cell:
+    """The share of a row of results, its interval below."""
+    return f"{100 * row['mean']:.1f} %", f"{100 * row['low']:.1f} to {100 * row['high']:.1f} %"
 
 
 def render(template: str, **content: Any) -> str:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+
+from hwsim.jobs.store import written_aside
 
 LineStyles = dict[str, dict[str, Any]]
 
@@ -76,3 +80,46 @@ def legend(canvas: Canvas, styles: LineStyles, cases: Sequence[str]) -> None:
     """One legend above all panels."""
     handles = [Line2D([], [], label=case, **styles[case]) for case in cases]
     canvas.legend(handles=handles, loc="outside upper left", ncols=3 if len(handles) > 4 else 4, handlelength=3)
+
+
+PNG_DPI = 200
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: ``name`` is its files' stem, ``section`` the part of a report it belongs to.
+
+    ``caption`` says how to read it, ``text`` states what the data in it are, for those who do not see it.
+    """
+
+    name: str
+    section: str
+    title: str
+    caption: str
+    text: tuple[str, ...]
+    svg: Path
+    png: Path
+
+
+def write_figure(drawn: Drawn, folder: Path) -> Figure:
+    """Write a drawn figure's two files. The caller sets the style, which has to hold while it is drawn, too."""
+    svg, png = folder / f"{drawn.name}.svg", folder / f"{drawn.name}.png"
+    FigureCanvasAgg(drawn.canvas)
+    drawn.canvas.draw_without_rendering()  # lays it out, once for both files
+    drawn.canvas.set_layout_engine("none")
+    with written_aside(svg) as aside:
+        drawn.canvas.savefig(aside, format="svg", metadata={"Date": None})
+    with written_aside(png) as aside:
+        drawn.canvas.savefig(aside, format="png", dpi=PNG_DPI)
+    return Figure(drawn.name, drawn.section, drawn.title, drawn.caption, drawn.text, svg, png)
+
+
+def write_canvas(canvas: Canvas, stem: Path, dpi: int = PNG_DPI) -> tuple[Path, Path]:
+    """Write ``stem``.svg and ``stem``.png; equal figures give equal files."""
+    FigureCanvasAgg(canvas)
+    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    with written_aside(svg) as aside:
+        canvas.savefig(aside, format="svg", metadata={"Date": None})
+    with written_aside(png) as aside:
+        canvas.savefig(aside, format="png", dpi=dpi)
+    return svg, png

@@ -11,9 +11,8 @@ from hwsim.experiments.sweep import work as sweep
 from hwsim.experiments.sweep.results import Results, read_results
 from hwsim.jobs.store import write_text
 from hwsim.reports import sweep_figures as studyfigures
-from hwsim.reports.device_run_figures import Figure, write_figure
 from hwsim.reports.page import inline, render
-from hwsim.reports.plotting import STYLE, Drawn
+from hwsim.reports.plotting import STYLE, Drawn, Figure, write_figure
 from hwsim.reports.sweep_figures import Requirement, requirements, shown_value
 from hwsim.stats.threshold import Threshold
 from hwsim.study.paperpage import paper_page

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous
-from hwsim.learning.ep import infer
-from hwsim.learning.exact import Equilibrium, Implicit, equilibrium_logits
+from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, equilibrium_logits
 
 Prepare = Callable[[Tensor], Tensor]
 """A differentiable map from images in [0, 1] to what the model expects (a normalisation)."""

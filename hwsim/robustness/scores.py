@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import comb
-
-from torch import Tensor
 
 from hwsim.errors import InputError
 
@@ -48,16 +45,3 @@ def _mean_ratio(accuracy: Accuracies, baseline: Accuracies, own_clean: float, ba
             raise InputError(f"mCE: the baseline loses nothing under {name}, so nothing can be divided by its error")
         ratios.append(added / base)
     return sum(ratios) / len(ratios)
-
-
-def mcnemar(first: Tensor, second: Tensor) -> float:
-    """Two-sided exact p-value that two models are right equally often, from the images on which they differ.
-
-    ``first``, ``second``: (B,) bool, right or wrong on the same images (McNemar 1947, binomial form).
-    """
-    if first.shape != second.shape or first.dim() != 1:
-        raise InputError(f"mcnemar: expected two vectors of the same images, got {first.shape}, {second.shape}")
-    only_first = int((first.bool() & ~second.bool()).sum())
-    only_second = int((second.bool() & ~first.bool()).sum())
-    count, fewer = only_first + only_second, min(only_first, only_second)
-    return min(1.0, 2 * sum(comb(count, k) for k in range(fewer + 1)) / 2**count)

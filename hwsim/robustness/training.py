@@ -11,9 +11,9 @@ from torch import Tensor
 from hwsim.ebm.energy import Cost
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase
-from hwsim.learning.ep import LearningRule, StepStats
-from hwsim.learning.exact import Equilibrium
+from hwsim.learning.equilibrium_gradients import Equilibrium
 from hwsim.learning.gradient_ways import Truncated
+from hwsim.learning.rule import LearningRule, StepStats
 from hwsim.robustness.attacks import Attack
 from hwsim.robustness.classifier import EquilibriumClassifier
 from hwsim.robustness.suite import Pgd

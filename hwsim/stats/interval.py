@@ -47,6 +47,31 @@ class Interval:
     high: float
     over: str
 
+    @property
+    def percent(self) -> str:
+        """The mean of shares: ``95.2 %``."""
+        return f"{100 * self.mean:.1f} %"
+
+    @property
+    def percent_range(self) -> str:
+        """The ends of an interval of shares: ``91.9 to 97.2 %``."""
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f} %"
+
+    @property
+    def points(self) -> str:
+        """The mean of differences of shares, in points: ``+1.2``."""
+        return signed_points(self.mean)
+
+    @property
+    def points_range(self) -> str:
+        """The ends of an interval of differences, in points: ``−0.3 to +2.7``."""
+        return f"{signed_points(self.low)} to {signed_points(self.high)}"
+
+
+def signed_points(difference: float) -> str:
+    """A difference of shares in points, with its sign; the minus is the typographic one."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
 
 def accuracy(shares: ArrayLike) -> Interval:
     """Mean accuracy and its interval from shares (repeats, images) of correct draws, in [0, 1].

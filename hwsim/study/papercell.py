@@ -18,7 +18,7 @@ from torch import Tensor
 from hwsim.cards import modules
 from hwsim.cards.build import network
 from hwsim.cards.network import ModuleConfig
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.data import sources as datasources
 from hwsim.ebm.hopfield import LayeredHopfield
@@ -26,7 +26,7 @@ from hwsim.errors import InputError, WorkError
 from hwsim.experiments.subject import Subject
 from hwsim.experiments.sweep.measurement import Kind, Missing, Record
 from hwsim.experiments.sweep.study import Spec
-from hwsim.experiments.training.work import check_place
+from hwsim.experiments.training.job import check_place
 from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient, pgd

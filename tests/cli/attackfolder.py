@@ -11,7 +11,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from hwsim.experiments.attack.results import COLUMNS
-from hwsim.reports.gallery import FILE
+from hwsim.experiments.gallery import FILE
 
 IMAGES = 40
 BUDGETS = (0.05, 0.1)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import runfolder
 
-from hwsim.experiments.compare import compare, differences, unpaired
+from hwsim.cards.differences import differences
+from hwsim.experiments.compare import compare
 from hwsim.stats.interval import Interval, accuracy
+from hwsim.stats.paired import unpaired
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from hwsim.cards import build as training
 from hwsim.cards import shelf
 from hwsim.cards.read import read_model
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.experiments.subject import read_subject
 from hwsim.experiments.training.learners import EquilibriumModel, classifier_of, model_of

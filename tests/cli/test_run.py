@@ -16,11 +16,11 @@ from cli_settings import SMALL, small
 from job_progress import HUNG_S, DiesAfter, Silent, wait_for
 from safetensors.torch import load_file
 
-from hwsim.cards.read import plan_run
-from hwsim.experiments.device_run.work import Job, run
+from hwsim.experiments.device_run.job import Job, plan_run
+from hwsim.experiments.device_run.work import run
+from hwsim.experiments.gallery import read_gallery
 from hwsim.jobs.store import read_lines
 from hwsim.reports.device_run import write_report
-from hwsim.reports.gallery import read_gallery
 
 CELLS = "soft-bounds-cell"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from cli_settings import small
 
-from hwsim.cards.read import plan_run
-from hwsim.experiments.device_run.work import Job, run
+from hwsim.experiments.device_run.job import Job, plan_run
+from hwsim.experiments.device_run.work import run
+from hwsim.experiments.gallery import FILE, read_gallery
 from hwsim.jobs.store import read_lines
 from hwsim.reports.device_run import write_report
-from hwsim.reports.gallery import FILE, read_gallery
 
 Call = Callable[..., tuple[int, str, str]]
 SECTION = ("threat=linf:0.1", "attack=fgsm", "examples=20", "draws=2", "checks=false")

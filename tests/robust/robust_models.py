@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.synapse import FloatDevice
-from hwsim.ebm.energy import SquaredError
-from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase, settle
-from hwsim.learning.ep import EquilibriumProp, LearningRule
-from hwsim.learning.exact import Unrolled
+from hwsim.learning.ep import EquilibriumProp
+from hwsim.learning.equilibrium_gradients import Unrolled
+from hwsim.learning.rule import LearningRule
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 

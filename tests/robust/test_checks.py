@@ -10,7 +10,7 @@ from robust_models import Digits, Shaken, StateReadout, face, quantised, rng
 
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase
-from hwsim.learning.exact import Unrolled
+from hwsim.learning.equilibrium_gradients import Unrolled
 from hwsim.learning.gradient_ways import NudgedInput
 from hwsim.robustness.checks import (
     Check,

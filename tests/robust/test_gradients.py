@@ -5,13 +5,13 @@ import torch
 from robust_models import Digits, face, rng
 from torch import Tensor
 
-from hwsim.crossbar.synapse import FloatDevice
-from hwsim.ebm.convolution import ConvLayer, conv_hopfield
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.ebm.build import ConvLayer, conv_hopfield, layered_hopfield
 from hwsim.ebm.energy import State
-from hwsim.ebm.hopfield import GivenInput, LayeredHopfield, Normalise, layered_hopfield
+from hwsim.ebm.hopfield import GivenInput, LayeredHopfield, Normalise
 from hwsim.ebm.settle import Phase
 from hwsim.errors import InputError
-from hwsim.learning.exact import Equilibrium, Implicit, Unrolled
+from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import WAYS, Leaky, NudgedInput, Truncated, way_named
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient, pgd

@@ -7,16 +7,16 @@ import torch
 from robust_models import EP, Digits, face, rng, trained
 
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import FloatDevice
 from hwsim.devices.cells import IdealCell
-from hwsim.ebm.convolution import ConvLayer, conv_hopfield
-from hwsim.ebm.energy import SquaredError
-from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase
-from hwsim.learning.ep import LearningRule
-from hwsim.learning.exact import Implicit, Unrolled
+from hwsim.learning.equilibrium_gradients import Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput
+from hwsim.learning.rule import LearningRule
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient
 from hwsim.robustness.checks import gradient_above_noise

@@ -11,8 +11,9 @@ from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, plain_cost, 
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.crossbar.synapse import FloatSynapse
-from hwsim.ebm.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError
+from hwsim.crossbar.exact import FloatSynapse
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.energy import Cost, Energy, Nudged
 from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield
 from hwsim.errors import InputError
 

@@ -13,15 +13,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
+from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.crossbar.synapse import FloatDevice, FloatSynapse
-from hwsim.ebm.convolution import POOLS, Conv, ConvLayer, conv_hopfield
-from hwsim.ebm.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State, ThroughReadout
-from hwsim.ebm.hopfield import GivenInput, Kept, LayeredHopfield, initial_weights
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
+from hwsim.ebm.convolution import POOLS, Conv
+from hwsim.ebm.costs import CrossEntropy, SquaredError, ThroughReadout
+from hwsim.ebm.energy import Cost, Energy, Nudged, State
+from hwsim.ebm.hopfield import GivenInput, Kept, LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.learning.ep import EquilibriumProp
-from hwsim.learning.exact import Implicit, Unrolled, weight_gradient
+from hwsim.learning.equilibrium_gradients import Implicit, Unrolled
+from hwsim.learning.exact import weight_gradient
 from hwsim.rng import Streams
 
 LABELS = torch.tensor([0, 1, 2, 0])

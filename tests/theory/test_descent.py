@@ -12,7 +12,8 @@ from theory_reference import DOUBLE, Bug, Plain, draw, must_reject, plain_cost, 
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.ebm.energy import CrossEntropy, Energy, Nudged, SquaredError, State
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.energy import Energy, Nudged, State
 from hwsim.ebm.hopfield import Dense, GivenInput
 from hwsim.ebm.settle import OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 

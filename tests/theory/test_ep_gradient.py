@@ -21,10 +21,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import hwsim.learning.ep
-from hwsim.ebm.energy import Cost, Coupling, CrossEntropy, Energy, Nudged, SquaredError, State
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase, Settled, Solver, Synchronous, UpDown, settle
-from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, StepStats
+from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp
+from hwsim.learning.rule import StepStats
 
 DEEP = Phase(400, tolerance=1e-15, stop_early=True)
 LAYERS = (6, 8, 7, 4)

@@ -14,7 +14,8 @@ from theory_reference import Bug, Plain, must_reject, plain_cost, smooth_plain
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.ebm.energy import Nudged, SquaredError
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.energy import Nudged
 from hwsim.ebm.hopfield import Dense
 from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, settle
 

@@ -11,12 +11,14 @@ from theory_reference import DOUBLE, Bug, Plain, by_layer, must_reject, plain_co
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.ebm.energy import Cost, CrossEntropy, Nudged, SquaredError, State
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.energy import Cost, Nudged, State
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase, Synchronous
-from hwsim.learning import exact as oracle
+from hwsim.learning import equilibrium_gradients as oracle
 from hwsim.learning.ep import EquilibriumProp
-from hwsim.learning.exact import Equilibrium, ExactGradient, Implicit, Unrolled, equilibrium_logits, weight_gradient
+from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled, equilibrium_logits
+from hwsim.learning.exact import ExactGradient, weight_gradient
 
 DEEP = Phase(500, tolerance=1e-14, stop_early=True)
 LAYERS = (4, 5, 4, 3)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.synapse import FloatSynapse
+from hwsim.crossbar.exact import FloatSynapse
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
 
 DOUBLE = torch.float64

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.cell_array import CellDevice, CellSynapse
 from hwsim.crossbar.conductance import Conductances, Programming, pulse_until
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.devices.aihw import AihwDevice, device_of
 from hwsim.devices.cells import IdealCell, SoftBoundsCell
 from hwsim.errors import InputError

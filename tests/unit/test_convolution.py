@@ -11,17 +11,21 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
+from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
 from hwsim.crossbar.reads.window import ImageSynapse, Window, as_images, as_rows
-from hwsim.crossbar.synapse import FloatDevice, FloatSynapse, Synapse
-from hwsim.ebm.convolution import Conv, ConvLayer, conv_hopfield
-from hwsim.ebm.energy import CrossEntropy, SquaredError
-from hwsim.ebm.hopfield import LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.crossbar.synapse import Synapse
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
+from hwsim.ebm.convolution import Conv
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.links import Dense
 from hwsim.ebm.settle import OddEven, Outcome, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
-from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, infer
-from hwsim.learning.exact import Implicit, Unrolled, weight_gradient
+from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp
+from hwsim.learning.equilibrium_gradients import Implicit, Unrolled
+from hwsim.learning.exact import weight_gradient
 from hwsim.rng import Streams
 
 DOUBLE = torch.float64

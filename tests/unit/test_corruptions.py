@@ -25,7 +25,8 @@ from hwsim.robustness.corruptions.corruptions import (
     salt_and_pepper,
 )
 from hwsim.robustness.corruptions.draws import Draws
-from hwsim.robustness.scores import mce, mcnemar, mean_corruption_accuracy, relative_mce
+from hwsim.robustness.scores import mce, mean_corruption_accuracy, relative_mce
+from hwsim.stats.paired import mcnemar
 
 PIXELS = {
     "defocus-blur": [

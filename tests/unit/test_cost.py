@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from hwsim.cards.read import plan_run
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.pulses import coincidences
-from hwsim.crossbar.synapse import FloatDevice, Meter
+from hwsim.crossbar.synapse import Meter
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.work import Work, cost_of
 from hwsim.devices.cells import LinearStepCell
-from hwsim.ebm.energy import SquaredError
-from hwsim.ebm.hopfield import initial_weights, layered_hopfield
+from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import Phase, Synchronous
 from hwsim.errors import InputError
 from hwsim.experiments.device_run.cost import cost_section, rows
+from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.device_run.prices import CostTable, priced, read_table
-from hwsim.learning.ep import EquilibriumProp, infer
+from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams
 
 CELL = CellDevice(LinearStepCell(dw_min=0.001), desired_bl=31)

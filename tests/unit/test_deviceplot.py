@@ -7,18 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.characterisation.portrait import (
-    LEVELS,
-    SECONDS,
-    crossing,
-    diff,
-    portray,
-    steps_by_level,
-    write_device_figure,
-)
+from hwsim.cards.differences import diff
+from hwsim.characterisation.portrait import LEVELS, SECONDS, crossing, portray, steps_by_level, write_device_figure
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import FloatDevice
 from hwsim.devices.cells import CubicWindowCell, LinearStepCell, SoftBoundsCell
 from hwsim.errors import InputError
 

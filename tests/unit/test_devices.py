@@ -19,7 +19,7 @@ from hwsim.cards.device import describe, list_devices, read_device
 from hwsim.cards.model import LearningConfig
 from hwsim.cards.yamlfile import parse_yaml, to_yaml
 from hwsim.crossbar.cell_array import CellDevice
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

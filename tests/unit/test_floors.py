@@ -17,9 +17,9 @@ PACKAGE = Path(hwsim.__file__).parent
 FLOORS = {
     "errors": 0,
     "rng": 0,
-    "stats": 0,
     "crossbar": 1,
     "data": 1,
+    "stats": 1,
     "devices": 2,
     "ebm": 2,
     "testing": 2,
@@ -107,16 +107,6 @@ def test_every_module_has_a_floor() -> None:
 
 # Arrows that still point up, each to be turned; this list only shrinks.
 STILL_UP = {
-    ("cards.build", "jobs"),
-    ("cards.read", "experiments"),
-    ("crossbar.twin", "ebm"),
-    ("experiments.ablation.results", "reports"),
-    ("experiments.attack.gallery", "reports"),
-    ("experiments.corruption.results", "characterisation"),
-    ("experiments.corruption.results", "reports"),
-    ("experiments.device_run.attacks", "reports"),
-    ("experiments.device_run.gallery", "reports"),
-    ("experiments.device_run.work", "reports"),
     ("experiments.sweep.measurements", "study"),
     ("reports.sweep", "study"),
 }
@@ -143,7 +133,6 @@ def graph_of(sources: dict[str, tuple[str, bool]]) -> dict[str, set[str]]:
     return graph
 
 
-@pytest.mark.xfail(reason="planning and jobs import each other until the plans move to their jobs")
 def test_no_modules_import_each_other_in_a_circle() -> None:
     sources = {name: (path.read_text("utf-8"), path.name == "__init__.py") for name, path in MODULES.items()}
     assert circle(graph_of(sources)) == []
@@ -175,7 +164,11 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
         ("from hwsim.devices import cell", "hwsim.ebm.settle", r"floor 2\) imports hwsim.devices"),
         ("import hwsim.cli", "hwsim.experiments.compare", r"floor 7\) imports hwsim.cli"),
         ("from .. import jobs", "hwsim.robustness.attacks", r"floor 4\) imports hwsim.jobs"),
-        ("def f():\n    from hwsim.robustness.threat import Threat", "hwsim.learning.exact", ":2 .*robustness.threat"),
+        (
+            "def f():\n    from hwsim.robustness.threat import Threat",
+            "hwsim.learning.equilibrium_gradients",
+            ":2 .*robustness.threat",
+        ),
         ("if TYPE_CHECKING:\n    import hwsim.learning.ep", "hwsim.crossbar.twin", ":2 .*imports hwsim.learning.ep"),
         ("from hwsim.novelty import x", "hwsim.cli", "which has no floor"),
         ("def f():\n    import aihwkit.simulator", "hwsim.cards.device", "only hwsim.devices.aihw may"),

@@ -10,9 +10,10 @@ import torch
 from theory_reference import DOUBLE, random_plain, smooth_plain
 from torch.testing import assert_close
 
-from hwsim.crossbar.synapse import FloatDevice, FloatSynapse
-from hwsim.ebm.energy import CrossEntropy, SquaredError
-from hwsim.ebm.hopfield import Dense, LayeredHopfield, initial_weights, layered_hopfield
+from hwsim.crossbar.exact import FloatDevice, FloatSynapse
+from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.hopfield import Dense, LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase, Synchronous, settle
 from hwsim.errors import InputError
 from hwsim.rng import Streams

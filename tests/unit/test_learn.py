@@ -14,13 +14,17 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import hwsim.learning.ep
-from hwsim.crossbar.synapse import FloatSynapse
-from hwsim.ebm.energy import Coupling, SquaredError
+from hwsim.crossbar.exact import FloatSynapse
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.energy import Coupling
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import Phase, Synchronous
 from hwsim.errors import InputError
-from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, StepStats, infer, per_synapse, written
-from hwsim.learning.exact import ExactGradient, Implicit, weight_gradient
+from hwsim.learning.ep import UPDATE_FORMS, EquilibriumProp, written
+from hwsim.learning.equilibrium_gradients import Implicit
+from hwsim.learning.exact import ExactGradient, weight_gradient
+from hwsim.learning.rule import StepStats, per_synapse
 
 DEEP = Phase(300, tolerance=1e-14, stop_early=True)
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import hwsim.ebm.settle
-from hwsim.crossbar.synapse import FloatDevice, FloatSynapse
-from hwsim.ebm.convolution import ConvLayer, conv_hopfield
-from hwsim.ebm.energy import Cost, CrossEntropy, Energy, Nudged, SquaredError, State
-from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield, initial_weights
+from hwsim.crossbar.exact import FloatDevice, FloatSynapse
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
+from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.energy import Cost, Energy, Nudged, State
+from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.rng import Streams
 

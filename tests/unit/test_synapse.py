@@ -12,7 +12,8 @@ from theory_reference import DOUBLE, Bug, draw, must_reject
 from torch import Tensor
 from torch.testing import assert_close
 
-from hwsim.crossbar.synapse import Device, FloatDevice, FloatSynapse, Meter, Synapse
+from hwsim.crossbar.exact import FloatDevice, FloatSynapse
+from hwsim.crossbar.synapse import Device, Meter, Synapse
 from hwsim.rng import Streams
 
 SETTINGS = [(0.0, 0.0), (0.9, 0.0), (0.0, 0.1), (0.9, 0.1)]

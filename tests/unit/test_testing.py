@@ -14,8 +14,8 @@ from hwsim.cards.device import read_device
 from hwsim.cards.shelf import items
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.cell_array import CellDevice, CellSynapse
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import FloatDevice
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice
 from hwsim.devices.cells import CubicWindowCell, SoftBoundsCell

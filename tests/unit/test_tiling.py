@@ -13,17 +13,17 @@ from torch import Tensor
 
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.tiling import TiledDevice, layout
 from hwsim.devices.aihw.inference import AihwInferenceDevice
 from hwsim.devices.aihw.synapse import AihwDevice
 from hwsim.devices.cells import IdealCell, SoftBoundsCell
-from hwsim.ebm.convolution import ConvLayer, conv_hopfield
-from hwsim.ebm.hopfield import initial_weights
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
-from hwsim.learning.ep import infer
 from hwsim.rng import Streams
 
 SIZES = st.integers(1, 20)

@@ -7,16 +7,17 @@ import torch
 
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.faults import Faults
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
+from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.tiling import TiledDevice, layout
-from hwsim.crossbar.twin import TwinDevice, TwinSynapse, negative_phase
+from hwsim.crossbar.twin import TwinDevice, TwinSynapse
 from hwsim.devices.cells import IdealCell, SoftBoundsCell
-from hwsim.ebm.energy import SquaredError
-from hwsim.ebm.hopfield import initial_weights, layered_hopfield
+from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.settle import OddEven, Phase
-from hwsim.learning.ep import EquilibriumProp
+from hwsim.learning.ep import EquilibriumProp, negative_phase
 from hwsim.rng import Streams
 
 SHARES = 0.15

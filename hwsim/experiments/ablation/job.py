@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwsim.cards.build import Epoch, hardware, network, train
+from hwsim.cards.build import hardware, network
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
-from hwsim.cards.read import plan_run
 from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.yamlfile import did_you_mean, parse_setting
-from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.synapse import Device
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.device_run.work import Job, Progress
+from hwsim.experiments.device_run.job import Job, plan_run
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.experiments.training.resume import EpochRecord, train
 from hwsim.jobs.folder import claimed
+from hwsim.jobs.job import Progress
 from hwsim.jobs.job_receipt import write_receipt
 from hwsim.jobs.store import append_line, read_lines
 from hwsim.rng import Streams
@@ -228,7 +230,7 @@ def _trained(job: Job, device: Device, recipe: LearningConfig, streams: Streams,
     return net
 
 
-def _unheard(epoch: Epoch) -> None:
+def _unheard(epoch: EpochRecord) -> None:
     """Progress is told by the training here, not by the epoch."""
 
 

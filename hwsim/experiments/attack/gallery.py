@@ -10,8 +10,8 @@ from torch import Tensor
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.work import Unit
+from hwsim.experiments.gallery import FILE, Gallery, Perturbed, perturbed, write_gallery
 from hwsim.experiments.subject import chips
-from hwsim.reports.gallery import FILE, Gallery, Perturbed, perturbed, write_gallery
 from hwsim.rng import Streams
 
 

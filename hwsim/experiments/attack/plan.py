@@ -6,19 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hwsim.cards.device import DeviceCard, read_device
-from hwsim.data.dataset import Dataset
 from hwsim.errors import InputError
-from hwsim.experiments.ageing import parse_ages
+from hwsim.experiments.ageing import ages_of
 from hwsim.experiments.attack.job import AttackJob, check_attacks
-from hwsim.experiments.subject import Subject, read_source, read_subject
+from hwsim.experiments.subject import at_least_one, counted, read_judged, read_source, seeded
 from hwsim.learning.gradient_ways import way_named
 from hwsim.robustness.stochastic import KNOWLEDGE
 from hwsim.robustness.suite import attacks_named
 from hwsim.robustness.threat import parse
-
-CHIPS = 5
-"""Programmed chips of a device, where nothing else is said."""
 
 
 def plan_attack(
@@ -97,29 +92,6 @@ def plan_attack(
     return replace(job, folder=out or Path("runs") / label)
 
 
-def read_judged(
-    model: str,
-    weights: Path | None,
-    device: str | None,
-    instances: int | None,
-    data_name: str | None,
-    data_dir: Path | None,
-) -> tuple[Subject, Dataset, DeviceCard | None, int]:
-    """The model, its data, its device and the number of chips."""
-    if instances is not None:
-        at_least_one("--instances", instances)
-        if device is None:
-            raise InputError(f"--instances {instances}: there is no device to make instances of; give --device")
-    card = read_device(device) if device else None
-    subject, dataset = read_subject(model, weights, data_name, data_dir)
-    if card is not None and subject.net is None:
-        raise InputError(
-            f"--device {device}: {subject.name} is a torch module; only models of the shelf run on devices"
-        )
-    count = instances or (1 if card is None or card.device.ideal else CHIPS)
-    return subject, dataset, card, count
-
-
 def attack_seeds(text: str) -> tuple[int, ...]:
     """``3`` is 0, 1 and 2; ``0,5`` or ``5,`` are those. Raises InputError that says what is wrong."""
     try:
@@ -131,35 +103,3 @@ def attack_seeds(text: str) -> tuple[int, ...]:
     if not found or min(found) < 0 or len(set(found)) < len(found) or ("," not in text and text.strip() == "0"):
         raise InputError(f"--seeds: expected how many attack seeds, or different ones such as 0,1,2, got {text!r}")
     return tuple(found)
-
-
-def ages_of(text: str | None, card: DeviceCard | None) -> tuple[float, ...]:
-    """Ages to measure at; none where nothing is said. InputError where nothing drifts."""
-    if text is None:
-        return ()
-    if card is None:
-        raise InputError(f"--age {text}: weights in float do not age; give --device")
-    if not card.device.drifts:
-        raise InputError(f"--age {text}: device {card.name} does not drift")
-    return parse_ages(text)
-
-
-def at_least_one(option: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"{option}: expected at least 1, got {value}")
-
-
-def counted(examples: int | None, dataset: Dataset) -> int:
-    """How many test images; 1,000 where nothing is said and there are as many."""
-    total = len(dataset.x_test)
-    if examples is None:
-        return min(1000, total)
-    if not 1 <= examples <= total:
-        raise InputError(f"--examples: expected 1 to {total}, the test images of {dataset.name}, got {examples}")
-    return examples
-
-
-def seeded(seed: int) -> int:
-    if seed < 0:
-        raise InputError(f"--seed: expected a number >= 0, got {seed}")
-    return seed

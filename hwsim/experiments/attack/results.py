@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwsim.experiments.ageing import compensation, told_age
 from hwsim.experiments.attack.job import AttackJob
-from hwsim.experiments.device_run.caveats import MAX_UNSETTLED_SHARE
+from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
 from hwsim.jobs.store import write_json, written_aside
 from hwsim.stats.interval import accuracy
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.ageing import bring_to_age, told_age
 from hwsim.experiments.attack.job import AttackJob
-from hwsim.experiments.device_run.work import Progress
 from hwsim.experiments.subject import chips
 from hwsim.jobs.folder import claimed
+from hwsim.jobs.job import Progress
 from hwsim.jobs.job_receipt import write_receipt
 from hwsim.jobs.store import append_line, read_lines, written_aside
 from hwsim.rng import Streams

@@ -17,11 +17,10 @@ from hwsim.cards.yamlfile import did_you_mean
 from hwsim.data.dataset import Dataset, load_corrupted
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.experiments.ageing import bring_to_age
-from hwsim.experiments.attack.plan import ages_of, at_least_one, counted, read_judged, seeded
-from hwsim.experiments.device_run.work import Progress
-from hwsim.experiments.subject import Subject, chips, read_source
+from hwsim.experiments.ageing import ages_of, bring_to_age
+from hwsim.experiments.subject import Subject, at_least_one, chips, counted, read_judged, read_source, seeded
 from hwsim.jobs.folder import claimed
+from hwsim.jobs.job import Progress
 from hwsim.jobs.job_receipt import write_receipt
 from hwsim.jobs.store import append_line, read_lines
 from hwsim.rng import Streams

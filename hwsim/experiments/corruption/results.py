@@ -1,4 +1,4 @@
-"""What corruptions left: accuracies with intervals, their means and ratios, a heat map and a picture of them all."""
+"""What corruptions left: accuracies with intervals, their means and ratios."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import csv
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure as Canvas
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from hwsim.characterisation.fit_figure import write_canvas
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import compensation, told_age
-from hwsim.experiments.corruption.job import Condition, CorruptJob
+from hwsim.experiments.corruption.job import CorruptJob
 from hwsim.jobs.store import write_json, written_aside
-from hwsim.reports.plotting import STYLE, WIDTH_IN
 from hwsim.robustness.corruptions.corruptions import COMMON
 from hwsim.robustness.scores import mce, mean_corruption_accuracy, relative_mce
 from hwsim.stats.interval import accuracy
@@ -25,7 +20,7 @@ Record = dict[str, Any]
 
 
 def write_results(job: CorruptJob, records: Sequence[Record]) -> Record:
-    """Write ``results.json``, ``corruptions.csv`` and the figures; returns the results."""
+    """Write ``results.json`` and ``corruptions.csv``; returns the results."""
     rows = [_row(record) for record in records]
     tables = {
         case: {name: [_mean(rows, case, name, severity) for severity in job.severities] for name in job.types}
@@ -50,9 +45,6 @@ def write_results(job: CorruptJob, records: Sequence[Record]) -> Record:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with matplotlib.rc_context(STYLE):
-        write_canvas(_heat_map(job, tables["model"], clean["model"]), job.folder / "figures" / "accuracy")
-        write_canvas(_picture(job), job.folder / "figures" / "corruptions")
     write_json(job.folder / "results.json", results)
     return results
 
@@ -113,38 +105,3 @@ def _caveats(job: CorruptJob) -> list[str]:
     if job.baseline:
         told.append(f"mCE and relative mCE are ratios to {job.baseline.name}; there is no canonical baseline.")
     return told
-
-
-def _heat_map(job: CorruptJob, table: dict[str, list[float]], clean: float) -> Canvas:
-    shares = np.array(list(table.values()))
-    canvas = Canvas(figsize=(WIDTH_IN * 0.75, 0.27 * len(table) + 1.4), layout=ConstrainedLayoutEngine())
-    ax = canvas.subplots()
-    drawn = ax.imshow(100 * shares, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    for (y, x), share in np.ndenumerate(shares):
-        ax.text(x, y, f"{100 * share:.0f}", ha="center", va="center", color="black" if share > 0.55 else "white")
-    ax.set_xticks(range(len(job.severities)), [str(severity) for severity in job.severities])
-    ax.set_yticks(range(len(table)), list(table))
-    ax.grid(False)
-    ax.set(xlabel="severity", title=f"{job.subject.name}: {100 * clean:.1f} % clean")
-    canvas.colorbar(drawn, ax=ax, label="accuracy (%)")
-    return canvas
-
-
-def _picture(job: CorruptJob) -> Canvas:
-    """The first test image under every type and severity."""
-    columns = [0, *job.severities]
-    height = 0.62 * len(job.types) + 0.4
-    canvas = Canvas(figsize=(0.62 * len(columns) + 1.7, height), layout=ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.01))
-    axes = canvas.subplots(len(job.types), len(columns), squeeze=False)
-    for row, name in zip(axes, job.types, strict=True):
-        for ax, severity in zip(row, columns, strict=True):
-            condition = Condition("corruption" if severity else "clean", name, severity)
-            image = job.images(condition)[0][0].permute(1, 2, 0).numpy()
-            ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.grid(False)
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    for ax, severity in zip(axes[0], columns, strict=True):
-        ax.set_title(str(severity) if severity else "clean", fontsize=9, loc="center")
-    return canvas

@@ -11,22 +11,13 @@ from hwsim.experiments.attack.gallery import keep_gallery
 from hwsim.experiments.attack.job import AttackJob, check_attacks
 from hwsim.experiments.attack.results import write_results
 from hwsim.experiments.attack.work import attack_nets
+from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.subject import Subject
-from hwsim.reports.gallery import file_stem
+from hwsim.jobs.job import Quiet
 from hwsim.robustness.threat import parse
 
 if TYPE_CHECKING:
-    from hwsim.experiments.device_run.work import Job
-
-
-class Quiet:
-    """A run counts a whole case as one unit of its work."""
-
-    def total(self, units: int) -> None:
-        pass
-
-    def done(self, what: str, units: int = 1) -> None:
-        pass
+    from hwsim.experiments.device_run.job import Job
 
 
 def case_job(job: Job, case: str, repeat: int, trained: LayeredHopfield) -> AttackJob:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
+
 MIN_PULSES = 0.01
 """Expected pulses a cross-point and sample: one update's relative noise is 18 there and grows as 1/sqrt(k)."""
 MAX_CLIPPED_SHARE = 0.10
 """Share of cross-points at their bound; their weights cannot follow an update in that direction."""
 MAX_SATURATED_SHARE = 0.01
 """Share of conversions at the converter's bound. A saturated read breaks W and W^T being transposes of each other."""
-MAX_UNSETTLED_SHARE = 0.05
-"""Share of examples still moving when read. Above it an accuracy is that of a truncated network."""
 MAX_UNSETTLED_TRAINING_SHARE = 0.5
 """Equilibrium propagation learns from phases cut short as well (97 % on digits with a fifth still moving); beyond
 this most updates are those of another rule. Below it, down to ``MAX_UNSETTLED_SHARE``, the share is a note."""

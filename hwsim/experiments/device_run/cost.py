@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
 from hwsim.crossbar.work import Work, cost_of
-from hwsim.ebm.hopfield import initial_weights
+from hwsim.ebm.build import initial_weights
+from hwsim.ebm.inference import infer
 from hwsim.experiments.device_run.prices import CostTable, priced, read_table
 from hwsim.experiments.evaluation import relaxation
-from hwsim.learning.ep import infer
 from hwsim.rng import Streams
 
 if TYPE_CHECKING:
-    from hwsim.experiments.device_run.work import Job
+    from hwsim.experiments.device_run.job import Job
 
 ACTIVITIES = {"programming": "programming", "inference": "inference, an example", "training": "training, an example"}
 

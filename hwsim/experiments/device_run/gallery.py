@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hwsim.cards.model import InferenceConfig
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.experiments.evaluation import Condition, relaxation
-from hwsim.learning.ep import infer
-from hwsim.reports.gallery import FILE, Gallery, file_stem, perturbed, read_gallery, write_gallery
+from hwsim.experiments.gallery import FILE, Gallery, file_stem, perturbed, read_gallery, write_gallery
 from hwsim.rng import Streams
 
 FOLDER = "gallery"

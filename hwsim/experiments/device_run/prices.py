@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hwsim.cards.model import Layer, build
+from hwsim.cards.layers import Layer, build
 from hwsim.cards.yamlfile import read_yaml
 from hwsim.crossbar.work import Work
 

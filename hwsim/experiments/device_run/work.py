@@ -2,94 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
-from hwsim.cards.build import Epoch, as_record, hardware, layer_names, load_state, network, save_state, train
-from hwsim.cards.device import DeviceCard
-from hwsim.cards.model import InferenceConfig, ModelConfig
+from hwsim.cards.build import hardware, layer_names, network
+from hwsim.cards.model import InferenceConfig
 from hwsim.cards.recipe import LearningConfig
-from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.tiling import layout
-from hwsim.data.dataset import Dataset
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.experiments.device_run.attacks import attack_case
 from hwsim.experiments.device_run.cost import cost_section
 from hwsim.experiments.device_run.gallery import keep_attacked
+from hwsim.experiments.device_run.job import DRIFT_TIMES_S, Job
 from hwsim.experiments.evaluation import Condition, conditions, measure, perturbed, relaxed, saturation
+from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.experiments.training.resume import EpochRecord, train
+from hwsim.jobs.checkpoint import load_state, save_state
 from hwsim.jobs.folder import claimed
+from hwsim.jobs.job import Progress
 from hwsim.jobs.job_receipt import write_receipt
 from hwsim.jobs.store import append_line, read_lines, write_json, written_aside
-from hwsim.reports.gallery import file_stem
 from hwsim.rng import Streams
 from hwsim.robustness.threat import parse
 
-DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
-"""Ages after programming at which a drifting device is measured."""
-
 RELAXED_IMAGES = 64
 """Test images behind the picture of a relaxation."""
-
-
-class Progress(Protocol):
-    """Where a job tells how far it is."""
-
-    def total(self, units: int) -> None:
-        """How many units of work the job has in all."""
-        ...
-
-    def done(self, what: str, units: int = 1) -> None:
-        """So many more units are done; ``what`` says which."""
-        ...
-
-
-@dataclass(frozen=True)
-class Job:
-    """A resolved and validated run. ``in_situ`` is the recipe that the device trains by."""
-
-    model: ModelConfig
-    device: DeviceCard
-    in_situ: LearningConfig
-    data: Dataset
-    seed: int
-    repeats: int
-    folder: Path
-    command: str
-
-    @property
-    def resolved(self) -> dict[str, Any]:
-        """The whole configuration as plain values; its hash decides whether a folder is this job's."""
-        model = self.model.model_dump()
-        model["in_situ"] = self.in_situ.model_dump()
-        if self.model.evaluation.attack is None:
-            del model["evaluation"]["attack"]
-        device = {"name": self.device.name, "summary": self.device.summary, "kind": self.device.kind}
-        return {
-            "device": {**device, "resolved": self.device.resolved},
-            "model": model,
-            "data": {"name": self.data.name, "train": len(self.data.x_train), "test": len(self.data.x_test)},
-            "seed": self.seed,
-            "repeats": self.repeats,
-        }
-
-    @property
-    def config_hash(self) -> str:
-        """SHA-256 of the resolved configuration, first 16 digits."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
-
-    def cases(self) -> list[str]:
-        """The rows of the matrix."""
-        aged = [f"programmed, {age}" for age in DRIFT_TIMES_S] if self.device.device.drifts else []
-        return ["float", "programmed", *aged, "in-situ"]
 
 
 class Log:
@@ -151,9 +95,11 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
         # The same initial weights and the same order of examples for all cases: the difference is the device's.
         net = network(job.model.energy, hardware(device, recipe), own, momentum=recipe.momentum)
 
-        def tell(epoch: Epoch) -> None:
-            log.add({"kind": "training", "case": case, "repeat": repeat, **as_record(epoch)})
-            progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
+        def tell(epoch: EpochRecord) -> None:
+            log.add({"kind": "training", "case": case, "repeat": repeat, **epoch})
+            progress.done(
+                f"{case}, repeat {repeat + 1}: epoch {epoch['epoch']}, accuracy {epoch['accuracy_train']:.3f}"
+            )
 
         x, labels = job.data.x_train, job.data.y_train
         learner = EquilibriumModel(net, job.model.energy, recipe, job.model.inference)
@@ -226,10 +172,6 @@ def _attack_case(
     job: Job, case: str, repeat: int, net: LayeredHopfield, trained: LayeredHopfield, log: Log, progress: Progress
 ) -> None:
     """The card's ``evaluation.attack``; what an interrupted attack has found is kept in the case's own folder."""
-    from hwsim.experiments.device_run.attacks import (
-        attack_case,  # it plans as this file's jobs are planned, which imports this file
-    )
-
     head = {"kind": "attack", "case": case, "repeat": repeat}
     section = job.model.evaluation.attack
     assert section is not None
@@ -270,13 +212,3 @@ def _examine(
                 tensors |= {f"{layer_name}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
         with written_aside(path) as aside:
             save_file(tensors, aside)
-
-
-def command_line(arguments: list[str]) -> str:
-    """The command that makes this run again."""
-    return shlex.join(["hwsim", *arguments])
-
-
-def threads(count: int) -> None:
-    """Small networks run fastest on one thread; more only cost (DESIGN, section 6)."""
-    torch.set_num_threads(count)

@@ -13,18 +13,19 @@ from typing import Any
 
 from torch import Tensor
 
-from hwsim.cards.build import Epoch, hardware, network, train
+from hwsim.cards.build import hardware, network
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.model import ModelConfig
 from hwsim.cards.read import check_fit, in_situ_recipe, read_model
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.averaged import AveragedDevice
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.evaluation import Condition, Measured, measure, perturbed
 from hwsim.experiments.sweep.study import Spec
 from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.experiments.training.resume import EpochRecord, train
 from hwsim.rng import Streams
 
 Record = dict[str, Any]
@@ -119,11 +120,11 @@ def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[LayeredHopfield
     device, recipe, streams = found.card.device, found.recipe, Streams(seed)
     device = AveragedDevice(device, reads) if reads > 1 else device
     net = network(found.model.energy, hardware(device, recipe), streams, momentum=recipe.momentum)
-    epochs: list[Epoch] = []
+    epochs: list[EpochRecord] = []
     _train(net, found, recipe, streams, epochs.append)
     if device.trains == "hardware-aware":
         net.program(net.weights())
-    told: Record = {"epochs": len(epochs), "accuracy_train_share": epochs[-1].accuracy_train if epochs else None}
+    told: Record = {"epochs": len(epochs), "accuracy_train_share": epochs[-1]["accuracy_train"] if epochs else None}
     return net, told
 
 
@@ -137,7 +138,7 @@ def in_float(found: Resolved, seed: int) -> LayeredHopfield:
 
 
 def _train(
-    net: LayeredHopfield, found: Resolved, recipe: LearningConfig, streams: Streams, tell: Callable[[Epoch], None]
+    net: LayeredHopfield, found: Resolved, recipe: LearningConfig, streams: Streams, tell: Callable[[EpochRecord], None]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state.safetensors"

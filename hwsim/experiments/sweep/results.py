@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.cards.model import Layer, build
+from hwsim.cards.layers import Layer, build
 from hwsim.cards.yamlfile import read_yaml
 from hwsim.errors import InputError
 from hwsim.experiments.sweep import work as sweep

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwsim.cards.model import Layer, build
+from hwsim.cards.layers import Layer, build
 from hwsim.cards.yamlfile import Document, Keys, key_path, read_yaml, shown
 from hwsim.errors import InputError
 from hwsim.experiments.sweep.card import BlockConfig, ScaleConfig, StudyConfig, of_form

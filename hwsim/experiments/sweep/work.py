@@ -26,11 +26,11 @@ from typing import IO, Any
 
 from hwsim.cards.yamlfile import to_yaml
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.device_run.work import Progress
 from hwsim.experiments.sweep import measurements as cells
 from hwsim.experiments.sweep.study import Point, Spec, Study
 from hwsim.jobs import receipt
 from hwsim.jobs.executors import Pool
+from hwsim.jobs.job import Progress
 from hwsim.jobs.store import write_json, write_text, written_aside
 
 POLL_S = 1.0

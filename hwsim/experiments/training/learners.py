@@ -14,15 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from hwsim.cards import modules
-from hwsim.cards.build import COSTS, Learner, adversary, layer_names, learning_rule, network
+from hwsim.cards.build import COSTS, adversary, layer_names, learning_rule, network
 from hwsim.cards.model import InferenceConfig, ModelConfig
 from hwsim.cards.network import EnergyConfig, ModuleConfig
 from hwsim.cards.recipe import BackpropConfig, LearningConfig
-from hwsim.crossbar.synapse import Device, FloatDevice, Synapse
-from hwsim.ebm.hopfield import LayeredHopfield, initial_weights
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.ebm.build import initial_weights
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.evaluation import Measured, measure, relaxation, relaxed
 from hwsim.jobs.weights import load_weights, save_weights
-from hwsim.learning.ep import StepStats
+from hwsim.learning.rule import StepStats
+from hwsim.learning.train import Learner
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier, correct
 

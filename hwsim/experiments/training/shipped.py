@@ -19,7 +19,7 @@ from typing import Any
 
 from hwsim.cards import shelf
 from hwsim.cards.read import check_fit, read_model
-from hwsim.crossbar.synapse import FloatDevice
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.errors import InputError
 from hwsim.experiments.training.learners import model_of

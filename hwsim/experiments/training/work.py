@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hwsim.cards.build import Epoch, as_record, hardware, train
-from hwsim.cards.device import DeviceCard
-from hwsim.cards.model import ModelConfig
-from hwsim.cards.recipe import LearningConfig, LearningSection
-from hwsim.crossbar.synapse import Device, FloatDevice
+from hwsim.cards.build import hardware
+from hwsim.cards.recipe import LearningConfig
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.synapse import Device
 from hwsim.data.dataset import Dataset
-from hwsim.errors import InputError, WorkError
+from hwsim.errors import WorkError
 from hwsim.experiments.evaluation import Measured, measure
+from hwsim.experiments.training.job import TrainJob
 from hwsim.experiments.training.learners import EquilibriumModel, Model, model_of
+from hwsim.experiments.training.resume import EpochRecord, train
 from hwsim.jobs import receipt
 from hwsim.jobs.folder import claimed
 from hwsim.jobs.store import append_line, read_lines, write_json, written_aside
@@ -39,37 +38,6 @@ SHORTENED_ON = 1000
 """Validation images, the first ones, that these accuracies are taken on."""
 
 
-@dataclass(frozen=True)
-class TrainJob:
-    """A resolved training. ``device`` None: exact arithmetic with the recipe's momentum and weight decay.
-
-    ``place`` is the torch device that computes; it is no part of the configuration, a training may go on elsewhere.
-    """
-
-    model: ModelConfig
-    recipe: LearningSection
-    device: DeviceCard | None
-    data: Dataset
-    seed: int
-    folder: Path
-    command: str
-    place: str = "cpu"
-
-    @property
-    def resolved(self) -> dict[str, Any]:
-        """The whole configuration as plain values."""
-        device = {"name": self.device.name, "resolved": self.device.resolved} if self.device else {"name": "float"}
-        sizes = {part: len(getattr(self.data, f"x_{part}")) for part in ("train", "validation", "test")}
-        model = self.model.model_dump(include={"name", "network", "inference"})
-        data = {"name": self.data.name, **sizes}
-        return {"model": model, "learning": self.recipe.model_dump(), "device": device, "data": data, "seed": self.seed}
-
-    @property
-    def config_hash(self) -> str:
-        """SHA-256 of the resolved configuration, first 16 digits."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Train, or go on, and write ``weights.safetensors`` and ``card.json`` from the best epoch by validation.
 
@@ -82,12 +50,12 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
     state, best = folder / "state.safetensors", folder / "best.safetensors"
     x, labels = (t[: job.recipe.validation_examples] for t in (data.x_validation, data.y_validation))
 
-    def judged(epoch: Epoch) -> None:
-        own = streams.child("validation", epoch.epoch)
+    def judged(epoch: EpochRecord) -> None:
+        own = streams.child("validation", epoch["epoch"])
         measured = model.measure(x, labels, 1, own)
         validation = sum(measured.hits) / (measured.draws * len(x))
-        so_far = max((r["accuracy_validation"] for r in read_lines(log) if r["epoch"] < epoch.epoch), default=-1.0)
-        record = {"kind": "training", "case": "train", "repeat": 0, **as_record(epoch)}
+        so_far = max((r["accuracy_validation"] for r in read_lines(log) if r["epoch"] < epoch["epoch"]), default=-1.0)
+        record = {"kind": "training", "case": "train", "repeat": 0, **epoch}
         record |= {"accuracy_validation": validation, "unsettled_validation": measured.unsettled_share}
         record |= model.figures(x, own.child("watched"))
         if validation > so_far:
@@ -96,7 +64,7 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
         tell(record)
         if measured.unsettled_share > MOST_UNSETTLED:
             raise WorkError(
-                f"training stopped after epoch {epoch.epoch}: {measured.unsettled_share:.0%} of the validation "
+                f"training stopped after epoch {epoch['epoch']}: {measured.unsettled_share:.0%} of the validation "
                 f"examples had not settled after {job.model.inference.steps} steps; try a smaller network.init_gain, "
                 "smaller learning.rates, more weight_decay, or more inference.steps"
             )
@@ -109,19 +77,6 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
         with written_aside(weights) as aside:
             shutil.copyfile(best, aside)
         return _card(job, model, data, weights, log, revision)
-
-
-def check_place(place: str, on_device: bool) -> None:
-    """InputError unless torch computes at ``place``, "cpu" or "cuda", and what is trained can be there."""
-    if place not in ("cpu", "cuda"):
-        raise InputError(f"--accelerator: expected cpu or cuda, got {place!r}")
-    if place == "cuda" and on_device:
-        raise InputError("--accelerator cuda: simulated devices are computed on the CPU; leave out one of the two")
-    if place == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "--accelerator cuda: torch finds no CUDA device here; use --accelerator cpu, or install the CUDA build of "
-            "torch on a machine with an NVIDIA GPU"
-        )
 
 
 def _device(job: TrainJob) -> Device:

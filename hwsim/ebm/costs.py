@@ -1,0 +1,92 @@
+"""Costs: what the output of a network should be, and how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+from hwsim.ebm.energy import Cost, Coupling
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """C = |s - y|^2 / 2 against one-hot targets; rows of ``output`` (B, classes)."""
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return functional.one_hot(labels, like.shape[1]).to(like.dtype)
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return 0.5 * (output - target).square().flatten(1).sum(1)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        del output
+        return target, 1.0
+
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
+        del output, target, beta
+        return ()
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """C = -sum_k y_k log softmax(s)_k on a linear output block; rows of ``output`` (B, classes)."""
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return functional.one_hot(labels, like.shape[1]).to(like.dtype)
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return -(target * functional.log_softmax(output, 1)).sum(1)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        # The curvature of log-sum-exp lies in [0, 1/2]. Its middle makes repeated block updates descend to the
+        # exact fixed point for every beta > -4c; a larger stiffness overshoots, and diverges, where beta < 0.
+        return target - functional.softmax(output, 1) + 0.25 * output, 0.25
+
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
+        del output, target, beta
+        return ()
+
+
+class ReadoutLink(Protocol):
+    """A link as far as a readout uses it; see ``hopfield.Link``."""
+
+    @property
+    def post_shape(self) -> tuple[int, ...]: ...
+
+    def forward(self, pre: Tensor) -> Tensor: ...
+
+    def backward(self, post: Tensor) -> Tensor: ...
+
+    def couplings(self, pre: Tensor, post: Tensor) -> tuple[Coupling, ...]: ...
+
+
+@dataclass(frozen=True)
+class ThroughReadout:
+    """A cost on what a link reads from the last free layer: C(W s + b), the link outside the dynamics.
+
+    Its force on the layer is W^T f with f = -dC/d(W s + b), and its own weights learn from it:
+    d(beta C)/dW = -beta f s^T.
+    """
+
+    link: ReadoutLink
+    cost: Cost
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return self.cost.encode(labels, like.new_empty(1, *self.link.post_shape))
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.cost.value(self.link.forward(output), target)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        return self.link.backward(self._force(output, target)), 0.0
+
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
+        return self.link.couplings(output, beta * self._force(output, target))
+
+    def _force(self, output: Tensor, target: Tensor) -> Tensor:
+        read = self.link.forward(output)
+        linear, stiffness = self.cost.bowl(read, target)
+        return linear - stiffness * read
