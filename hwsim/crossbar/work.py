@@ -90,7 +90,7 @@ def cost_of(synapses: Mapping[str, Synapse], doing: Callable[[], object]) -> lis
     """What the arrays of each layer do while ``doing`` runs; their meters go on counting.
 
     >>> from hwsim.rng import Streams
-    >>> from hwsim.crossbar.synapse import FloatDevice
+    >>> from hwsim.crossbar.exact import FloatDevice
     >>> import torch
     >>> synapse = FloatDevice().synapse(3, 4, Streams(0))
     >>> cost_of({"layer": synapse}, lambda: synapse.read(torch.ones(5, 4)))[0].multiplications

@@ -132,7 +132,7 @@ def test_options_of_an_aihwkit_device(tmp_path: Path):
 
 def test_devices_of_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "lab_cells.py").write_text(
-        CELL + "\nfrom hwsim.crossbar.synapse import FloatDevice\nREADY = FloatDevice(0.5)\n"
+        CELL + "\nfrom hwsim.crossbar.exact import FloatDevice\nREADY = FloatDevice(0.5)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     points = [EntryPoint(n, f"lab_cells:{v}", "hwsim.devices") for n, v in (("soft", "SoftBounds"), ("ready", "READY"))]

@@ -31,7 +31,7 @@ def kind_of(spec: Spec) -> Kind:
         near = did_you_mean(spec.cell, KINDS)
         raise InputError(f"cell {spec.cell!r}: unknown kind{near} Known: {', '.join(KINDS)}, or ./file.py:name")
     kind = shelf.plugin(
-        spec.cell, Path(spec.folder), "hwsim.devices.cells", Document({}, "the study's cell"), ("cell",)
+        spec.cell, Path(spec.folder), "hwsim.measurements", Document({}, "the study's cell"), ("cell",)
     )
     if not isinstance(kind, Kind):
         raise InputError(
