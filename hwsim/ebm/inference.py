@@ -5,18 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hwsim.ebm.energy import State
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase, Settled, Solver, settle
 
 
 def infer(
-    net: LayeredHopfield, x: Tensor, *, solver: Solver, phase: Phase, hold_input: bool = True
+    net: LayeredHopfield,
+    x: Tensor,
+    *,
+    solver: Solver,
+    phase: Phase,
+    hold_input: bool = True,
+    start: State | None = None,
 ) -> tuple[Tensor, Settled]:
     """(logits, the free relaxation behind them): predictions are made at equilibrium, never before.
 
-    The logits are the drive into the output layer read from the averaged state below it.
+    The logits are the drive into the output layer read from the averaged state below it. ``start`` is where the
+    relaxation begins, by default the network's own start: a warm one, such as the equilibrium of a similar image,
+    takes fewer steps, and where several equilibria exist it may choose another one.
     """
     with torch.no_grad():
         given = net.given(x, hold=hold_input)
-        settled = settle(given, given.start(), solver=solver, phase=phase)
+        settled = settle(given, given.start() if start is None else start, solver=solver, phase=phase)
         return net.logits(settled.state, given), settled

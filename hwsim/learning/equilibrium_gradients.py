@@ -198,8 +198,13 @@ def _unflat(z: Tensor, shapes: Sequence[torch.Size]) -> State:
     return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
 
-def equilibrium_logits(net: LayeredHopfield, x: Tensor, through: Equilibrium, *, hold_input: bool = True) -> Tensor:
-    """(B, outputs): the pre-activation of the output layer at equilibrium, differentiable in ``x``."""
+def equilibrium_logits(
+    net: LayeredHopfield, x: Tensor, through: Equilibrium, *, hold_input: bool = True, start: State | None = None
+) -> Tensor:
+    """(B, outputs): the pre-activation of the output layer at equilibrium, differentiable in ``x``.
+
+    ``start`` is where the relaxation begins, by default the network's own start; see ``infer``.
+    """
     with torch.enable_grad():
         given = net.given(x, hold=hold_input)
-        return net.logits(through.reach(given, given.start()), given)
+        return net.logits(through.reach(given, given.start() if start is None else start), given)

@@ -17,6 +17,7 @@ from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost, Energy, Nudged, State
 from hwsim.ebm.hopfield import Dense, GivenInput, LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.rng import Streams
 
@@ -317,6 +318,27 @@ def test_the_start_is_left_as_it_was() -> None:
     kept = [layer.clone() for layer in start]
     settle(plain.network().given(x), start, solver=OddEven(), phase=Phase(6, average_last=4))
     assert all(torch.equal(a, b) for a, b in zip(start, kept, strict=True))
+
+
+def check_warm_starts_begin_where_they_are_put(by: Callable[..., tuple[Tensor, Settled]] = infer) -> None:
+    """From its own equilibrium nothing moves; from elsewhere a contracting network ends in the same place."""
+    plain, x, _ = smooth_plain((4, 6, 5, 3))
+    net, kind = plain.network(), {"solver": OddEven(), "phase": Phase(200, tolerance=1e-12, stop_early=True)}
+    logits, cold = by(net, x, **kind)
+    again, warm = by(net, x, **kind, start=cold.state)
+    assert warm.steps.tolist() == [0] * len(x)
+    assert int(cold.steps.min()) > 0
+    moved, near = by(net, x + 1e-3, **kind, start=cold.state)
+    far, there = by(net, x + 1e-3, **kind)
+    assert int(near.steps.max()) < int(there.steps.max())
+    for a, b in ((again, logits), (moved, far)):
+        assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_warm_starts_begin_where_they_are_put() -> None:
+    check_warm_starts_begin_where_they_are_put()
+    with pytest.raises(AssertionError):
+        check_warm_starts_begin_where_they_are_put(lambda *given, start=None, **how: infer(*given, **how))
 
 
 def test_settling_records_no_graph() -> None:

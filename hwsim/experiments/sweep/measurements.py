@@ -30,9 +30,7 @@ def kind_of(spec: Spec) -> Kind:
     if ":" not in spec.cell:
         near = did_you_mean(spec.cell, KINDS)
         raise InputError(f"cell {spec.cell!r}: unknown kind{near} Known: {', '.join(KINDS)}, or ./file.py:name")
-    kind = shelf.plugin(
-        spec.cell, Path(spec.folder), "hwsim.measurements", Document({}, "the study's cell"), ("cell",)
-    )
+    kind = shelf.plugin(spec.cell, Path(spec.folder), "hwsim.measurements", Document({}, "the study's cell"), ("cell",))
     if not isinstance(kind, Kind):
         raise InputError(
             f"cell {spec.cell}: expected a hwsim.experiments.sweep.measurements.Kind, got {type(kind).__name__}"
