@@ -18,7 +18,7 @@ from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice
-from hwsim.devices.cells import CubicWindowCell, SoftBoundsCell
+from hwsim.devices.responses import CubicWindowCell, SoftBoundsCell
 from hwsim.rng import Streams
 from hwsim.testing import CHECKS, SHAPE, check_device, conformance
 

@@ -27,7 +27,7 @@ from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window, as_images, as_rows
 from hwsim.devices.aihw.synapse import AihwDevice, AihwSynapse
-from hwsim.devices.cells import SoftBoundsCell
+from hwsim.devices.responses import SoftBoundsCell
 from hwsim.rng import Streams
 
 PAGE = Path(__file__).with_name("arrays.md")

@@ -4,7 +4,7 @@ One top key says of what kind the device is:
 
     preset: EcRamPreset                # an aihwkit preset, changes beside it
     class: UnitCellRPUConfig           # an aihwkit configuration from its parts
-    cell: soft-bounds                  # a python cell: hwsim.devices.cells.CELLS, ./cell.py:MyCell, or an entry point
+    cell: soft-bounds                  # a python cell: one of hwsim.devices.responses, ./cell.py:MyCell, an entry point
     float: {momentum: 0.9}             # exact arithmetic
 
 Beside it may stand ``name``, ``summary``, ``source``, ``learning``, the training recipe that works on the device, and
@@ -36,7 +36,7 @@ from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.synapse import Device
-from hwsim.devices.cells import CELLS
+from hwsim.devices.responses import CELLS
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -247,7 +247,7 @@ def _cell_class(reference: Any, document: Document, folder: Path | None) -> type
     if ":" not in reference and reference not in points:
         raise document.unknown(("cell",), [*CELLS, *points, "./file.py:Name"], f"unknown cell {reference!r}", reference)
     cell = plugin(reference, folder, GROUP, document, ("cell",))
-    wanted = "expected a dataclass that derives from hwsim.devices.cells.BaseCell"
+    wanted = "expected a dataclass that derives from hwsim.devices.cell.BaseCell"
     if not inspect.isclass(cell) or not dataclasses.is_dataclass(cell) or not callable(getattr(cell, "step", None)):
         raise document.error(("cell",), f"{wanted}, got {getattr(cell, '__name__', shown(cell))}")
     undecorated = set(inspect.get_annotations(cell)) - {field.name for field in dataclasses.fields(cell)}

@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 
 from hwsim.characterisation.traces import Measured
-from hwsim.devices.cells import BaseCell
+from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
 from hwsim.devices.fitting.estimate import Fits
 from hwsim.devices.fitting.likelihood import cells_of

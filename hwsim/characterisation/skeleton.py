@@ -62,7 +62,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.devices.cells import BaseCell
+from hwsim.devices.cell import BaseCell
 
 
 @dataclass(frozen=True)

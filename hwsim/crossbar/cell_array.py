@@ -1,6 +1,6 @@
 """Crossbars of python cells: conductances, pulsed updates and reads, every draw from a seeded stream.
 
-A ``CellDevice`` puts a cell (``hwsim.devices.cells``, or a researcher's own) at every cross-point between two
+A ``CellDevice`` puts a cell (``hwsim.devices.responses``, or a researcher's own) at every cross-point between two
 ``ReadPath``s.
 Updates are trains of pulses (``hwsim.crossbar.pulses``).
 """
@@ -28,7 +28,7 @@ _BLOCK = 2**16  # cross-points stepped at once: what a step needs on the way sta
 
 
 class Cell(Protocol):
-    """What an array needs to know of the cells at its cross-points; ``hwsim.devices.cells.BaseCell`` implements it."""
+    """What an array needs to know of the cells at its cross-points; ``hwsim.devices.cell.BaseCell`` implements it."""
 
     @property
     def dw_min(self) -> float:

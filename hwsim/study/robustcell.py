@@ -16,7 +16,7 @@ from torch import Tensor
 from hwsim.cards.build import network
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.devices.cells import IdealCell
+from hwsim.devices.responses import IdealCell
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import Condition, Measured, conditions, perturbed

@@ -12,7 +12,7 @@ from hwsim.characterisation.portrait import LEVELS, SECONDS, crossing, portray, 
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.devices.cells import CubicWindowCell, LinearStepCell, SoftBoundsCell
+from hwsim.devices.responses import CubicWindowCell, LinearStepCell, SoftBoundsCell
 from hwsim.errors import InputError
 
 

@@ -11,7 +11,7 @@ import torch
 from hwsim.cards.device import read_device
 from hwsim.characterisation.fit import FitResult, fit_device
 from hwsim.characterisation.traces import Measured, read_traces
-from hwsim.devices.cells import SoftBoundsCell
+from hwsim.devices.responses import SoftBoundsCell
 from hwsim.errors import InputError
 
 HEADER = "device,cycle,pulse,polarity,g_uS\n"

@@ -137,7 +137,7 @@ def test_bounds_do_not_move_where_devices_are_stuck() -> None:
 
 def test_a_cell_says_what_only_it_can_know(tmp_path: Path) -> None:
     (tmp_path / "cell.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom hwsim.devices.cells import BaseCell\n\n"
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom hwsim.devices.cell import BaseCell\n\n"
         "@dataclass(frozen=True)\nclass Mine(BaseCell):\n    hysteresis: float = 0.3\n"
         "    nonidealities: ClassVar = {'hysteresis': {'hysteresis': 0.0}}\n"
         "    def pulse(self, g, up, rng):\n        return (g * 0 + self.dw_min) * (1 if up else -1)\n"

@@ -17,7 +17,7 @@ from hwsim.crossbar.pulses import coincidences
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.reads.vectors import Port, read
 from hwsim.crossbar.synapse import Device, Meter, Synapse
-from hwsim.devices.cells import IdealCell, LinearStepCell, SoftBoundsCell
+from hwsim.devices.responses import IdealCell, LinearStepCell, SoftBoundsCell
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

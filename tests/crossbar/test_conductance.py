@@ -17,7 +17,7 @@ from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.devices.aihw import AihwDevice, device_of
-from hwsim.devices.cells import IdealCell, SoftBoundsCell
+from hwsim.devices.responses import IdealCell, SoftBoundsCell
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

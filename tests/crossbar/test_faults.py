@@ -10,7 +10,7 @@ import torch
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.faults import HEALTHY, HIGH, LAST, LOW, Faults, stuck
-from hwsim.devices.cells import IdealCell, SoftBoundsCell
+from hwsim.devices.responses import IdealCell, SoftBoundsCell
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

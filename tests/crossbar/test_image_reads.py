@@ -27,7 +27,7 @@ from hwsim.crossbar.reads.window import Window, as_images, as_rows
 from hwsim.crossbar.synapse import Meter
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice
-from hwsim.devices.cells import IdealCell
+from hwsim.devices.responses import IdealCell
 from hwsim.rng import Streams
 
 DOUBLE = torch.float64

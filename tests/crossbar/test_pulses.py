@@ -19,7 +19,8 @@ from torch import Tensor
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.synapse import Synapse
 from hwsim.devices.aihw import AihwDevice
-from hwsim.devices.cells import BaseCell, LinearStepCell, SoftBoundsCell
+from hwsim.devices.cell import BaseCell
+from hwsim.devices.responses import LinearStepCell, SoftBoundsCell
 from hwsim.rng import Streams
 
 POST, PRE, BATCH, REPEATS = 8, 10, 16, 400

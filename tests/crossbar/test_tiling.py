@@ -19,7 +19,7 @@ from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.tiling import TiledDevice, layout
 from hwsim.devices.aihw.inference import AihwInferenceDevice
 from hwsim.devices.aihw.synapse import AihwDevice
-from hwsim.devices.cells import IdealCell, SoftBoundsCell
+from hwsim.devices.responses import IdealCell, SoftBoundsCell
 from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
 from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import OddEven, Phase

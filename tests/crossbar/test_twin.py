@@ -13,7 +13,7 @@ from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.tiling import TiledDevice, layout
 from hwsim.crossbar.twin import TwinDevice, TwinSynapse
-from hwsim.devices.cells import IdealCell, SoftBoundsCell
+from hwsim.devices.responses import IdealCell, SoftBoundsCell
 from hwsim.ebm.build import initial_weights, layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.settle import OddEven, Phase

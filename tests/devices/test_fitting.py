@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from hwsim.devices.cell import BaseCell
-from hwsim.devices.cells import LinearStepCell, SoftBoundsCell
 from hwsim.devices.fitting import estimate, likelihood
 from hwsim.devices.fitting.data import Traces, local_steps, noise
 from hwsim.devices.fitting.estimate import Fits, fit_traces, guess_of, random_effects
 from hwsim.devices.fitting.merit import cautions, curve, figures, figures_with_errors, standardised, symmetry_point
 from hwsim.devices.fitting.responses import RESPONSES, start
-from hwsim.devices.responses import ExpStepCell, PowerStepCell, TabulatedCell
+from hwsim.devices.responses import ExpStepCell, LinearStepCell, PowerStepCell, SoftBoundsCell, TabulatedCell
 from hwsim.errors import InputError
 
 COMMON = {"dw_min": 0.04, "dw_min_std": 0.3, "read_noise": 0.01}

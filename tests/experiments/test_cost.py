@@ -13,7 +13,7 @@ from hwsim.crossbar.pulses import coincidences
 from hwsim.crossbar.synapse import Meter
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.work import Work, cost_of
-from hwsim.devices.cells import LinearStepCell
+from hwsim.devices.responses import LinearStepCell
 from hwsim.ebm.build import initial_weights, layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.inference import infer

@@ -9,7 +9,7 @@ from robust_models import EP, Digits, face, rng, trained
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.devices.cells import IdealCell
+from hwsim.devices.responses import IdealCell
 from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield

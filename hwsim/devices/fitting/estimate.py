@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from hwsim.devices.cells import BaseCell
+from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting import likelihood
 from hwsim.devices.fitting.data import Array, Traces, device_ranges, local_steps, noise
 from hwsim.devices.fitting.optimum import Optimum, Prior, maximise

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hwsim.devices.cells import BaseCell
+from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
 from hwsim.devices.fitting.responses import NOISE, Response
 

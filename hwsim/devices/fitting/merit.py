@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from hwsim.devices.cells import BaseCell
+from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
 from hwsim.devices.fitting.estimate import FEWEST_DEVICES, Estimate, Fit, Fits
 from hwsim.devices.fitting.likelihood import innovations

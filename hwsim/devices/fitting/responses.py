@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from hwsim.devices.cells import BaseCell, LinearStepCell, SoftBoundsCell
+from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, LocalSteps
-from hwsim.devices.responses import ExpStepCell, PowerStepCell, TabulatedCell
+from hwsim.devices.responses import ExpStepCell, LinearStepCell, PowerStepCell, SoftBoundsCell, TabulatedCell
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hwsim.devices.cells import CELLS, BaseCell, CubicWindowCell, LinearStepCell, SoftBoundsCell
+from hwsim.devices.cell import BaseCell
+from hwsim.devices.responses import CELLS, CubicWindowCell, LinearStepCell, SoftBoundsCell
 from hwsim.errors import InputError
 
 PULSED = {name: cell for name, cell in CELLS.items() if cell().dw_min}
