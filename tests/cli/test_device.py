@@ -131,7 +131,7 @@ def test_two_commands_from_a_csv_to_an_accuracy_and_what_limits_it(hwsim_here: C
     assert "as it is" in out
     verdicts = [line for line in out.splitlines() if re.match(VERDICT, line)]
     assert len(verdicts) == 1
-    assert re.search(r"points \(-?[\d.]+ to -?[\d.]+\)", verdicts[0]), "a cost and its interval"
+    assert re.search(r"points \([−+][\d.]+ to [−+][\d.]+\)", verdicts[0]), "a cost and its interval"
 
 
 VERDICT = r"The limiting property is|No property limits|No single property limits|Together the properties cost"

@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hwsim.cards import build as training
 from hwsim.cards import shelf
 from hwsim.cards.read import read_model
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.experiments.subject import read_subject
+from hwsim.experiments.training import resume as training
 from hwsim.experiments.training.learners import EquilibriumModel, classifier_of, model_of
 from hwsim.jobs.store import read_lines
 from hwsim.rng import Streams

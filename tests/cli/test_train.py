@@ -10,7 +10,7 @@ import pytest
 from cli_settings import small
 from safetensors.torch import load_file
 
-from hwsim.cards import build as training
+from hwsim.experiments.training import resume as training
 from hwsim.jobs.store import read_lines
 
 Call = Callable[..., tuple[int, str, str]]
