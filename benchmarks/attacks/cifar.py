@@ -99,7 +99,7 @@ def cost(given: Settings, names: Sequence[str]) -> Iterator[tuple[str, float]]:
     probe = 10
     for name in names:
         subject, data = given.subject(name)
-        x, y = data.x_test[:probe], data.y_test[:probe]
+        x, y = data.test[:probe]
         surrogate, judge = subject.surrogate("implicit"), subject.judge()
         gradient = seconds(lambda a=surrogate, x=x, y=y: input_gradient(a, x, y, "margin")) / probe
         query = seconds(lambda j=judge, x=x: j.logits(x)) / probe

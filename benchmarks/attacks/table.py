@@ -63,7 +63,7 @@ def feedforward(seed: int) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         digits = data.load("digits")
-        save_file(trained(digits.x_train, digits.y_train, seed).state_dict(), path)
+        save_file(trained(*digits.train, seed).state_dict(), path)
     return path
 
 

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from hwsim.data.dataset import Dataset, stratified
+from hwsim.data.dataset import Dataset, Split, stratified
 from hwsim.experiments.training.job import plan_training
 from hwsim.experiments.training.work import run_training
 from hwsim.rng import Streams
@@ -30,18 +29,16 @@ PAGE = Path(__file__).with_name("README.md")
 HEAD = "| device | validation % | test % | 95 % of test images | epochs, best | CPU s |\n|---|---|---|---|---|---|"
 
 
-def part(x: Tensor, labels: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
+def part(split: Split, count: int, name: str) -> Split:
     """``count`` images with every class in its share, the same for every device and seed."""
-    if count >= len(labels):
-        return x, labels
-    drawn = stratified(labels, count, Streams(0).child("subset", name).generator("data"))[1]
-    return x[drawn], labels[drawn]
+    if count >= len(split):
+        return split
+    return split[stratified(split.y, count, Streams(0).child("subset", name).generator("data"))[1]]
 
 
 def smaller(data: Dataset, images: int, judged: int) -> Dataset:
     names = {"train": images, "validation": judged, "test": judged}
-    parts = {n: part(getattr(data, f"x_{n}"), getattr(data, f"y_{n}"), count, n) for n, count in names.items()}
-    return replace(data, **{f"{kind}_{n}": parts[n][i] for n in parts for i, kind in enumerate("xy")})
+    return replace(data, **{name: part(data.splits[name], count, name) for name, count in names.items()})
 
 
 def row(device: str, options: argparse.Namespace) -> str:

@@ -89,12 +89,12 @@ def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[s
         with tempfile.TemporaryDirectory() as folder:
             state = Path(folder) / "state.safetensors"
             learner = EquilibriumModel(net, model.energy, recipe, model.inference)
-            train(learner, recipe, digits.x_train, digits.y_train, streams, state, lambda epoch: None)
+            train(learner, recipe, *digits.train, streams, state, lambda epoch: None)
         seconds.append(time.perf_counter() - started)
         if device.trains == "hardware-aware":
             net.program(net.weights())
         draws = model.evaluation.draws
-        result = measure(net, digits.x_test, digits.y_test, model.inference, draws, streams.child("judge"))
+        result = measure(net, *digits.test, model.inference, draws, streams.child("judge"))
         hits.append(np.array(result.hits) / result.draws)
     shares = np.stack(hits)
     return Row(name, accuracy(shares), shares.mean(1).tolist(), float(np.mean(seconds)), recipe.epochs)
@@ -120,10 +120,7 @@ def main() -> None:
 
     settings = [parse_setting(text) for text in arguments.set]
     digits = data.load("digits")
-    if arguments.validation:
-        digits = replace(digits, x_test=digits.x_validation, y_test=digits.y_validation)
-    else:
-        digits = digits.merged()
+    digits = replace(digits, test=digits.validation) if arguments.validation else digits.merged()
     names = arguments.names or [FLOAT, *shelf.items("devices")]
     command = "python benchmarks/digits/accuracy.py --write"
     print(HEAD, flush=True)

@@ -53,10 +53,10 @@ def accuracy(folder: Path, kind: str, share: float, hardware_of_phases: str, see
     net = network(energy, hardware(job.device.device, recipe), streams, momentum=recipe.momentum)
     learner = EquilibriumModel(net, energy, recipe, job.model.inference)
     try:
-        train(learner, recipe, data.x_train, data.y_train, streams, folder / "state.safetensors", lambda epoch: None)
+        train(learner, recipe, *data.train, streams, folder / "state.safetensors", lambda epoch: None)
     except WorkError:
         return None
-    found = measure(net, data.x_test, data.y_test, job.model.inference, 1, streams.child("read"))
+    found = measure(net, *data.test, job.model.inference, 1, streams.child("read"))
     (folder / "state.safetensors").unlink(missing_ok=True)
     return float(np.mean(np.array(found.hits) / found.draws))
 

@@ -66,14 +66,14 @@ def main() -> None:
     data, size = load(card.data, options.data_dir), recipe.batch_size
     batches = [slice(i * size, (i + 1) * size) for i in range(options.batches)]
     exact = EquilibriumProp(recipe.beta, free=SETTLED, nudged=SETTLED, solver=OddEven(1.3))
-    settled = [gradient(model, options.weights, exact, data.x_train[b], data.y_train[b])[0] for b in batches]
+    settled = [gradient(model, options.weights, exact, *data.train[b])[0] for b in batches]
     print("| solver | tolerance | sweeps of an example | cosine of the gradient, layer by layer |\n|---|---|---|---|")
     for name, solver, tolerance in WAYS:
         free, nudged = (
             Phase(steps, tolerance=tolerance, stop_early=True) for steps in (recipe.free_steps, recipe.nudged_steps)
         )
         rule = EquilibriumProp(recipe.beta, free=free, nudged=nudged, solver=solver)
-        found = [gradient(model, options.weights, rule, data.x_train[b], data.y_train[b]) for b in batches]
+        found = [gradient(model, options.weights, rule, *data.train[b]) for b in batches]
         cosines = [
             torch.stack([torch.cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in zip(got, best, strict=True)])
             for (got, _), best in zip(found, settled, strict=True)

@@ -28,34 +28,57 @@ FOLDER_TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
+class Split:
+    """Images ``x`` (N, C, H, W), float32 in [0, 1], and their labels ``y`` (N,), int64.
+
+    It unpacks as a pair, its length is N, and a slice or a tensor of indices gives the split of those images.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield self.x
+        yield self.y
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, images: slice | Tensor) -> Split:
+        return Split(self.x[images], self.y[images])
+
+    def to(self, place: str) -> Split:
+        """The same where torch computes."""
+        return Split(self.x.to(place), self.y.to(place))
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Three disjoint sets of images and labels; ``shape`` is (C, H, W), ``source`` says where they came from."""
+    """Three disjoint splits; ``shape`` is (C, H, W), ``source`` says where the images came from."""
 
     name: str
-    x_train: Tensor
-    y_train: Tensor
-    x_validation: Tensor
-    y_validation: Tensor
-    x_test: Tensor
-    y_test: Tensor
+    train: Split
+    validation: Split
+    test: Split
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     source: str
 
     def to(self, place: str) -> Dataset:
         """The same with all images and labels where torch computes."""
-        names = [f"{kind}_{part}" for kind in "xy" for part in ("train", "validation", "test")]
-        return replace(self, **{name: getattr(self, name).to(place) for name in names})
+        train, validation, test = (split.to(place) for split in self.splits.values())
+        return replace(self, train=train, validation=validation, test=test)
 
     def merged(self) -> Dataset:
         """Training on all that may be learned from, once the choices are made; no validation images are left."""
-        return replace(
-            self,
-            x_train=torch.cat([self.x_train, self.x_validation]),
-            y_train=torch.cat([self.y_train, self.y_validation]),
-            x_validation=self.x_validation[:0],
-            y_validation=self.y_validation[:0],
-        )
+        (x, y), (held_x, held_y) = self.train, self.validation
+        everything = Split(torch.cat([x, held_x]), torch.cat([y, held_y]))
+        return replace(self, train=everything, validation=self.validation[:0])
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def load(
@@ -106,7 +129,7 @@ def load(
 
 def load_corrupted(
     directory: str | Path, corruption: str, severity: int, *, classes: int = 10, count: int | None = None
-) -> tuple[Tensor, Tensor]:
+) -> Split:
     """Images and labels of a published corruption set: ``directory`` holds ``<corruption>.npy`` and ``labels.npy``.
 
     ``count`` takes the first images only, which are all that is then read. ``severity`` is 1 to 5; ``classes`` is 10
@@ -176,38 +199,34 @@ def stratified(labels: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor
 
 
 def _split(name: str, found: Found, share: float, seed: int) -> Dataset:
-    streams = Streams(seed)
-    x, y = _tensors(found.learn, found.white)
+    streams, learn = Streams(seed), _tensors(found.learn, found.white)
     if found.test is None:
-        count = DIGITS_TEST if name == "digits" else round(FOLDER_TEST_SHARE * len(y))
-        learn, test = stratified(y, count, streams.child("test").generator("data"))
-        x_test, y_test = x[test], y[test]
-        x, y = x[learn], y[learn]
+        count = DIGITS_TEST if name == "digits" else round(FOLDER_TEST_SHARE * len(learn))
+        rest, drawn = stratified(learn.y, count, streams.child("test").generator("data"))
+        learn, test = learn[rest], learn[drawn]
     else:
-        x_test, y_test = _tensors(found.test, found.white)
-    if x_test.shape[1:] != x.shape[1:]:
+        test = _tensors(found.test, found.white)
+    if test.x.shape[1:] != learn.x.shape[1:]:
         raise InputError(
-            f"data {name}: test images are {tuple(x_test.shape[1:])} and training images {tuple(x.shape[1:])} "
+            f"data {name}: test images are {tuple(test.x.shape[1:])} and training images {tuple(learn.x.shape[1:])} "
             "(channels, height, width); expected one shape"
         )
-    train, validation = stratified(y, round(share * len(y)), streams.child("validation").generator("data"))
-    if not len(train) or not len(y_test):
-        raise InputError(f"data {name}: {len(train)} training and {len(y_test)} test images; expected some of each")
-    _, height, width = x.shape[1:]
+    held_out = round(share * len(learn))
+    train, validation = stratified(learn.y, held_out, streams.child("validation").generator("data"))
+    if not len(train) or not len(test):
+        raise InputError(f"data {name}: {len(train)} training and {len(test)} test images; expected some of each")
+    channels, height, width = learn.x.shape[1:]
     return Dataset(
         name=name,
-        x_train=x[train] if len(validation) else x,
-        y_train=y[train],
-        x_validation=x[validation],
-        y_validation=y[validation],
-        x_test=x_test,
-        y_test=y_test,
+        train=learn[train] if held_out else learn,
+        validation=learn[validation],
+        test=test,
         classes=found.classes,
-        shape=(x.shape[1], height, width),
+        shape=(channels, height, width),
         source=found.source,
     )
 
 
-def _tensors(images: Images, white: float = 255) -> tuple[Tensor, Tensor]:
+def _tensors(images: Images, white: float = 255) -> Split:
     pixels, labels = images
-    return torch.from_numpy(pixels.astype(np.float32)).div_(white), torch.from_numpy(labels.astype(np.int64))
+    return Split(torch.from_numpy(pixels.astype(np.float32)).div_(white), torch.from_numpy(labels.astype(np.int64)))

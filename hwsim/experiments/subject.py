@@ -188,7 +188,7 @@ def _module(
 
 def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset) -> TorchClassifier:
     """InputError unless the module gives a score a class; two passes tell whether it is noisy."""
-    x, classes = dataset.x_test[:2], len(dataset.classes)
+    x, classes = dataset.test.x[:2], len(dataset.classes)
     try:
         with torch.no_grad():
             scores, again = module(x), module(x)
@@ -239,7 +239,7 @@ def at_least_one(option: str, value: int) -> None:
 
 def counted(examples: int | None, dataset: Dataset) -> int:
     """How many test images; 1,000 where nothing is said and there are as many."""
-    total = len(dataset.x_test)
+    total = len(dataset.test)
     if examples is None:
         return min(1000, total)
     if not 1 <= examples <= total:

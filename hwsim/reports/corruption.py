@@ -30,7 +30,7 @@ def _picture(job: CorruptJob) -> Canvas:
     for row, name in zip(axes, job.types, strict=True):
         for ax, severity in zip(row, columns, strict=True):
             condition = Condition("corruption" if severity else "clean", name, severity)
-            image = job.images(condition)[0][0].permute(1, 2, 0).numpy()
+            image = job.images(condition).x[0].permute(1, 2, 0).numpy()
             ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             ax.set_xticks([])
             ax.set_yticks([])

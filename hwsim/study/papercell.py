@@ -78,7 +78,7 @@ def _test_images(name: str, data_dir: str | None, count: int) -> tuple[Tensor, T
             x, y = pixels.float() / found.white, labels.long()
         else:
             dataset = data.load(name, data_dir)
-            x, y = dataset.x_test[:count], dataset.y_test[:count]
+            x, y = dataset.test[:count]
     except (InputError, WorkError) as error:
         return str(error)
     if len(x) < count:

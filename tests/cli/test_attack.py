@@ -59,8 +59,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
     (folder / "net.py").write_text(NET)
     digits = data.load("digits")
-    x = torch.cat([digits.x_train.flatten(1), torch.ones(len(digits.x_train), 1)], 1).double()
-    labels = torch.nn.functional.one_hot(digits.y_train, 10).double()
+    x = torch.cat([digits.train.x.flatten(1), torch.ones(len(digits.train), 1)], 1).double()
+    labels = torch.nn.functional.one_hot(digits.train.y, 10).double()
     solved = torch.linalg.solve(x.T @ x + torch.eye(65), x.T @ labels).T.float()
     save_file(
         {"line.weight": solved[:, :64].contiguous(), "line.bias": solved[:, 64].contiguous()}, folder / "w.safetensors"
@@ -99,7 +99,7 @@ def test_folder_of_an_attack(hwsim_here: Call, tmp_path: Path) -> None:
     worst = [float(r["attacked"]) for r in rows if (r["threat"], r["attack"]) == ("linf:0.1", "worst")]
     assert sum(worst) / 30 == pytest.approx(narrow["worst"]["mean"])
     kept = load_file(folder / "adversarial" / "linf-0.1-all-0.safetensors")
-    clean = data.load("digits").x_test[:30]
+    clean = data.load("digits").test.x[:30]
     assert (kept["images"] - clean).abs().max() == pytest.approx(0.1, abs=1e-5)
     assert kept["images"].min() >= 0
     assert kept["images"].max() <= 1

@@ -143,7 +143,7 @@ def test_trains_and_is_judged_as_its_card_says(hwsim_here: Call, tmp_path: Path,
     _, config = read_model(name, [(key, parsed) for key, parsed in settings_of(*TINY[name])])
     dataset = data.load("cifar10", tiny_cifar)
     judge = classifier_of(config, tmp_path / "t" / "weights.safetensors")
-    share = correct(judge, dataset.x_test, dataset.y_test).double().mean().item()
+    share = correct(judge, dataset.test.x, dataset.test.y).double().mean().item()
     assert share == pytest.approx(card["accuracy_test"]["mean"])
 
 
@@ -196,7 +196,7 @@ def test_resumed_equals_uninterrupted(
 )
 def test_moved_images_cost_more(tiny_cifar: Path, name: str, settings: list[str]) -> None:
     dataset = data.load("cifar10", tiny_cifar)
-    x, labels = dataset.x_train[:40], dataset.y_train[:40]
+    x, labels = dataset.train.x[:40], dataset.train.y[:40]
 
     def first_cost(*more: str) -> float:
         _, config = read_model(name, settings_of(*settings, *more))
@@ -215,7 +215,7 @@ def test_attacks_leave_batch_norms_averages_alone(tiny_cifar: Path) -> None:
     _, config = read_model("adv-cnn-linf", settings_of(*TINY["adv-cnn-linf"]))
     model = model_of(config, config.learning, FloatDevice(), Streams(0))
     dataset = data.load("cifar10", tiny_cifar)
-    model.step(dataset.x_train[:10], dataset.y_train[:10], 1.0, torch.Generator())
+    model.step(dataset.train.x[:10], dataset.train.y[:10], 1.0, torch.Generator())
     counts = [t.item() for key, t in model.state_dict().items() if key.endswith("num_batches_tracked")]
     assert counts == [1, 1]
 
@@ -227,7 +227,7 @@ def test_training_draws_nothing_from_torchs_own_stream(tiny_cifar: Path) -> None
     steps = []
     for _ in range(2):
         model = model_of(config, config.learning, FloatDevice(), Streams(0))
-        steps.append(model.step(dataset.x_train, dataset.y_train, 1.0, torch.Generator().manual_seed(3)).cost)
+        steps.append(model.step(dataset.train.x, dataset.train.y, 1.0, torch.Generator().manual_seed(3)).cost)
         assert torch.random.get_rng_state().equal(before)
         torch.rand(1)
         before = torch.random.get_rng_state()
@@ -244,7 +244,7 @@ def test_attack_takes_a_module_of_the_shelf(hwsim_here: Call, tmp_path: Path, ti
     assert hwsim_here(*arguments(str(folder), tiny_cifar, tmp_path / "t"))[0] == 0
     shutil.copy(tmp_path / "t" / "weights.safetensors", folder)
     subject, dataset = read_subject(str(folder), None, None, tiny_cifar)
-    assert subject.judge().logits(dataset.x_test).shape == (20, 10)
+    assert subject.judge().logits(dataset.test.x).shape == (20, 10)
     assert (subject.judge().bounds, subject.judge().noisy) == ((0.0, 1.0), False)
 
 

@@ -90,7 +90,7 @@ def write_images(folder: Path, count: int, size: tuple[int, int] = (7, 9), mode:
 
 
 def assert_sound(data: Dataset) -> None:
-    for x, y in ((data.x_train, data.y_train), (data.x_validation, data.y_validation), (data.x_test, data.y_test)):
+    for x, y in data.splits.values():
         assert x.dtype == torch.float32
         assert y.dtype == torch.int64
         assert x.shape == (len(y), *data.shape)
@@ -112,11 +112,11 @@ def test_digits_have_the_split_of_the_published_figures() -> None:
     data = load("digits")
     assert_sound(data)
     assert data.shape == (1, 8, 8)
-    assert len(data.y_train) + len(data.y_validation) == 1437
-    assert len(data.y_validation) == 287
-    assert len(data.y_test) == 360
-    assert torch.equal(data.x_train * 16, (data.x_train * 16).round())  # 17 grey levels, exactly
-    for labels in (data.y_train, data.y_validation, data.y_test):
+    assert len(data.train) + len(data.validation) == 1437
+    assert len(data.validation) == 287
+    assert len(data.test) == 360
+    assert torch.equal(data.train.x * 16, (data.train.x * 16).round())  # 17 grey levels, exactly
+    for labels in (data.train.y, data.validation.y, data.test.y):
         share = labels.bincount(minlength=10) / len(labels)
         assert (share - 0.1).abs().max() < 0.01
 
@@ -125,15 +125,25 @@ def test_the_test_images_depend_on_the_split_seed_alone() -> None:
     reference = load("digits")
     again = load("digits", validation=0.5)
     other = load("digits", split_seed=1)
-    assert torch.equal(reference.x_test, again.x_test)
-    assert not torch.equal(reference.x_test, other.x_test)
-    assert rows(reference.merged().x_train) == rows(load("digits", validation=0).x_train)
+    assert torch.equal(reference.test.x, again.test.x)
+    assert not torch.equal(reference.test.x, other.test.x)
+    assert rows(reference.merged().train.x) == rows(load("digits", validation=0).train.x)
+
+
+def test_a_split_unpacks_as_a_pair_and_is_cut_by_slices_and_indices() -> None:
+    split = load("digits").test
+    x, y = split
+    assert (len(split), len(x), len(y)) == (360, 360, 360)
+    assert torch.equal(split[10:13].x, x[10:13])
+    few = split[torch.tensor([5, 2])]
+    assert torch.equal(few.x, x[[5, 2]])
+    assert few.y.tolist() == [int(y[5]), int(y[2])]
 
 
 def test_no_image_is_in_two_parts(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
     for data in (load("cifar10", tmp_path), load("cifar10", tmp_path, validation=0.3)):
-        train, validation, test = rows(data.x_train), rows(data.x_validation), rows(data.x_test)
+        train, validation, test = rows(data.train.x), rows(data.validation.x), rows(data.test.x)
         assert len(train) + len(validation) + len(test) == 110
         assert not train & validation
         assert not (train | validation) & test
@@ -142,13 +152,13 @@ def test_no_image_is_in_two_parts(tmp_path: Path) -> None:
 def test_merged_keeps_images_with_their_labels() -> None:
     data = load("digits")
     merged = data.merged()
-    assert len(merged.y_train) == 1437
-    assert len(merged.y_validation) == 0
+    assert len(merged.train) == 1437
+    assert len(merged.validation) == 0
     assert_sound(merged)
-    pairs = {row.numpy().tobytes(): int(label) for row, label in zip(data.x_validation, data.y_validation, strict=True)}
+    pairs = {row.numpy().tobytes(): int(label) for row, label in zip(data.validation.x, data.validation.y, strict=True)}
     found = [
         (pairs[key], int(label))
-        for row, label in zip(merged.x_train, merged.y_train, strict=True)
+        for row, label in zip(merged.train.x, merged.train.y, strict=True)
         if (key := row.numpy().tobytes()) in pairs
     ]
     assert len(found) == 287
@@ -203,10 +213,10 @@ def test_cifar10_is_read_plane_by_plane(tmp_path: Path) -> None:
     assert data.shape == (3, 32, 32)
     assert data.classes[3] == "class3"
     assert data.source == str(folder)
-    assert len(data.y_train) == 100
+    assert len(data.train) == 100
     record = (folder / "data_batch_2.bin").read_bytes()[3 * 3073 :]
-    assert data.y_train[23] == record[0]
-    assert data.x_train[23, 1, 2, 5] * 255 == pytest.approx(record[1 + 1024 + 2 * 32 + 5])  # green plane, row 2
+    assert data.train.y[23] == record[0]
+    assert data.train.x[23, 1, 2, 5] * 255 == pytest.approx(record[1 + 1024 + 2 * 32 + 5])  # green plane, row 2
 
 
 def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
@@ -217,8 +227,8 @@ def test_cifar100_has_fine_and_coarse_labels(tmp_path: Path) -> None:
     assert len(fine.classes) == 100
     assert len(coarse.classes) == 20
     assert coarse.classes[1] == "coarse1"
-    assert torch.equal(fine.y_train // 5, coarse.y_train)
-    assert torch.equal(fine.x_test, coarse.x_test)
+    assert torch.equal(fine.train.y // 5, coarse.train.y)
+    assert torch.equal(fine.test.x, coarse.test.x)
 
 
 def test_roots_are_looked_in_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +345,7 @@ def test_an_absent_cifar_is_downloaded_checked_and_unpacked(
     root.mkdir()
     calls: list[tuple[int, int | None]] = []
     data = load("cifar10", root, progress=lambda done, total: calls.append((done, total)))
-    assert len(data.y_train) == 90
+    assert len(data.train) == 90
     assert calls[-1] == (len(pages["/cifar.tar.gz"]),) * 2
     assert [path.name for path in root.iterdir()] == ["cifar-10-batches-bin"]
     assert sorted(path.name for path in (root / "cifar-10-batches-bin").iterdir()) == sorted(
@@ -438,8 +448,8 @@ def test_idx_plain_and_zipped(tmp_path: Path, name: str, zipped: bool) -> None:
     data = load(name, tmp_path, validation=0)
     assert_sound(data)
     assert data.shape == (1, 6, 5)
-    assert data.y_train.tolist() == [label % 10 for label in range(40)]
-    assert data.x_train[0, 0, 1, 2] * 255 == pytest.approx(
+    assert data.train.y.tolist() == [label % 10 for label in range(40)]
+    assert data.train.x[0, 0, 1, 2] * 255 == pytest.approx(
         np.random.default_rng(0).integers(0, 256, (40, 6, 5))[0, 1, 2]
     )
 
@@ -498,11 +508,11 @@ def test_folders_of_class_folders(tmp_path: Path) -> None:
     assert_sound(data)
     assert data.classes == ("ant", "bee", "cat")
     assert data.shape == (3, 9, 7)
-    assert len(data.y_test) == 6
-    assert data.y_test.bincount().tolist() == [2, 2, 2]
-    assert len(data.y_train) + len(data.y_validation) == 24
+    assert len(data.test) == 6
+    assert data.test.y.bincount().tolist() == [2, 2, 2]
+    assert len(data.train) + len(data.validation) == 24
     first = np.asarray(Image.open(tmp_path / "ant" / "0.png")).transpose(2, 0, 1).astype(np.float32) / 255
-    everything = rows(data.x_train) | rows(data.x_validation) | rows(data.x_test)
+    everything = rows(data.train.x) | rows(data.validation.x) | rows(data.test.x)
     assert np.ascontiguousarray(first).tobytes() in everything
 
 
@@ -512,8 +522,8 @@ def test_folders_with_parts_of_their_own(tmp_path: Path) -> None:
             write_images(tmp_path / part / name, count, mode="L", seed=seed + count)
     data = load(str(tmp_path))
     assert data.shape == (1, 9, 7)
-    assert data.y_test.tolist() == [0] * 4 + [1] * 4
-    assert len(data.y_validation) == 2
+    assert data.test.y.tolist() == [0] * 4 + [1] * 4
+    assert len(data.validation) == 2
 
 
 def test_grey_images_among_coloured_ones_become_coloured(tmp_path: Path) -> None:
@@ -521,7 +531,7 @@ def test_grey_images_among_coloured_ones_become_coloured(tmp_path: Path) -> None
     write_images(tmp_path / "colour", 5)
     data = load(str(tmp_path), validation=0)
     assert data.shape == (3, 9, 7)
-    grey = data.x_train[data.y_train == 1]
+    grey = data.train.x[data.train.y == 1]
     assert torch.equal(grey[:, 0], grey[:, 2])
 
 

@@ -189,7 +189,7 @@ def run_ablation(ablation: Ablation, progress: Progress) -> None:
 def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> dict[str, Any]:
     job, started = ablation.job, time.perf_counter()
     streams = Streams(job.seed).child("repeat", repeat)
-    x, labels = (t[: job.model.evaluation.examples] for t in (job.data.x_test, job.data.y_test))
+    x, labels = job.data.test[: job.model.evaluation.examples]
     try:
         net = _ready(ablation, name, card, repeat, streams)
     except WorkError as error:
@@ -226,7 +226,7 @@ def _trained(job: Job, device: Device, recipe: LearningConfig, streams: Streams,
     own = streams.child("ablation")
     net = network(job.model.energy, hardware(device, recipe), own, momentum=recipe.momentum)
     learner = EquilibriumModel(net, job.model.energy, recipe, job.model.inference)
-    train(learner, recipe, job.data.x_train, job.data.y_train, streams, checkpoint, _unheard)
+    train(learner, recipe, job.data.train.x, job.data.train.y, streams, checkpoint, _unheard)
     return net
 
 

@@ -114,7 +114,7 @@ class AttackJob:
         return {
             "model": self.subject.identity,
             "device": device,
-            "data": {"name": self.data.name, "test": len(self.data.x_test)},
+            "data": {"name": self.data.name, "test": len(self.data.test)},
             "threats": [str(threat) for threat in self.threats],
             "attack": {
                 "name": self.attack,

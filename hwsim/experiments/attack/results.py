@@ -164,7 +164,7 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
             "Comparable with RobustBench's leaderboard only for CIFAR or ImageNet at its budgets, with all its test "
             "images and the standard attack."
         )
-    total = len(job.data.x_test)
+    total = len(job.data.test)
     if job.examples < total:
         yield f"On the first {job.examples} of {total} test images."
     if job.attack != "standard":

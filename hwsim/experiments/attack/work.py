@@ -120,7 +120,8 @@ class Unit:
         """(rows of the test set, images, labels)."""
         first = self.part * job.slice_images
         rows = slice(first, min(first + job.slice_images, job.examples))
-        return rows, job.data.x_test[rows], job.data.y_test[rows]
+        x, y = job.data.test[rows]
+        return rows, x, y
 
     def streams(self, job: AttackJob, seed: int) -> Streams:
         """Chips are attacked with the same random starts at every age, so that ages are compared in pairs."""
@@ -221,7 +222,7 @@ def _checks(job: AttackJob, nets: list[LayeredHopfield], threat: Threat, age: fl
     """The checks that unmask, on the first images and the first chip."""
     subject, chip = job.subject, nets[0] if nets else None
     count = min(job.checked, job.examples)
-    x, y = job.data.x_test[:count], job.data.y_test[:count]
+    x, y = job.data.test[:count]
     streams = Streams(job.seed).child("checks", str(threat))
     _reseed(nets, streams)
     alternatives: dict[str, Classifier] = {}

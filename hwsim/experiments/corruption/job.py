@@ -10,11 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from hwsim.cards.device import DeviceCard
 from hwsim.cards.yamlfile import did_you_mean
-from hwsim.data.dataset import Dataset, load_corrupted
+from hwsim.data.dataset import Dataset, Split, load_corrupted
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of, bring_to_age
@@ -87,7 +85,7 @@ class CorruptJob:
             "model": self.subject.identity,
             "baseline": self.baseline.identity if self.baseline else None,
             "device": device,
-            "data": {"name": self.data.name, "test": len(self.data.x_test)},
+            "data": {"name": self.data.name, "test": len(self.data.test)},
             "age_s": self.age,
             "corrupted": "files" if self.corrupted_dir else "computed",
             **lists,
@@ -99,18 +97,19 @@ class CorruptJob:
         """SHA-256 of the resolved configuration, first 16 digits."""
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
 
-    def images(self, condition: Condition) -> tuple[Tensor, Tensor]:
-        """(images, labels); equal for all models and devices, one stream a condition."""
-        x, y = self.data.x_test[: self.examples], self.data.y_test[: self.examples]
+    def images(self, condition: Condition) -> Split:
+        """Images and labels; equal for all models and devices, one stream a condition."""
+        clean = self.data.test[: self.examples]
+        x, y = clean
         rng = Streams(self.seed).child(condition.name, condition.level).generator("corruption")
         if condition.kind == "input-noise":
-            return input_noise(x, condition.level, rng), y
+            return Split(input_noise(x, condition.level, rng), y)
         if condition.kind == "salt-and-pepper":
-            return salt_and_pepper(x, condition.level, rng), y
+            return Split(salt_and_pepper(x, condition.level, rng), y)
         if condition.kind == "clean":
-            return x, y
+            return clean
         if self.corrupted_dir is None:
-            return corrupt(condition.name, x, int(condition.level), rng), y
+            return Split(corrupt(condition.name, x, int(condition.level), rng), y)
         name = FILES.get(condition.name, condition.name.replace("-", "_"))
         classes = len(self.data.classes)
         return load_corrupted(self.corrupted_dir, name, int(condition.level), classes=classes, count=self.examples)

@@ -87,8 +87,8 @@ def _or_told(score: Callable[[], float]) -> float | str:
 
 def _caveats(job: CorruptJob) -> list[str]:
     told = []
-    if job.examples < len(job.data.x_test):
-        told.append(f"On the first {job.examples} of {len(job.data.x_test)} test images.")
+    if job.examples < len(job.data.test):
+        told.append(f"On the first {job.examples} of {len(job.data.test)} test images.")
     if job.corrupted_dir is None:
         told.append(
             "Corruptions computed here with the constants of CIFAR-10-C; the ice of `frost` is drawn, not photographs. "

@@ -43,7 +43,7 @@ def case_job(job: Job, case: str, repeat: int, trained: LayeredHopfield) -> Atta
         instances=1,
         draws=config.draws,
         sources=(),
-        examples=min(config.examples, len(job.data.x_test), evaluation.examples or len(job.data.x_test)),
+        examples=min(config.examples, len(job.data.test), evaluation.examples or len(job.data.test)),
         seed=job.seed + repeat,
         checks=config.checks,
         folder=job.folder / "attacks" / f"{file_stem(case)}-{repeat}",

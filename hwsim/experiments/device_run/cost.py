@@ -35,8 +35,8 @@ def cost_section(job: Job, table: CostTable | None = None) -> dict[str, Any]:
     streams = Streams(job.seed).child("cost")
     net = network(job.model.energy, hardware(job.device.device, recipe), streams)
     arrays = dict(zip(layer_names(net), net.synapses, strict=True))
-    size = min(recipe.batch_size, len(job.data.x_train))
-    x, labels = job.data.x_train[:size], job.data.y_train[:size]
+    x, labels = job.data.train[: recipe.batch_size]
+    size = len(x)
     weights = initial_weights(net, job.model.energy.init_gain, streams)
     rule, cost = learning_rule(recipe), COSTS[job.model.energy.cost]
 

@@ -45,7 +45,7 @@ class Job:
         return {
             "device": {**device, "resolved": self.device.resolved},
             "model": model,
-            "data": {"name": self.data.name, "train": len(self.data.x_train), "test": len(self.data.x_test)},
+            "data": {"name": self.data.name, "train": len(self.data.train), "test": len(self.data.test)},
             "seed": self.seed,
             "repeats": self.repeats,
         }

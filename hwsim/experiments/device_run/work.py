@@ -101,7 +101,7 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
                 f"{case}, repeat {repeat + 1}: epoch {epoch['epoch']}, accuracy {epoch['accuracy_train']:.3f}"
             )
 
-        x, labels = job.data.x_train, job.data.y_train
+        x, labels = job.data.train
         learner = EquilibriumModel(net, job.model.energy, recipe, job.model.inference)
         train(learner, recipe, x, labels, streams, states / f"{case}-{repeat}.safetensors", tell)
         return net
@@ -145,7 +145,7 @@ def _measure_case(
 ) -> None:
     streams = Streams(job.seed).child("repeat", repeat, case)
     evaluation, inference = job.model.evaluation, job.model.inference
-    x, labels = job.data.x_test[: evaluation.examples], job.data.y_test[: evaluation.examples]
+    x, labels = job.data.test[: evaluation.examples]
     for condition in asked:
         record: dict[str, Any] = {"kind": "evaluation", "case": case, "repeat": repeat}
         record |= {"condition": condition.name, "level": condition.level, "level_unit": condition.unit}
@@ -186,7 +186,7 @@ def _examine(
 ) -> None:
     """Health of every array, a relaxation, and the weights and conductances as files."""
     head: dict[str, Any] = {"case": case, "repeat": repeat}
-    x = job.data.x_test[:RELAXED_IMAGES]
+    x = job.data.test.x[:RELAXED_IMAGES]
     if {"kind": "relaxation", **head} not in log:
         way = relaxed(net, x, inference, streams.child("relaxation"))
         pulses = log.last_epoch(case, repeat) or {}

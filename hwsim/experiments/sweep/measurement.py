@@ -71,7 +71,7 @@ class Resolved:
 
     def plain(self, seed: int) -> Record:
         model = self.model.model_dump(include={"network", "inference", "learning", "evaluation"})
-        sizes = {part: len(getattr(self.dataset, f"x_{part}")) for part in ("train", "test")}
+        sizes = {part: len(self.dataset.splits[part]) for part in ("train", "test")}
         known = {"name": self.dataset.name, "sha256": self.digest, **sizes}
         device = {"kind": self.card.kind, "resolved": self.card.resolved}
         return {"model": model, "recipe": self.recipe.model_dump(), "device": device, "data": known, "seed": seed}
@@ -102,7 +102,7 @@ def _data(name: str, data_dir: str | None) -> tuple[data.Dataset, str]:
     """All that may be learned from and the test images, with a checksum of both."""
     dataset = data.load(name, data_dir).merged()
     digest = hashlib.sha256()
-    for part in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
+    for part in (*dataset.train, *dataset.test):
         digest.update(part.contiguous().numpy().tobytes())
     return dataset, digest.hexdigest()
 
@@ -140,10 +140,11 @@ def in_float(found: Resolved, seed: int) -> LayeredHopfield:
 def _train(
     net: LayeredHopfield, found: Resolved, recipe: LearningConfig, streams: Streams, tell: Callable[[EpochRecord], None]
 ) -> None:
+    x, labels = found.dataset.train
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state.safetensors"
         learner = EquilibriumModel(net, found.model.energy, recipe, found.model.inference)
-        train(learner, recipe, found.dataset.x_train, found.dataset.y_train, streams, state, tell)
+        train(learner, recipe, x, labels, streams, state, tell)
 
 
 def judged(
@@ -159,10 +160,9 @@ def judged(
     return measure(net, images, labels, found.model.inference, evaluation.draws, read)
 
 
-def test_images(found: Resolved) -> tuple[Tensor, Tensor]:
+def test_images(found: Resolved) -> data.Split:
     """The test images and labels that a model card's evaluation asks for."""
-    count = found.model.evaluation.examples
-    return found.dataset.x_test[:count], found.dataset.y_test[:count]
+    return found.dataset.test[: found.model.evaluation.examples]
 
 
 def column(condition: Condition, what: str = "accuracy") -> str:

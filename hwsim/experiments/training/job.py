@@ -40,7 +40,7 @@ class TrainJob:
     def resolved(self) -> dict[str, Any]:
         """The whole configuration as plain values."""
         device = {"name": self.device.name, "resolved": self.device.resolved} if self.device else {"name": "float"}
-        sizes = {part: len(getattr(self.data, f"x_{part}")) for part in ("train", "validation", "test")}
+        sizes = {part: len(split) for part, split in self.data.splits.items()}
         model = self.model.model_dump(include={"name", "network", "inference"})
         data = {"name": self.data.name, **sizes}
         return {"model": model, "learning": self.recipe.model_dump(), "device": device, "data": data, "seed": self.seed}

@@ -161,7 +161,7 @@ def verify(model: str, data_dir: Path | None) -> list[Measured]:
     streams, again = Streams(card["seed"]).child("card"), []
     for part in PARTS:
         stated = card[f"accuracy_{part}"]
-        x, labels = getattr(dataset, f"x_{part}"), getattr(dataset, f"y_{part}")
+        x, labels = dataset.splits[part]
         measured = judged.measure(x, labels, 1, streams.child(part))
         found = sum(measured.hits) / (measured.draws * len(x))
         again.append(Measured(part, len(x), stated["images"], stated["mean"], found))

@@ -48,7 +48,7 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
     data = job.data.to(job.place)
     folder, log = job.folder, job.folder / "metrics.jsonl"
     state, best = folder / "state.safetensors", folder / "best.safetensors"
-    x, labels = (t[: job.recipe.validation_examples] for t in (data.x_validation, data.y_validation))
+    x, labels = data.validation[: job.recipe.validation_examples]
 
     def judged(epoch: EpochRecord) -> None:
         own = streams.child("validation", epoch["epoch"])
@@ -70,7 +70,7 @@ def run_training(job: TrainJob, tell: Callable[[dict[str, Any]], None]) -> dict[
             )
 
     with claimed(folder, job.config_hash, job.resolved):
-        train(model, job.recipe, data.x_train, data.y_train, streams, state, judged)
+        train(model, job.recipe, data.train.x, data.train.y, streams, state, judged)
         if not best.exists():
             model.save_weights(best)
         weights = folder / "weights.safetensors"
@@ -96,7 +96,7 @@ def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path, 
     def shares(measured: Measured) -> list[list[float]]:
         return [[hit / measured.draws for hit in measured.hits]]
 
-    parts = {"validation": (data.x_validation, data.y_validation), "test": (data.x_test, data.y_test)}
+    parts = {"validation": data.validation, "test": data.test}
     card: dict[str, Any] = {"command": job.command, "model": job.model.name, "data": job.data.name, "seed": job.seed}
     card["device"] = job.device.name if job.device else "float"
     for part, (x, labels) in parts.items():
@@ -106,7 +106,7 @@ def _card(job: TrainJob, model: Model, data: Dataset, weights: Path, log: Path, 
         if isinstance(model, EquilibriumModel):
             card[f"unsettled_share_{part}"] = measured.unsettled_share
     if isinstance(model, EquilibriumModel):
-        x, labels = (t[:SHORTENED_ON] for t in parts["validation"])
+        x, labels = parts["validation"][:SHORTENED_ON]
         card["accuracy_validation_by_steps"] = _by_steps(model, x, labels, streams)
     card["best_epoch"] = max(records.values(), key=lambda r: r["accuracy_validation"])["epoch"] if records else 0
     card["epochs"], card["seconds"] = len(records), round(sum(r["seconds"] for r in records.values()), 1)
