@@ -275,8 +275,8 @@ class CellSynapse(ArrayReads):
         state = {
             "g": self.g.clone(),
             "programmed": self._programmed.clone(),
-            "scale": torch.tensor(self.scale).double(),
-            "gain": torch.tensor(self._gain).double(),
+            "scale": torch.tensor(self.scale, dtype=torch.float64),
+            "gain": torch.tensor(self._gain, dtype=torch.float64),
         }
         state |= {f"cell.{name}": value.clone() for name, value in self.cell.varied().items()}
         state |= self._circuit.state_dict()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 from torch import Tensor
 
 from hwsim.crossbar import cell_array as crossbar
@@ -240,6 +241,20 @@ def test_a_resumed_array_goes_on_bit_for_bit() -> None:
         assert not torch.equal(go_on(other), expected), f"a stale {forgotten} was not noticed"
     with pytest.raises(ValueError, match="saved state of a cell synapse"):
         other.load_state_dict({"g": state["g"]})
+
+
+@pytest.mark.parametrize("compensation", ["none", "global"])
+def test_a_restored_array_reads_the_same_bits(compensation: str) -> None:
+    """A scale is a double: rounded to a float on its way through a file, every later read and pulse would differ."""
+    cell = replace(CELL, drift_nu=0.05)
+    device = CellDevice(cell, omega=0.4, drift_compensation=compensation)
+    synapse, restored = device.synapse(6, 9, Streams(0)), device.synapse(6, 9, Streams(1))
+    synapse.program(torch.full((6, 9), 1 / 3))
+    synapse.age(3600.0)
+    assert synapse.scale != float(torch.tensor(synapse.scale)), "a scale that no float32 holds"
+    restored.load_state_dict(load(save(synapse.state_dict())))
+    assert restored.scale == synapse.scale
+    assert torch.equal(restored.weight(), synapse.weight())
 
 
 def test_ageing_counts_from_programming() -> None:
