@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.synapse import Device, Synapse
-from hwsim.crossbar.tiling import layout
+from hwsim.crossbar.composite import layout
+from hwsim.crossbar.synapse import Ages, Bounded, Device, Synapse
 from hwsim.rng import Streams
 
 SHAPE = (16, 24)
@@ -127,7 +126,7 @@ def reads_repeat(device: Device, streams: Streams, gap: float) -> Check:
     wrong = []
     if synapse.noisy is torch.equal(both(), both()):
         wrong.append(f"noisy is {synapse.noisy}, and two reads are {'equal' if synapse.noisy else 'different'}")
-    if device.seedable or getattr(device, "unseeded_reads", None) == ():
+    if device.seedable or not device.unseeded_reads:
         again = []
         for child in ("a", "a", "b"):
             synapse.reseed_reads(streams.child(child))
@@ -172,7 +171,7 @@ def update_direction(device: Device, streams: Streams, gap: float) -> Check:
     del gap
     synapse = device.synapse(*SHAPE, streams)
     synapse.program(torch.zeros(SHAPE))
-    before = synapse.weight()
+    before, version = synapse.weight(), synapse.version
     pre, post = _signs(SHAPE[1], streams.child("pre")), _signs(SHAPE[0], streams.child("post"))
     for _ in range(200):
         synapse.update(pre.repeat(4, 1), post.repeat(4, 1), 0.05)
@@ -181,6 +180,8 @@ def update_direction(device: Device, streams: Streams, gap: float) -> Check:
     if not _counted(synapse.meter.vectors_updated, 800, synapse):
         wrong.append("the meter does not count the vectors updated")
     after = synapse.weight()
+    if not synapse.version > version:
+        wrong.append("version does not rise when weights change")
     synapse.update(pre, post, 0.0)
     if not torch.equal(after, synapse.weight()):
         wrong.append("an update at rate 0 moves weights")
@@ -201,7 +202,7 @@ def bounds(device: Device, streams: Streams, gap: float) -> Check:
     pre, post = torch.ones(8, SHAPE[1]), torch.ones(8, SHAPE[0])
     mixed = torch.randn(8, SHAPE[1], generator=rng), torch.randn(8, SHAPE[0], generator=rng)
     trains = {"up": (pre, post), "down": (pre, -post), "mixed": mixed}
-    limits = getattr(synapse, "limits", dict)  # name -> (value, lowest, highest), where the array states any
+    limits = synapse.limits if isinstance(synapse, Bounded) else dict
     wrong, stated = [], 0
     for name, (x, d) in trains.items():
         for _ in range(30):
@@ -269,10 +270,12 @@ def state(device: Device, streams: Streams, gap: float) -> Check:
 def drift(device: Device, streams: Streams, gap: float) -> Check:
     """``age(t)`` is the state t seconds after programming, however often and in whatever order it is asked for."""
     del gap
-    synapse: Any = _programmed(device, streams)
+    synapse = _programmed(device, streams)
     expected = "age(t) depends on t alone; ValueError for t < 0"
     if not device.drifts:
         return Check("drift", True, "does not drift", expected)
+    if not isinstance(synapse, Ages):
+        return Check("drift", False, "drifts is True, and arrays have no age(seconds)", expected)
     early, late = _AGES_S
     seen = []
     for seconds in (early, late, late, early):

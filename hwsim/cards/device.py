@@ -45,6 +45,7 @@ KINDS = {"preset": "aihwkit", "class": "aihwkit", "cell": "cell", "float": "floa
 OWN_KEYS = ("name", "summary", "source", "learning", arraycard.KEY)
 # where CellDevice's own fields stand
 CELL_KEYS = {"update": ("desired_bl", "substeps", "pulses"), "mapping": ("omega", "drift_compensation")}
+DEVICE_MEMBERS = ("seedable", "trains", "drifts", "ideal", "unseeded_reads", "not_exact", "not_used", "synapse")
 AIHWKIT_KEYS = ("programming", "compiled_reads")  # AihwDevice's own fields
 
 
@@ -154,9 +155,9 @@ def describe(card: DeviceCard) -> dict[str, Any]:
     """What `device show` prints of a card: for people first, then every parameter."""
     device = card.device
     notes = {
-        "reads that are not seeded": getattr(device, "unseeded_reads", ()),
-        "not restored exactly by a resume": getattr(device, "not_exact", ()),
-        "in the file but without effect here": getattr(device, "not_used", ()),
+        "reads that are not seeded": device.unseeded_reads,
+        "not restored exactly by a resume": device.not_exact,
+        "in the file but without effect here": device.not_used,
     }
     return {
         "name": card.name,
@@ -178,6 +179,12 @@ def _read(item: Item, document: Document) -> tuple[str, Device, dict[str, Any]]:
         loaded = load_entry_point(item.entry_point)
         if isinstance(loaded, Device) and not inspect.isclass(loaded):
             return "package", loaded, {"entry_point": item.entry_point.value}
+        if not inspect.isclass(loaded) and callable(getattr(loaded, "synapse", None)):
+            lacks = ", ".join(sorted(name for name in DEVICE_MEMBERS if not hasattr(loaded, name)))
+            raise InputError(
+                f"device {item.name} ({item.entry_point.value}): lacks {lacks}; a class that derives from "
+                "hwsim.crossbar.synapse.Device has defaults for what a device does not promise"
+            )
         document = dataclasses.replace(document, data={"cell": item.name, **document.data})
     chosen = [key for key in KINDS if key in document.data]
     misspelt = [key for key in document.data if key not in OWN_KEYS and did_you_mean(str(key), KINDS) != "."]

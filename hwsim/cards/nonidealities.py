@@ -14,6 +14,9 @@ from typing import Any
 
 from hwsim.cards.device import DeviceCard
 from hwsim.cards.yamlfile import Keys, dotted
+from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.wrapped import innermost_device
+from hwsim.devices.cell import BaseCell
 
 Fields = Mapping[str, Any]
 
@@ -44,8 +47,9 @@ def properties(card: DeviceCard) -> list[Property]:
             for key, value in rule(keys, fields).items():
                 if fields.get(key) != value:
                     found.setdefault(name, {})[dotted((*keys, key))] = value
-    cell = type(getattr(card.device, "cell", None))
-    for name, values in getattr(cell, "nonidealities", {}).items():
+    device = innermost_device(card.device)
+    own = device.cell.nonidealities if isinstance(device, CellDevice) and isinstance(device.cell, BaseCell) else {}
+    for name, values in own.items():
         ours = {f"parameters.{key}": value for key, value in values.items()}
         if any(card.resolved["parameters"].get(key) != value for key, value in values.items()):
             found[name] = {**found.get(name, {}), **ours}

@@ -10,8 +10,9 @@ from torch import Tensor
 from hwsim.crossbar.circuit import Placeable, Pulse, Seen
 from hwsim.crossbar.conductance import Conductances, Programming, pulse_until
 from hwsim.crossbar.faults import Faults, stuck
-from hwsim.crossbar.synapse import Device, Synapse, WrappedDevice
+from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.wires import SOLVERS, through_wires
+from hwsim.crossbar.wrapped import WrappedDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

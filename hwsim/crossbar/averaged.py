@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 from torch import Tensor
 
-from hwsim.crossbar.synapse import Device, Synapse, WrappedDevice
+from hwsim.crossbar.reads.window import Window
+from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.rng import Streams
 
 
-class AveragedReads:
+class AveragedReads(WrappedSynapse):
     """An array each of whose reads is the digital mean of ``reads`` reads of another; all else is that array's."""
 
-    def __init__(self, synapse: Synapse, reads: int) -> None:
-        self._synapse, self._reads = synapse, reads
+    def __init__(self, inner: Synapse, reads: int) -> None:
+        super().__init__(inner)
+        self._reads = reads
 
     def read(self, pre: Tensor) -> Tensor:
-        return self._synapse.read(pre.repeat(self._reads, 1)).unflatten(0, (self._reads, -1)).mean(0)
+        return self._mean(super().read, pre)
 
     def read_transpose(self, post: Tensor) -> Tensor:
-        return self._synapse.read_transpose(post.repeat(self._reads, 1)).unflatten(0, (self._reads, -1)).mean(0)
+        return self._mean(super().read_transpose, post)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_synapse":
-            raise AttributeError(name)
-        return getattr(self._synapse, name)
+    def read_images(self, images: Tensor, window: Window) -> Tensor:
+        return self._mean(lambda repeated: super(AveragedReads, self).read_images(repeated, window), images)
+
+    def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+        return self._mean(
+            lambda repeated: super(AveragedReads, self).read_images_transpose(repeated, window, size), images
+        )
+
+    def _mean(self, read: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        repeated = x.repeat(self._reads, *[1] * (x.dim() - 1))
+        return read(repeated).unflatten(0, (self._reads, -1)).mean(0)
 
 
 @dataclass(frozen=True)
@@ -36,5 +46,5 @@ class AveragedDevice(WrappedDevice):
     device: Device
     reads: int
 
-    def synapse(self, post: int, pre: int, streams: Streams) -> Synapse:
-        return cast(Synapse, AveragedReads(self.device.synapse(post, pre, streams), self.reads))
+    def synapse(self, post: int, pre: int, streams: Streams) -> AveragedReads:
+        return AveragedReads(self.device.synapse(post, pre, streams), self.reads)

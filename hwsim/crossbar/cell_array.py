@@ -107,6 +107,7 @@ class CellDevice:
 
     seedable = True
     trains = "in-situ"
+    unseeded_reads = not_exact = not_used = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.omega < math.inf:
@@ -128,6 +129,10 @@ class CellDevice:
     def ideal(self) -> bool:
         exact = self.forward.ideal and (self.backward or self.forward).ideal and not self.cell.read_noise
         return exact and self.cell.dw_min == 0 and all(math.isinf(float(b)) for b in self.cell.bounds())
+
+    @property
+    def compensation(self) -> str:
+        return "by one factor an array, from the sum of its conductances" if self.drift_compensation == "global" else ""
 
     def paths(self) -> tuple[ReadPath, ReadPath]:
         """Periphery of the forward and of the transpose read, the cell's read noise included."""

@@ -56,11 +56,6 @@ class Conductances:
         share = 1.0 if self.encoding == "differential" else 0.5
         return share * (self.g_max_uS - self.g_min_uS) / self.weight_range
 
-    @property
-    def uA_per_output(self) -> float:
-        """Current that a normalised output of 1 stands for."""
-        return self.uS_per_weight * self.read_voltage_V
-
     def encode(self, weight: Tensor) -> Tensor:
         """(post, pre) normalised weights -> conductances in uS, none below 0.
 

@@ -33,6 +33,7 @@ class FloatDevice:
     trains = "in-situ"
     drifts = False
     ideal = True
+    unseeded_reads = not_exact = not_used = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
@@ -65,6 +66,10 @@ class FloatSynapse:
         self._velocity = torch.zeros_like(weight, requires_grad=False)
         self._step = torch.zeros_like(weight, requires_grad=False)
         self._decayed = False
+
+    @property
+    def version(self) -> int:
+        return self.tensor._version  # counted by torch: whoever writes into the tensor is seen
 
     @property
     def matrix(self) -> Tensor | None:

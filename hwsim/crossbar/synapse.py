@@ -7,7 +7,7 @@ aihwkit tile another, a researcher's cell array a third; no code above this file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -86,7 +86,19 @@ class Synapse(Protocol):
 
     shape: tuple[int, int]
     noisy: bool  # do two reads of one unchanged array differ?
-    meter: Meter
+
+    @property
+    def meter(self) -> Meter:
+        """What the array was asked to do; parts of a layer are given the meter of the layer."""
+        ...
+
+    @meter.setter
+    def meter(self, meter: Meter) -> None: ...
+
+    @property
+    def version(self) -> int:
+        """Rises with every change to what reads find: updates, programming, ageing, a state taken over."""
+        ...
 
     def read(self, pre: Tensor) -> Tensor:
         """(B, pre) -> (B, post): W pre, as the array reads it."""
@@ -134,13 +146,33 @@ class Synapse(Protocol):
 
 
 @runtime_checkable
+class Ages(Protocol):
+    """A synapse whose devices can be brought to an age."""
+
+    def age(self, seconds: float) -> None:
+        """The state ``seconds`` after programming, whatever was aged before; InputError for a negative time."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A synapse that knows how far its devices go."""
+
+    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """The state of the devices with its lowest and highest values, each (post, pre), by name; none: no bounds."""
+        ...
+
+
+@runtime_checkable
 class Device(Protocol):
     """A frozen description of a device, from which arrays are built.
 
     ``seedable``: are arrays bit-exact under their streams? Where False, results are statistical.
     ``trains``: "in-situ" where updates act on the devices, "hardware-aware" where only reads do.
-    ``drifts``: do arrays have ``age(seconds)``, the state a given time after programming?
+    ``drifts``: do weights change with the time since programming? Arrays then are ``Ages``.
     ``ideal``: is it indistinguishable from plain float arithmetic?
+
+    The last three say in words what a device does not promise; a class that derives from this one promises all.
     """
 
     @property
@@ -155,8 +187,33 @@ class Device(Protocol):
     @property
     def ideal(self) -> bool: ...
 
+    @property
+    def unseeded_reads(self) -> tuple[str, ...]:
+        """Read directions whose noise no stream seeds, each ``forward`` or ``backward`` with its reason."""
+        return ()
+
+    @property
+    def not_exact(self) -> tuple[str, ...]:
+        """What an array does not get back exactly from a saved state."""
+        return ()
+
+    @property
+    def not_used(self) -> tuple[str, ...]:
+        """Settings that have no effect here."""
+        return ()
+
     def synapse(self, post: int, pre: int, streams: Streams) -> Synapse:
         """A new array of ``post`` rows and ``pre`` columns, at the device's initial state."""
+        ...
+
+
+@runtime_checkable
+class Compensated(Protocol):
+    """A device that says what it does against its drift."""
+
+    @property
+    def compensation(self) -> str:
+        """In words that follow "compensated"; empty: nothing is done."""
         ...
 
 
@@ -178,30 +235,3 @@ def check_keys(state: dict[str, Tensor], expected: set[str], what: str) -> None:
     """ValueError unless a saved state has exactly the expected entries."""
     if set(state) != expected:
         raise ValueError(f"saved state of a {what}: expected {sorted(expected)}, got {sorted(state)}")
-
-
-class WrappedDevice:
-    """What a device around another one has in common with it: all that it does not say itself."""
-
-    device: Device
-
-    @property
-    def seedable(self) -> bool:
-        return self.device.seedable
-
-    @property
-    def trains(self) -> str:
-        return self.device.trains
-
-    @property
-    def drifts(self) -> bool:
-        return self.device.drifts
-
-    @property
-    def ideal(self) -> bool:
-        return self.device.ideal
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "device":
-            raise AttributeError(name)
-        return getattr(self.device, name)

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from hwsim.crossbar.composite import Composite, Layout
 from hwsim.crossbar.reads.kernels import PatchKernels, kernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.crossbar.synapse import Device, Meter, Synapse, WrappedDevice, check_rate, check_weight
+from hwsim.crossbar.synapse import Device, check_rate, check_weight
+from hwsim.crossbar.wrapped import WrappedDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
 MAPPING_SCALES = ("tile", "layer")
-
-
-class Layout(NamedTuple):
-    """How a layer lies on arrays.
-
-    Args:
-        tiles: number of arrays.
-        utilisation: share of their cross-points that hold a weight; 1 where arrays have no fixed size.
-    """
-
-    tiles: int
-    utilisation: float
-
-
-def layout(synapse: Synapse) -> Layout:
-    """How a synapse lies on arrays: what it says itself, else it is one array."""
-    return getattr(synapse, "layout", Layout(1, 1.0))
 
 
 @runtime_checkable
@@ -71,44 +56,28 @@ class TiledDevice(WrappedDevice):
         return TiledSynapse(self, (post, pre), streams)
 
 
-class TiledSynapse:
+class TiledSynapse(Composite):
     """A (post, pre) layer cut into a grid of arrays of nearly equal size, each with its own converters.
 
-    A read sends every tile its part of the input; what the tiles of one output found, each after its converter, is
-    added up in digital. Tiles are programmed and updated on their own, and scaled as the device says. They share one
-    ``meter``: its vectors are counted once for every tile that they are sent to.
+    A read sends every tile its part of the input; the outputs of all tiles of a row, each after its converter, are
+    added up in digital. Tiles are programmed and updated on their own, and scaled as the device says.
     """
 
     def __init__(self, device: TiledDevice, shape: tuple[int, int], streams: Streams) -> None:
-        self.shape = shape
         self.device = device
         limits = (device.max_rows or shape[0], device.max_cols or shape[1])
         self._rows, self._cols = (_parts(n, limit) for n, limit in zip(shape, limits, strict=True))
-        single = len(self._rows) == len(self._cols) == 1
+        count = len(self._rows) * len(self._cols)
         self.tiles = [
             [
-                device.device.synapse(post, pre, streams if single else streams.child("tile", i, j))
+                device.device.synapse(post, pre, streams if count == 1 else streams.child("tile", i, j))
                 for j, pre in enumerate(self._cols)
             ]
             for i, post in enumerate(self._rows)
         ]
+        super().__init__(shape, {f"{i}.{j}": tile for i, row in enumerate(self.tiles) for j, tile in enumerate(row)})
         fixed = (device.max_rows or max(self._rows)) * (device.max_cols or max(self._cols))
-        count = len(self._rows) * len(self._cols)
         self.layout = Layout(count, shape[0] * shape[1] / (count * fixed))
-        first = self.tiles[0][0]
-        self.noisy = first.noisy
-        self.meter: Meter = first.meter
-        for tile in self.arrays:
-            tile.meter = self.meter
-        if hasattr(first, "age"):
-            self.age = self._age
-        if hasattr(first, "limits"):
-            self.limits = self._limits
-
-    @property
-    def arrays(self) -> tuple[Synapse, ...]:
-        """All tiles, row by row."""
-        return tuple(tile for row in self.tiles for tile in row)
 
     def read(self, pre: Tensor) -> Tensor:
         parts = pre.split(self._cols, 1)
@@ -124,19 +93,19 @@ class TiledSynapse:
         """All patches; tiles that hold whole patches take the images, parts of patches have to be cut."""
         if len(self._cols) > 1:
             return PatchKernels(self, window).read(images)
-        return torch.cat([kernels(tile, window).read(images) for tile in self.arrays], 1)
+        return torch.cat([kernels(tile, window).read(images) for tile in self.parts.values()], 1)
 
     def read_images_transpose(self, images: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
         if len(self._cols) > 1:
             return PatchKernels(self, window).read_transpose(images, size)
-        parts = zip(self.arrays, images.split(self._rows, 1), strict=True)
+        parts = zip(self.parts.values(), images.split(self._rows, 1), strict=True)
         return _sum(kernels(tile, window).read_transpose(part, size) for tile, part in parts)
 
     def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
         if len(self._cols) > 1:
             PatchKernels(self, window).update(pre, post, rate)
             return
-        for tile, part in zip(self.arrays, post.split(self._rows, 1), strict=True):
+        for tile, part in zip(self.parts.values(), post.split(self._rows, 1), strict=True):
             kernels(tile, window).update(pre, part, rate)
         self._updated()
 
@@ -156,13 +125,9 @@ class TiledSynapse:
         """Give all tiles the scale of the layer's ``weight``, where the device asks for it; float needs none."""
         if self.device.mapping_scale == "layer":
             largest = float(weight.abs().max())
-            for tile in self.arrays:
+            for tile in self.parts.values():
                 if isinstance(tile, Mapped):
                     tile.map_to(largest)
-
-    def tick(self) -> None:
-        for tile in self.arrays:
-            tile.tick()
 
     def program(self, weight: Tensor) -> None:
         check_weight(weight, self.shape)
@@ -170,10 +135,6 @@ class TiledSynapse:
         for row, part in zip(self.tiles, weight.split(self._rows, 0), strict=True):
             for tile, block in zip(row, part.split(self._cols, 1), strict=True):
                 tile.program(block.contiguous())  # as a restored one would lie, so that sums round alike
-
-    def _age(self, seconds: float) -> None:
-        for tile in self.arrays:
-            tile.age(seconds)  # pyright: ignore[reportAttributeAccessIssue] - only there where tiles have it
 
     def weight(self) -> Tensor:
         return self._joined([[tile.weight() for tile in row] for row in self.tiles])
@@ -183,9 +144,10 @@ class TiledSynapse:
         grids = [[tile.conductances() for tile in row] for row in self.tiles]
         return {name: self._joined([[tile[name] for tile in row] for row in grids]) for name in grids[0][0]}
 
-    def _limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        """Conductances with their lowest and highest values, where tiles know them."""
-        grids = [[tile.limits() for tile in row] for row in self.tiles]  # pyright: ignore[reportAttributeAccessIssue]
+    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """Conductances with their lowest and highest values, joined as ``conductances``."""
+        of_tiles = self.part_limits()
+        grids = [[of_tiles[f"{i}.{j}"] for j in range(len(self._cols))] for i in range(len(self._rows))]
 
         def joined(name: str, which: int) -> Tensor:
             return self._joined([[tile[name][which] for tile in row] for row in grids])
@@ -196,32 +158,8 @@ class TiledSynapse:
     def _joined(grid: list[list[Tensor]]) -> Tensor:
         return torch.cat([torch.cat(row, 1) for row in grid], 0)
 
-    def clipped_share(self) -> float:
-        cells = self.shape[0] * self.shape[1]
-        return sum(tile.clipped_share() * tile.shape[0] * tile.shape[1] for tile in self.arrays) / cells
-
-    def reseed_reads(self, streams: Streams) -> None:
-        for name, tile in self._named():
-            tile.reseed_reads(streams if len(self.arrays) == 1 else streams.child("tile", *name.split(".")))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {f"{name}.{key}": value for name, tile in self._named() for key, value in tile.state_dict().items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        expected = {name for name, _ in self._named()}
-        parts: dict[str, dict[str, Tensor]] = {name: {} for name in expected}
-        for key, value in state.items():
-            name = ".".join(key.split(".")[:2])
-            if name not in expected:
-                raise ValueError(f"saved state of a layer of {len(expected)} tiles: unexpected entry {key!r}")
-            parts[name][key.removeprefix(name + ".")] = value
-        for name, tile in self._named():
-            tile.load_state_dict(parts[name])
-
-    def _named(self) -> Iterator[tuple[str, Synapse]]:
-        for i, row in enumerate(self.tiles):
-            for j, tile in enumerate(row):
-                yield f"{i}.{j}", tile
+    def read_streams(self, name: str, streams: Streams) -> Streams:
+        return streams if len(self.parts) == 1 else streams.child("tile", *name.split("."))
 
 
 def _parts(length: int, limit: int) -> list[int]:

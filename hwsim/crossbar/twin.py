@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hwsim.crossbar.composite import Composite, Layout, layout
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.crossbar.synapse import Device, Synapse, WrappedDevice
-from hwsim.crossbar.tiling import Layout, layout
+from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.wrapped import WrappedDevice
 from hwsim.rng import Streams
-
-PHASE_HARDWARE = ("shared", "twin")
 
 
 @dataclass(frozen=True)
@@ -32,30 +31,18 @@ class TwinDevice(WrappedDevice):
         )
 
 
-class TwinSynapse:
-    """Two arrays, programmed and updated alike. All reads are of ``positive``, until ``negative`` is asked for."""
+class TwinSynapse(Composite):
+    """Two arrays, programmed and updated alike. All reads are of ``positive``; who wants ``negative`` names it."""
 
     def __init__(self, positive: Synapse, negative: Synapse) -> None:
+        super().__init__(positive.shape, {"positive": positive, "negative": negative})
         self.positive = positive
         self.negative = negative
-        self.shape = positive.shape
-        self.noisy = positive.noisy
-        self.meter = positive.meter
-        negative.meter = positive.meter
-        if hasattr(positive, "age"):
-            self.age = self._age
-        if hasattr(positive, "limits"):
-            self.limits = positive.limits  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def layout(self) -> Layout:
-        one = layout(self.positive)
-        return Layout(2 * one.tiles, one.utilisation)
-
-    @property
-    def arrays(self) -> tuple[Synapse, ...]:
-        """All arrays, those of the negative phase last."""
-        return tuple(a for half in (self.positive, self.negative) for a in getattr(half, "arrays", (half,)))
+        half = layout(self.positive)
+        return Layout(2 * half.tiles, half.utilisation)
 
     def read(self, pre: Tensor) -> Tensor:
         return self.positive.read(pre)
@@ -70,24 +57,16 @@ class TwinSynapse:
         return kernels(self.positive, window).read_transpose(images, size)
 
     def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
-        for half in (self.positive, self.negative):
+        for half in self.parts.values():
             kernels(half, window).update(pre, post, rate)
 
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
-        self.positive.update(pre, post, rate)
-        self.negative.update(pre, post, rate)
-
-    def tick(self) -> None:
-        self.positive.tick()
-        self.negative.tick()
+        for half in self.parts.values():
+            half.update(pre, post, rate)
 
     def program(self, weight: Tensor) -> None:
-        self.positive.program(weight)
-        self.negative.program(weight)
-
-    def _age(self, seconds: float) -> None:
-        for half in (self.positive, self.negative):
-            half.age(seconds)  # pyright: ignore[reportAttributeAccessIssue] - only there where the halves have it
+        for half in self.parts.values():
+            half.program(weight)
 
     def weight(self) -> Tensor:
         return self.positive.weight()
@@ -96,18 +75,8 @@ class TwinSynapse:
         twin = {f"{name}.twin": value for name, value in self.negative.conductances().items()}
         return {**self.positive.conductances(), **twin}
 
-    def clipped_share(self) -> float:
-        return (self.positive.clipped_share() + self.negative.clipped_share()) / 2
+    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        return self.part_limits()["positive"]
 
-    def reseed_reads(self, streams: Streams) -> None:
-        self.positive.reseed_reads(streams)
-        self.negative.reseed_reads(streams.child("twin"))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        halves = {"positive": self.positive, "negative": self.negative}
-        return {f"{name}.{key}": value for name, half in halves.items() for key, value in half.state_dict().items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, half in (("positive", self.positive), ("negative", self.negative)):
-            prefix = f"{name}."
-            half.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    def read_streams(self, name: str, streams: Streams) -> Streams:
+        return streams if name == "positive" else streams.child("twin")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hwsim.crossbar.composite import arrays_of
 from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.synapse import Synapse
 
@@ -110,6 +111,8 @@ def _counts(synapse: Synapse) -> dict[str, float]:
 
 
 def _at_rest(name: str, synapse: Synapse) -> Work:
-    arrays: tuple[Synapse, ...] = getattr(synapse, "arrays", (synapse,))
+    arrays = arrays_of(synapse)
     rows, columns = (sum(array.shape[i] for array in arrays) / len(arrays) for i in range(2))
-    return Work(name, synapse.shape, len(arrays), rows, columns, isinstance(synapse, FloatSynapse))
+    return Work(
+        name, synapse.shape, len(arrays), rows, columns, all(isinstance(array, FloatSynapse) for array in arrays)
+    )

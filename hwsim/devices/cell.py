@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ class BaseCell:
     reference: float = 0.0
 
     absolute_spread: ClassVar[tuple[str, ...]] = ()
+    nonidealities: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Name -> the fields, with the values that switch it off, of what is not ideal about a cell of one's own."""
 
     def __post_init__(self) -> None:
         name = type(self).__name__

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
 from hwsim.crossbar.reads.window import Window
-from hwsim.crossbar.synapse import Device
+from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.ebm.convolution import Conv
 from hwsim.ebm.hopfield import LayeredHopfield, Normalise
 from hwsim.ebm.links import Dense, Link, with_biases
@@ -33,76 +33,84 @@ class ConvLayer:
             raise InputError(f"convolution: expected channels, kernel, stride >= 1 and padding >= 0, got {self}")
 
 
+class NetworkOptions(TypedDict, total=False):
+    """What a network may have beside its sizes.
+
+    Attributes:
+        c, output, start, normalise: see ``LayeredHopfield``.
+        bias: "digital", exact biases beside the array on ``bias_device`` (float by default), or
+            "column", one more column of the same array.
+        bias_device: the device of digital biases.
+    """
+
+    c: float
+    output: str
+    start: str
+    bias: str
+    bias_device: Device | None
+    normalise: Normalise | None
+
+
+def layered_hopfield(
+    layers: Sequence[int], device: Device, streams: Streams, **options: Unpack[NetworkOptions]
+) -> LayeredHopfield:
+    """A network of ``layers`` units, input first, with one array of ``device`` a link.
+
+    Layer l's array gets the streams of the child ``("layer", l)``. Raises InputError for fewer than two layers, sizes
+    below one or an unknown bias.
+    """
+    if len(layers) < 2 or min(layers) < 1:
+        raise InputError(f"network.layers: expected at least two positive sizes, input first, got {list(layers)}")
+    return _network((layers[0],), (), layers[1:], device, streams, **options)
+
+
 def conv_hopfield(
     image: tuple[int, int, int],
     convolutions: Sequence[ConvLayer],
     dense: Sequence[int],
     device: Device,
     streams: Streams,
-    *,
-    c: float = 1.0,
-    output: str = "linear",
-    start: str = "zero",
-    bias: str = "digital",
-    bias_device: Device | None = None,
-    normalise: Normalise | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> LayeredHopfield:
     """A convolutional network: ``convolutions`` from an ``image`` (channels, H, W), then ``dense`` layers.
 
-    Args:
-        dense: sizes of the fully connected layers, the classes last; at least one.
-        output, start, normalise: see ``LayeredHopfield``. The network of arXiv 2401.11543 is
-            ``output="readout"``, ``start="zero"`` and c = 1 with 3 x 3 max-pooled layers.
-        bias, bias_device, streams: see ``layered_hopfield``.
-
-    Raises InputError for layers that do not fit the image and for no dense layer.
+    ``dense`` has the sizes of the fully connected layers, the classes last; at least one. The network of
+    arXiv 2401.11543 is ``output="readout"``, ``start="zero"`` and c = 1 with 3 x 3 max-pooled layers. Streams are those
+    of ``layered_hopfield``. Raises InputError for layers that do not fit the image and for no dense layer.
     """
     if not dense or min(dense) < 1:
         raise InputError(f"network.dense: expected at least one positive size, classes last, got {list(dense)}")
-    links: list[Link] = []
-    shape = tuple(image)
-    for index, layer in enumerate(convolutions):
-        window = Window(shape[0], layer.kernel, layer.stride, layer.padding, constant=bias == "column")
-        own = streams.child("layer", index)
-        arrays = with_biases(layer.channels, window.fan_in, device, own, bias, bias_device)
-        links.append(Conv(*arrays, window, pool=layer.pool, size=(shape[1], shape[2])))
-        shape = links[-1].post_shape
-    for index, units in enumerate(dense, start=len(links)):
-        own = streams.child("layer", index)
-        pre = torch.Size(shape).numel()
-        links.append(Dense(*with_biases(units, pre, device, own, bias, bias_device), pre_shape=shape))
-        shape = links[-1].post_shape
-    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
+    return _network(tuple(image), convolutions, dense, device, streams, **options)
 
 
-def layered_hopfield(
-    layers: Sequence[int],
+def _network(
+    shape: tuple[int, ...],
+    convolutions: Sequence[ConvLayer],
+    dense: Sequence[int],
     device: Device,
     streams: Streams,
     *,
+    bias: str = "digital",
+    bias_device: Device | None = None,
     c: float = 1.0,
     output: str = "linear",
     start: str = "zero",
-    bias: str = "digital",
-    bias_device: Device | None = None,
     normalise: Normalise | None = None,
 ) -> LayeredHopfield:
-    """A network of ``layers`` units, input first, with one array of ``device`` a link.
+    links: list[Link] = []
 
-    Args:
-        output, start, normalise: see ``LayeredHopfield``.
-        bias: "digital", exact biases beside the array on ``bias_device`` (float by default), or
-            "column", one more column of the same array.
-        streams: layer l's array gets the streams of the child ``("layer", l)``.
+    def arrays(post: int, pre: int) -> tuple[Synapse, Synapse | None]:
+        return with_biases(post, pre, device, streams.child("layer", len(links)), bias, bias_device)
 
-    Raises InputError for fewer than two layers, sizes below one or an unknown bias.
-    """
-    if len(layers) < 2 or min(layers) < 1:
-        raise InputError(f"network.layers: expected at least two positive sizes, input first, got {list(layers)}")
-    links = [
-        Dense(*with_biases(post, pre, device, streams.child("layer", index), bias, bias_device))
-        for index, (pre, post) in enumerate(pairwise(layers))
-    ]
+    for layer in convolutions:
+        channels, *size = shape
+        window = Window(channels, layer.kernel, layer.stride, layer.padding, constant=bias == "column")
+        drives = arrays(layer.channels, window.fan_in)
+        links.append(Conv(*drives, window, pool=layer.pool, size=(size[0], size[1])))
+        shape = links[-1].post_shape
+    for units in dense:
+        links.append(Dense(*arrays(units, torch.Size(shape).numel()), pre_shape=shape))
+        shape = links[-1].post_shape
     return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
 
 

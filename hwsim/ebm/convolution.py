@@ -104,8 +104,8 @@ class Conv:
             # Learning rules add and subtract what couplings hold, and the constant 1 is part of a patch only.
             return (Coupling(self.synapse, self.window.patches(pre), as_rows(slope)),)
         rows = as_rows(post)
-        one = rows.new_ones(1, 1).expand(len(rows), 1)
-        return Coupling(self.kernels, pre, slope), Coupling(self.bias, one, rows)
+        constant = rows.new_ones(1, 1).expand(len(rows), 1)
+        return Coupling(self.kernels, pre, slope), Coupling(self.bias, constant, rows)
 
     def replaced(self, synapses: Sequence[Synapse]) -> Conv:
         """The same link on other arrays."""
@@ -119,9 +119,11 @@ class Conv:
         post = post.contiguous(memory_format=torch.channels_last)
         shape = (len(post), post.shape[1], *self.positions)
         like = torch.empty(shape, dtype=post.dtype, device=post.device, memory_format=torch.channels_last)
-        window, zero, one = [_POOL, _POOL], [0, 0], [1, 1]
+        window, padding = [_POOL, _POOL], [0, 0]
         if self.pool == "average":
-            return torch.ops.aten.avg_pool2d_backward(post, like, window, window, zero, False, True, None)
+            return torch.ops.aten.avg_pool2d_backward(post, like, window, window, padding, False, True, None)
         if switches is None:
             raise ValueError("feedback through max-pooling needs the switches that the layer below has set")
-        return torch.ops.aten.max_pool2d_with_indices_backward(post, like, window, window, zero, one, False, switches)
+        return torch.ops.aten.max_pool2d_with_indices_backward(
+            post, like, window, window, padding, [1, 1], False, switches
+        )

@@ -161,7 +161,7 @@ class Nudged(Wrapped):
     """E + beta C: an energy like any other, so a solver never sees beta. C acts on the last block.
 
     ``beta`` is one number, or (B,) one for each example: both phases of a contrast relax in one batch so. For a
-    network with a readout, C is ``net.judged(cost)``.
+    network with a readout, C is ``net.cost_of_state(cost)``.
     """
 
     cost: Cost

@@ -13,13 +13,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatSynapse
-from hwsim.crossbar.synapse import Synapse
+from hwsim.crossbar.synapse import Ages, Synapse
 from hwsim.ebm.costs import ThroughReadout
 from hwsim.ebm.energy import Cost, Coupling, State, examples
 from hwsim.ebm.links import Dense, Link, Reading
@@ -44,8 +43,7 @@ class Normalise:
     def __call__(self, x: Tensor) -> Tensor:
         """(B, C, ...) in [0, 1] -> (B, C, ...). Raises InputError for another number of channels."""
         if x.dim() < 2 or x.shape[1] != len(self.mean):
-            found = tuple(x.shape[1:])
-            raise InputError(f"network.normalise: has {len(self.mean)} channels, got images of shape {found}")
+            raise InputError(f"network.normalise: has {len(self.mean)} channels, got images of {tuple(x.shape[1:])}")
         shape = (1, -1, *[1] * (x.dim() - 2))
         return (x - x.new_tensor(self.mean).reshape(shape)) / x.new_tensor(self.std).reshape(shape)
 
@@ -90,11 +88,13 @@ class LayeredHopfield:
         self.start = start
         self.normalise = normalise
         self.blocks = len(self.links) - (output == "readout")
+        self.synapses: tuple[Synapse, ...] = tuple(synapse for link in self.links for synapse in link.synapses)
+        """All arrays, input side first, each followed by its digital biases where it has them."""
 
     @property
-    def synapses(self) -> tuple[Synapse, ...]:
-        """All arrays, input side first, each followed by its digital biases where it has them."""
-        return tuple(synapse for link in self.links for synapse in link.synapses)
+    def version(self) -> int:
+        """Rises with every change to what the arrays' reads find."""
+        return sum(synapse.version for synapse in self.synapses)
 
     @property
     def noisy(self) -> bool:
@@ -112,9 +112,9 @@ class LayeredHopfield:
         cancels in their difference. Otherwise it is read at every step.
         """
         shape = self.links[0].pre_shape
-        expected, found = torch.Size(shape).numel(), x.shape[1:].numel()
-        if found != expected:
-            raise InputError(f"network input: expected {expected} values an example, got {found}")
+        expected, given = torch.Size(shape).numel(), x.shape[1:].numel()
+        if given != expected:
+            raise InputError(f"network input: expected {expected} values an example, got {given}")
         x = (x if self.normalise is None else self.normalise(x)).reshape(len(x), *shape)
         return GivenInput(self, x, self.links[0].read(x) if hold else None)
 
@@ -123,10 +123,10 @@ class LayeredHopfield:
         return self.links[-1].forward(s[len(self.links) - 2]) if len(self.links) > 1 else given.input_drive()
 
     def outputs(self, s: State) -> Tensor:
-        """(B, outputs): what a cost judges, the output layer or what the readout reads."""
+        """(B, outputs): what a cost is a function of, the output layer or what the readout reads."""
         return self.links[-1].forward(s[-1]) if self.output == "readout" else s[-1]
 
-    def judged(self, cost: Cost) -> Cost:
+    def cost_of_state(self, cost: Cost) -> Cost:
         """``cost`` as a function of the last free layer: through the readout where there is one."""
         return ThroughReadout(self.links[-1], cost) if self.output == "readout" else cost
 
@@ -159,6 +159,15 @@ class LayeredHopfield:
         for synapse in self.synapses:
             synapse.tick()
 
+    def age(self, seconds: float) -> None:
+        """Bring all arrays that can age to this time after they were programmed; the others stay as they are.
+
+        Drift is compensated as each device says. InputError for a negative time.
+        """
+        for synapse in self.synapses:
+            if isinstance(synapse, Ages):
+                synapse.age(seconds)
+
     def reseed_reads(self, streams: Streams) -> None:
         """Start every array's read noise anew; array i takes the streams of the child ``("array", i)``."""
         for index, synapse in enumerate(self.synapses):
@@ -174,26 +183,36 @@ class LayeredHopfield:
         return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
 
 
-class Kept(NamedTuple):
-    """Readings and feedbacks, by link, with the layers and switches that they were taken at."""
+@dataclass
+class Kept:
+    """Readings and feedbacks, by link, with the layers and switches that they were taken at.
 
-    readings: dict[int, tuple[Tensor, Reading]]
-    feedbacks: dict[int, tuple[Tensor, Tensor | None, Tensor]]
+    ``version`` is the network's when they were taken; ``held`` replaces the input's reading after a write.
+    """
+
+    version: int | None = None
+    held: Reading | None = None
+    readings: dict[int, tuple[Tensor, Reading]] = field(default_factory=dict)
+    feedbacks: dict[int, tuple[Tensor, Tensor | None, Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class GivenInput:
-    """The energy of a layered Hopfield network with its input held, valid for the weights that its arrays hold now.
+    """The energy of a layered Hopfield network with its input held.
 
     A layer that has not moved is not read again: its drive on the next one stays until it moves, as in
     a sample-and-hold circuit. This is what makes sweeps and max-pooling cost no read twice. Where a
-    graph is recorded, everything is read anew.
+    graph is recorded, everything is read anew, and so it is after an array was written to.
     """
 
     net: LayeredHopfield
     x: Tensor
     held: Reading | None
-    _kept: Kept = field(default_factory=lambda: Kept({}, {}), compare=False, repr=False)
+    _kept: Kept = field(default_factory=Kept, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self._kept.version is None:
+            self._kept.version = self.net.version
 
     @property
     def blocks(self) -> int:
@@ -215,7 +234,7 @@ class GivenInput:
 
     def input_drive(self) -> Tensor:
         """(B, units of layer 1): W_0 x + b_0, held or read anew."""
-        return self._reading(self._kept, 0, ()).drive
+        return self._reading(self._current(), 0, ()).drive
 
     def value(self, s: State) -> Tensor:
         energy = self.net.c * sum(layer.flatten(1).square().sum(1) for layer in s)
@@ -245,12 +264,24 @@ class GivenInput:
         return self._reading(kept, layer, s).switches if self.net.links[layer].switched else None
 
     def _keep(self) -> Kept:
-        return Kept({}, {}) if torch.is_grad_enabled() else self._kept
+        """Where readings of this call are kept: for later calls too, unless a graph is recorded."""
+        current = self._current()
+        return Kept(current.version, current.held) if torch.is_grad_enabled() else current
+
+    def _current(self) -> Kept:
+        """What was kept of the weights that the arrays hold now."""
+        kept, version = self._kept, self.net.version
+        if kept.version != version:
+            kept.readings.clear()
+            kept.feedbacks.clear()
+            kept.held = None if self.held is None else self.net.links[0].read(self.x)
+            kept.version = version
+        return kept
 
     def _reading(self, kept: Kept, layer: int, s: State) -> Reading:
         """What link ``layer`` makes of the layer below it."""
         if layer == 0:
-            return self.held if self.held is not None else self.net.links[0].read(self.x)
+            return kept.held or self.held or self.net.links[0].read(self.x)
         below = s[layer - 1]
         last = kept.readings.get(layer)
         if last is None or last[0] is not below:
@@ -299,7 +330,7 @@ class GivenInput:
 
     def input_force(self, s: State) -> Tensor:
         """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to its (normalised) input."""
-        return self.net.links[0].backward(s[0], self._reading(self._kept, 0, s).switches)
+        return self.net.links[0].backward(s[0], self._reading(self._current(), 0, s).switches)
 
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         kept, couplings = self._keep(), list[Coupling]()
@@ -309,16 +340,17 @@ class GivenInput:
         return tuple(couplings)
 
     def chosen(self, rows: Tensor, s: State) -> tuple[GivenInput, State]:
-        chosen = tuple(examples(layer, rows) for layer in s)
-        held = self.held and self.held.chosen(rows)
-        kept = Kept({}, {})
-        for link, (below, reading) in self._kept.readings.items():
+        chosen, last = tuple(examples(layer, rows) for layer in s), self._current()
+        held = last.held or self.held
+        held = held and held.chosen(rows)
+        kept = Kept(last.version)
+        for link, (below, reading) in last.readings.items():
             if below is s[link - 1]:
                 kept.readings[link] = chosen[link - 1], reading.chosen(rows)
-        for link, (above, switches, feedback) in self._kept.feedbacks.items():
+        for link, (above, switches, feedback) in last.feedbacks.items():
             # A feedback through switches is worth keeping only with the reading that has set them.
             known = kept.readings.get(link)
-            if above is s[link] and (switches is None or (known and self._kept.readings[link][1].switches is switches)):
+            if above is s[link] and (switches is None or (known and last.readings[link][1].switches is switches)):
                 now = known[1].switches if switches is not None and known else None
                 kept.feedbacks[link] = chosen[link], now, examples(feedback, rows)
         return replace(self, x=examples(self.x, rows), held=held, _kept=kept), chosen

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.ebm.energy import Coupling, examples
 from hwsim.errors import InputError
@@ -149,7 +149,7 @@ class Dense:
 
 def _exact(synapse: Synapse) -> Tensor | None:
     """The matrix that reads of a synapse are plain products with, None where they are more than that."""
-    return getattr(synapse, "matrix", None)
+    return synapse.matrix if isinstance(synapse, FloatSynapse) else None
 
 
 def _with_one(pre: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How old programmed devices are: ages as people write them, and arrays brought to an age."""
+"""How old programmed devices are: ages as people write them, and what devices do against their drift."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import re
 
 from hwsim.cards.device import DeviceCard
-from hwsim.crossbar.synapse import Device
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.crossbar.synapse import Compensated, Device
+from hwsim.crossbar.wrapped import innermost_device
 from hwsim.errors import InputError
 
 UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
@@ -41,23 +41,11 @@ def told_age(seconds: float) -> str:
     return f"{seconds / unit:g} {name}"
 
 
-def bring_to_age(net: LayeredHopfield, seconds: float) -> None:
-    """All arrays of ``net`` that drift, at this time after they were programmed; compensated as their device says."""
-    for synapse in net.synapses:
-        age = getattr(synapse, "age", None)
-        if age is not None:
-            age(seconds)
-
-
 def compensation(device: Device) -> str:
     """What a device does against its drift, in words."""
-    config = getattr(device, "config", None)
-    how = getattr(config, "drift_compensation", None) if config is not None else None
-    if how is None and getattr(device, "drift_compensation", None) == "global":
-        return "compensated by one factor an array, from the sum of its conductances"
-    if how is None:
-        return "not compensated"
-    return f"compensated by one factor an array, measured at that age ({type(how).__name__})"
+    inner = innermost_device(device)
+    how = inner.compensation if isinstance(inner, Compensated) else ""
+    return f"compensated {how}" if how else "not compensated"
 
 
 def ages_of(text: str | None, card: DeviceCard | None) -> tuple[float, ...]:

@@ -60,7 +60,7 @@ def streams(device: Device) -> dict[str, list[str]]:
     ``not_simulated`` lists settings of the device's configuration that have no effect here.
     """
     exact = ["data order", "initial weights", "corruptions", "attacks", "device variation"]
-    unseeded = getattr(device, "unseeded_reads", ())
+    unseeded = device.unseeded_reads
     directions = {reason.partition(":")[0] for reason in unseeded}
     exact += [f"{name} reads" for name in ("forward", "backward") if name not in directions]
     statistical = [f"{reason} (read by aihwkit's compiled tile)" for reason in unseeded]
@@ -68,5 +68,5 @@ def streams(device: Device) -> dict[str, list[str]]:
         exact.append("updates")
     else:
         statistical.append("pulses and write noise, which aihwkit's compiled tile draws from the clock")
-    statistical += [f"after an interruption: {reason}" for reason in getattr(device, "not_exact", ())]
-    return {"exact": exact, "statistical": statistical, "not_simulated": list(getattr(device, "not_used", ()))}
+    statistical += [f"after an interruption: {reason}" for reason in device.not_exact]
+    return {"exact": exact, "statistical": statistical, "not_simulated": list(device.not_used)}

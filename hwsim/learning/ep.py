@@ -101,7 +101,7 @@ class EquilibriumProp:
 
     def _at_rest(self, net: LayeredHopfield, cost: Cost, x: Tensor) -> Side:
         given = net.given(x, hold=self.hold_input)
-        return Side(given, net.judged(cost), settle(given, given.start(), solver=self.solver, phase=self.free))
+        return Side(given, net.cost_of_state(cost), settle(given, given.start(), solver=self.solver, phase=self.free))
 
     def _contrast(
         self, side: Side, other: Side, target: Tensor, rng: torch.Generator

@@ -39,7 +39,7 @@ def _gradient(
     twin = net.float_twin()
     parameters = [s.tensor.requires_grad_(True) for s in twin.synapses if isinstance(s, FloatSynapse)]
     with torch.enable_grad():
-        given, cost = twin.given(x), twin.judged(cost)
+        given, cost = twin.given(x), twin.cost_of_state(cost)
         state = through.reach(given, given.start())
         value = cost.value(state[-1], cost.encode(labels, state[-1])).mean()
         # Fewer steps than layers leave some weights without influence: their gradient is zero.

@@ -1,6 +1,6 @@
 """95 % intervals of an accuracy, and of the difference of two, over repeats and images at once.
 
-Every repeat (its own training, device instance and read noise) is judged on the same images, so the share of
+Every repeat (its own training, device instance and read noise) is evaluated on the same images, so the share of
 hits x_ri of repeat r on image i follows the two-way crossed random-effects model x_ri = mu + a_r + b_i + e_ri
 (Searle, Casella and McCulloch 1992, Variance Components, ch. 4), and with R repeats and n images
 

@@ -59,8 +59,8 @@ def crossing(x: Floats, loss: Floats, wanted: float) -> Floats:
     before = np.maximum(first - 1, 0)
     here, there = (np.take_along_axis(loss, i[..., None], -1)[..., 0] for i in (before, first))
     part = np.where(there > here, (wanted - here) / np.where(there > here, there - here, 1), 0.0)
-    found = x[before] + np.clip(part, 0, 1) * (x[first] - x[before])
-    return np.where(reached.any(-1), found, np.inf)
+    crossed = x[before] + np.clip(part, 0, 1) * (x[first] - x[before])
+    return np.where(reached.any(-1), crossed, np.inf)
 
 
 def threshold(x: Sequence[float], shares: Sequence[Floats], wanted: float, scale: str, seed: int = 0) -> Threshold:
@@ -80,11 +80,11 @@ def threshold(x: Sequence[float], shares: Sequence[Floats], wanted: float, scale
     drawn = np.einsum("br,prn,bn->bp", chosen_seeds, stacked, chosen_images, optimize=True)
     means = np.concatenate([stacked.mean((1, 2))[None], drawn])
     curves = falling(means)
-    found = crossing(place, curves[:, :1] - curves, wanted)
+    crossed = crossing(place, curves[:, :1] - curves, wanted)
     tail = (1 - CONFIDENCE) / 2
-    ends = np.quantile(found[1:], (tail, 1 - tail), method="closest_observation")
-    value, early, late = (_back(v, x, place) if np.isfinite(v) else None for v in (found[0], *ends))
-    return Threshold(wanted, value, early, late, float(np.isfinite(found[1:]).mean()))
+    ends = np.quantile(crossed[1:], (tail, 1 - tail), method="closest_observation")
+    value, early, late = (_back(v, x, place) if np.isfinite(v) else None for v in (crossed[0], *ends))
+    return Threshold(wanted, value, early, late, float(np.isfinite(crossed[1:]).mean()))
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,7 @@ def _compute(spec: Spec) -> Record:
     else:
         net, columns = in_situ(found, seed)
     if options["age_s"]:
-        for synapse in net.synapses:
-            age = getattr(synapse, "age", None)
-            if age is not None:
-                age(options["age_s"])
+        net.age(options["age_s"])
     hits: Record = {}
 
     def keep(name: str, measured: Measured) -> None:

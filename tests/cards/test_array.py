@@ -9,7 +9,8 @@ import torch
 
 from hwsim.cards.device import read_device
 from hwsim.crossbar.array import ArrayDevice
-from hwsim.crossbar.tiling import TiledDevice, layout
+from hwsim.crossbar.composite import layout
+from hwsim.crossbar.tiling import TiledDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.testing import check_device

@@ -133,15 +133,20 @@ def test_options_of_an_aihwkit_device(tmp_path: Path):
 def test_devices_of_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "lab_cells.py").write_text(
         CELL + "\nfrom hwsim.crossbar.exact import FloatDevice\nREADY = FloatDevice(0.5)\n"
+        "class Old:\n    seedable, trains, drifts, ideal = True, 'in-situ', False, False\n    synapse = READY.synapse\n"
+        "OLD = Old()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    points = [EntryPoint(n, f"lab_cells:{v}", "hwsim.devices") for n, v in (("soft", "SoftBounds"), ("ready", "READY"))]
+    named = {"soft": "SoftBounds", "ready": "READY", "old": "OLD"}.items()
+    points = [EntryPoint(n, f"lab_cells:{v}", "hwsim.devices") for n, v in named]
     for module in (shelf, devicecard):
         monkeypatch.setattr(module, "entry_points", lambda group: points if group == "hwsim.devices" else [])
     assert {"soft", "ready"} < {item.name for item in list_devices()}
     cell = read_device("soft", [("parameters.asymmetry", 0.1)])
     assert cell.device.cell.asymmetry == 0.1  # pyright: ignore[reportAttributeAccessIssue]
     assert read_device("ready").device == FloatDevice(0.5)
+    with pytest.raises(InputError, match=r"device old \(lab_cells:OLD\): lacks not_exact, not_used, unseeded_reads; a"):
+        read_device("old")
     inside = read_device(write(tmp_path, "cell: soft\nparameters: {asymmetry: 0.3}\n"))
     assert inside.device.cell.asymmetry == 0.3  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -62,12 +62,6 @@ def test_the_ends_of_the_range_are_the_largest_weights() -> None:
     assert named["g_reference_uS"].tolist() == [[13, 13, 13]]
 
 
-def test_currents_follow_ohm() -> None:
-    units = Conductances(g_min_uS=1, g_max_uS=25, read_voltage_V=0.2, weight_range=0.8)
-    g = units.encode(torch.tensor([[0.4]]))
-    assert math.isclose(float(g[0] - g[1]) * 0.2, 0.4 * units.uA_per_output, rel_tol=1e-6)
-
-
 @pytest.mark.parametrize("wrong", [{"encoding": "pair"}, {"g_min_uS": -1}, {"g_max_uS": 1}, {"read_voltage_V": 0}])
 def test_impossible_units_are_refused(wrong: dict) -> None:
     with pytest.raises(InputError, match=f"Conductances.{next(iter(wrong))}: expected"):

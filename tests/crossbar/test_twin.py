@@ -7,11 +7,12 @@ import torch
 
 from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.cell_array import CellDevice
+from hwsim.crossbar.composite import layout
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.faults import Faults
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.synapse import Device, Synapse
-from hwsim.crossbar.tiling import TiledDevice, layout
+from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice, TwinSynapse
 from hwsim.devices.responses import IdealCell, SoftBoundsCell
 from hwsim.ebm.build import initial_weights, layered_hopfield

@@ -162,7 +162,7 @@ def test_what_is_exact_says_so() -> None:
     pulsed = AihwDevice(preset("EcRamPreset"))
     assert not pulsed.seedable
     assert not pulsed.ideal
-    assert pulsed.resume_exact
+    assert pulsed.not_exact == ()
     assert AihwDevice(preset("TikiTakaReRamSBPreset")).not_exact == (
         "write noise is drawn again, and moves the stored weights",
     )

@@ -231,11 +231,11 @@ def test_predictions_and_costs_of_a_readout_are_what_it_reads() -> None:
     logits, settled = infer(net, x, solver=UpDown(), phase=Phase(20))
     assert_close(logits, net.links[-1].forward(settled.state[-1]))
     assert_close(net.outputs(settled.state), logits)
-    cost, labels = net.judged(CrossEntropy()), torch.tensor([0, 1, 2])
+    cost, labels = net.cost_of_state(CrossEntropy()), torch.tensor([0, 1, 2])
     target = cost.encode(labels, settled.state[-1])
     expected = functional.cross_entropy(logits, labels, reduction="none")
     assert_close(cost.value(settled.state[-1], target), expected)
-    assert small().judged(SquaredError()) == SquaredError()
+    assert small().cost_of_state(SquaredError()) == SquaredError()
 
 
 @pytest.mark.parametrize("output", ["linear", "readout"])

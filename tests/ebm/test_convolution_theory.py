@@ -83,7 +83,7 @@ def energy_by_the_book(
 
 
 def nudged(net: LayeredHopfield, x: Tensor, beta: float) -> Energy:
-    cost, given_input = net.judged(COSTS[net.output]), net.given(x)
+    cost, given_input = net.cost_of_state(COSTS[net.output]), net.given(x)
     return Nudged(given_input, cost, cost.encode(LABELS, given_input.start()[-1]), beta)
 
 

@@ -10,7 +10,12 @@ import torch
 from theory_reference import DOUBLE, random_plain, smooth_plain
 from torch.testing import assert_close
 
+from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice, FloatSynapse
+from hwsim.crossbar.synapse import Device
+from hwsim.crossbar.tiling import TiledDevice
+from hwsim.crossbar.twin import TwinDevice
+from hwsim.devices.responses import LinearStepCell
 from hwsim.ebm.build import initial_weights, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
@@ -164,3 +169,57 @@ def dense(pre: int, post: int) -> Dense:
 def test_impossible_networks_are_refused(wrong: Callable[[], object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         wrong()
+
+
+WRITES: dict[str, Callable[[LayeredHopfield, Streams], object]] = {
+    "update": lambda net, _: net.links[1].synapse.update(torch.ones(1, 5), torch.ones(1, 3), 0.1),
+    "update of the input's array": lambda net, _: net.links[0].synapse.update(torch.ones(1, 4), torch.ones(1, 5), 0.1),
+    "programming": lambda net, streams: net.program(initial_weights(net, 1.0, streams)),
+    "a state": lambda net, streams: net.load_state_dict(written(CELL, streams).state_dict()),
+    "ageing": lambda net, _: net.age(1e6),
+    "a leak": lambda net, _: net.tick(),
+    "one twin of two": lambda net, _: next(iter(net.links[1].synapse.parts.values())).program(torch.ones(3, 5)),  # type: ignore[attr-defined]
+}
+CELL = CellDevice(LinearStepCell(dw_min=0.01, drift_nu=0.1, lifetime=10.0))
+
+
+def written(device: Device, streams: Streams) -> LayeredHopfield:
+    net = layered_hopfield([4, 5, 3, 2], device, streams)
+    net.program(initial_weights(net, 1.0, streams))
+    return net
+
+
+@pytest.mark.parametrize("hold", [True, False])
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_between_two_reads_is_seen(write: str, hold: bool) -> None:
+    """What is kept of a state's readings is of the weights that arrays hold now."""
+    net = written(TwinDevice(TiledDevice(CELL, 3, 3)) if "twin" in write else CELL, Streams(0))
+    given, s = net.given(torch.rand(2, 4), hold=hold), tuple(torch.rand(2, n) for n in (5, 3, 2))
+    with torch.no_grad():
+        before = given.drive(s, range(3))
+        again = given.drive(s, range(3))
+        WRITES[write](net, Streams(1))
+        after, fresh = given.drive(s, range(3)), net.given(given.x, hold=hold).drive(s, range(3))
+    assert all(torch.equal(*pair) for pair in zip(before, again, strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(after, fresh, strict=True))
+
+
+def test_float_weights_moved_by_whoever_are_seen() -> None:
+    net = written(FloatDevice(), Streams(0))
+    given, s = net.given(torch.rand(2, 4)), tuple(torch.rand(2, n) for n in (5, 3, 2))
+    with torch.no_grad():
+        before = given.drive(s, [1])[0]
+        tensor = net.links[1].synapse.tensor  # type: ignore[attr-defined]
+        tensor.add_(1.0)  # as an optimiser of torch would
+        assert not torch.equal(before, given.drive(s, [1])[0])
+
+
+def test_only_what_can_age_ages() -> None:
+    net = layered_hopfield([4, 3], CELL, Streams(0))
+    net.program([torch.full((3, 4), 0.5), torch.full((3, 1), 0.5)])
+    net.age(1e4)
+    assert (net.weights()[0] < 0.4).all()
+    assert torch.equal(net.weights()[1], torch.full((3, 1), 0.5)), "digital biases do not drift"
+    with pytest.raises(InputError, match="seconds >= 0"):
+        net.age(-1.0)

@@ -91,10 +91,10 @@ def _read_pixelwise(port: Port, images: Tensor, window: Window, passed: list[Ten
     step_out = path.out_step or 1.0
     gain = (path.inp_step or 1.0) / step_out
     alpha = path.managed(images)[0]
-    one = float(path.driven(torch.ones((), dtype=torch.float64), alpha, rng)) if window.constant else 0.0
+    unit = float(path.driven(torch.ones((), dtype=torch.float64), alpha, rng)) if window.constant else 0.0
     # What the constant line and the offset add to every output goes along as a bias.
     constant = torch.zeros(out, dtype=weight.dtype) if port.offset is None else port.offset / step_out
-    constant = constant + weight[:, -1] * (gain * one) if window.constant else constant
+    constant = constant + weight[:, -1] * (gain * unit) if window.constant else constant
     kernels = torch.cat([weight[:, : window.fan_in] * gain, constant[:, None]], 1)
     biased = window.with_constant(True)
     result = torch.empty(len(images), *size, out, dtype=images.dtype, device=images.device)
@@ -103,8 +103,8 @@ def _read_pixelwise(port: Port, images: Tensor, window: Window, passed: list[Ten
         u = path.driven(packed(part.detach()), alpha, rng)
         z = biased.correlate(u, kernels).permute(0, 2, 3, 1)
         if path.ir_drop:
-            z = z - _ir_drop(weight, u, one, window, path) * gain
-        _add_noise(z := z.contiguous(), port, u, one, window)
+            z = z - _ir_drop(weight, u, unit, window, path) * gain
+        _add_noise(z := z.contiguous(), port, u, unit, window)
         z = path.sensed(z, rng)
         port.count(z)
         if passed is not None:
@@ -113,7 +113,7 @@ def _read_pixelwise(port: Port, images: Tensor, window: Window, passed: list[Ten
     return result.permute(0, 3, 1, 2)
 
 
-def _add_noise(z: Tensor, port: Port, u: Tensor, one: float, window: Window) -> None:
+def _add_noise(z: Tensor, port: Port, u: Tensor, unit: float, window: Window) -> None:
     """Output noise and referred weight noise on ``z`` (B, *positions, out), in output steps."""
     weight, path = port.weight, port.path
     weight_noise = path.w_noise if path.w_noise_type != "NONE" else 0.0
@@ -126,19 +126,19 @@ def _add_noise(z: Tensor, port: Port, u: Tensor, one: float, window: Window) -> 
         return
     squares = weight.abs() if path.w_noise_type == "PCM_READ" else torch.ones_like(weight[:1])
     if window.constant:
-        squares = torch.cat([squares[:, :-1], squares[:, -1:] * one**2], 1)
+        squares = torch.cat([squares[:, :-1], squares[:, -1:] * unit**2], 1)
     power = window.correlate(u.square(), squares).permute(0, 2, 3, 1).clamp_min(0)
     step = path.inp_step or 1.0
     std = power.mul_((weight_noise * step) ** 2).add_(path.out_noise**2).sqrt_()
     z.addcmul_(noise, std, value=1 / step_out)
 
 
-def _ir_drop(weight: Tensor, u: Tensor, one: float, window: Window, path: ReadPath) -> Tensor:
+def _ir_drop(weight: Tensor, u: Tensor, unit: float, window: Window, path: ReadPath) -> Tensor:
     """``hwsim.crossbar.reads.vectors``'s drop along the wires, (B, *positions, out), in input steps."""
     n = weight.shape[1]
     drive = torch.ones(n, dtype=weight.dtype)
     if window.constant:
-        drive[-1] = one
+        drive[-1] = unit
     position = 1 - torch.arange(n, dtype=weight.dtype) / n
     a = window.correlate(u.abs(), weight.abs() * drive).mul_((path.inp_step or 1.0) * n / path.ir_drop_g_ratio)
     share = a * (a * (0.05 * a - 0.2) + 0.5)

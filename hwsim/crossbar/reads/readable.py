@@ -32,11 +32,13 @@ class ArrayReads:
     _circuit: Circuit = BARE
     _view: Seen | None = None
     update: Callable[[Tensor, Tensor, float], None]
+    version: int = 0
     full_scale: float = 0.0  # the |weight| that programming maps to the end of the range; 0: the array's own largest
 
     def place_in(self, circuit: Circuit) -> None:
         """From now on, read and program through ``circuit``."""
-        self._circuit, self._view = circuit, None
+        self._circuit = circuit
+        self._changed()
 
     def map_to(self, largest: float) -> None:
         """From now on, programming takes ``largest`` for the largest |weight|; 0: the array's own."""
@@ -44,6 +46,7 @@ class ArrayReads:
 
     def _changed(self) -> None:
         self._view = None
+        self.version += 1
 
     def _seen(self) -> Seen:
         """What reads find, worked out when it is first asked for after a change."""

@@ -69,14 +69,14 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 @cache
 def classes() -> Mapping[str, type]:
     """Every class that a device file may name, by name: configs, presets, devices, parameters, noise models."""
-    found: dict[str, type] = {}
+    by_name: dict[str, type] = {}
     for module in _MODULES:
         for name, value in vars(module).items():
             if not inspect.isclass(value) or not value.__module__.startswith("aihwkit.") or name in _ABSTRACT:
                 continue
             if dataclasses.is_dataclass(value) or issubclass(value, _by_constructor()):
-                found[name] = value
-    return types.MappingProxyType(dict(sorted(found.items())))
+                by_name[name] = value
+    return types.MappingProxyType(dict(sorted(by_name.items())))
 
 
 @cache
@@ -144,7 +144,7 @@ def outside(name: str, number: float) -> str | None:
 
 
 def probe(config: Any) -> None:
-    """Build a 2x3 array, read it once and update it once, so that aihwkit's compiled part judges every field.
+    """Build a 2x3 array, read it once and update it once, so that aihwkit's compiled part checks every field.
 
     Whatever it raises is passed on.
     """

@@ -46,6 +46,7 @@ class AihwInferenceDevice:
     trains = "hardware-aware"
     drifts = True
     ideal = False
+    unseeded_reads = not_exact = ()
 
     def __post_init__(self) -> None:
         check_pair()
@@ -79,6 +80,11 @@ class AihwInferenceDevice:
             "pre_post.input_range": config.pre_post.input_range.enable,
         }
         return tuple(name for name, used in parts.items() if used)
+
+    @property
+    def compensation(self) -> str:
+        how = self.config.drift_compensation
+        return "" if how is None else f"by one factor an array, measured at that age ({type(how).__name__})"
 
     def synapse(self, post: int, pre: int, streams: Streams) -> AihwInferenceSynapse:
         """An array at weight 0; programming and drift draw from stream ``device``, reads from ``read``."""

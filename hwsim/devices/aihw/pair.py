@@ -36,7 +36,7 @@ def check_pair() -> None:
 
 
 def sentence(failure: str) -> str:
-    """What was found, which pairs work and the cure, in one sentence."""
+    """What failed, which pairs work and the cure, in one sentence."""
     wanted = ("1.1.0", "2.10.*") if sys.version_info < (3, 12) else ("1.2.0", "2.14.*")
     return (
         f"aihwkit {_version('aihwkit')} does not work with torch {_version('torch')} here ({failure}), because its "

@@ -55,6 +55,7 @@ class AihwDevice:
 
     trains = "in-situ"
     drifts = False
+    not_used = ()
 
     def __post_init__(self) -> None:
         check_pair()
@@ -76,13 +77,13 @@ class AihwDevice:
         """The directions that the compiled tile has to read, each with the setting that makes it so."""
         if self.compiled_reads:
             return ("forward: compiled_reads is set", "backward: compiled_reads is set")
-        found = []
+        reasons = []
         for name in ("forward", "backward"):
             io = getattr(self.config, name, None)
             reason = None if io is None else not_covered(io, transpose=name == "backward")
             if reason:
-                found.append(f"{name}: {reason}")
-        return tuple(found)
+                reasons.append(f"{name}: {reason}")
+        return tuple(reasons)
 
     def path(self, name: str) -> ReadPath | None:
         """The torch read path of direction ``forward`` or ``backward``; None where the compiled tile reads."""
@@ -127,11 +128,6 @@ class AihwDevice:
         if isinstance(self.config, DigitalRankUpdateRPUConfig):
             reasons.append("the digital accumulator of a mixed-precision device restarts at zero")
         return tuple(reasons)
-
-    @property
-    def resume_exact(self) -> bool:
-        """Does ``load_state_dict`` restore the whole state of an array?"""
-        return not self.not_exact
 
     def synapse(self, post: int, pre: int, streams: Streams) -> AihwSynapse:
         """An array of its own devices (stream ``device``), read with stream ``read``."""
@@ -301,14 +297,14 @@ class AihwSynapse(ArrayReads):
         return {} if self.device.noisy_store else self._limits()
 
     def _limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        hidden, found = self.hidden(), {}
+        hidden, limits = self.hidden(), {}
         for name, upper in hidden.items():
             if name.startswith("max_bound"):
                 which = name.removeprefix("max_bound")
                 read_as = hidden.get("hidden_weights" + which, self._raw)
                 value = hidden.get("persistent_weights" + which, read_as)
-                found["weight" + which] = (value, hidden["min_bound" + which], upper)
-        return found
+                limits["weight" + which] = (value, hidden["min_bound" + which], upper)
+        return limits
 
     def clipped_share(self) -> float:
         """Share of devices within 1 % of a bound of their own; a device that only grows from 0 has no lower one."""

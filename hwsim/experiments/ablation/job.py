@@ -195,10 +195,7 @@ def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> d
     except WorkError as error:
         return {"draws": 1, "hits": [0] * len(x), "diverged": str(error), "seconds": time.perf_counter() - started}
     if ablation.age_s:
-        for synapse in net.synapses:
-            age = getattr(synapse, "age", None)
-            if age is not None:
-                age(ablation.age_s)
+        net.age(ablation.age_s)
     # All variants see the same images and the same draws of noise, so that they can be compared in pairs.
     found = measure(net, x, labels, job.model.inference, job.model.evaluation.draws, streams.child("ablation", "read"))
     record = {"draws": found.draws, "hits": found.hits, "unsettled_share": found.unsettled_share}

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
-from hwsim.experiments.ageing import bring_to_age, told_age
+from hwsim.experiments.ageing import told_age
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.subject import chips
 from hwsim.jobs.folder import claimed
@@ -70,7 +70,7 @@ def attack_nets(job: AttackJob, nets: list[LayeredHopfield], progress: Progress)
     for threat, age in job.conditions:
         for net in nets:
             if age is not None:
-                bring_to_age(net, age)
+                net.age(age)
         for unit in (Unit(threat, age, target, part) for target in job.targets for part in slices):
             for seed in job.seeds:
                 if _key(unit.head("attack", seed)) in found:

@@ -15,7 +15,7 @@ from hwsim.cards.yamlfile import did_you_mean
 from hwsim.data.dataset import Dataset, Split, load_corrupted
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.experiments.ageing import ages_of, bring_to_age
+from hwsim.experiments.ageing import ages_of
 from hwsim.experiments.subject import Subject, at_least_one, chips, counted, read_judged, read_source, seeded
 from hwsim.jobs.folder import claimed
 from hwsim.jobs.job import Progress
@@ -186,7 +186,7 @@ def run_corrupt(job: CorruptJob, progress: Progress) -> list[dict[str, Any]]:
             nets = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")
         for net in nets:
             if job.age is not None:
-                bring_to_age(net, job.age)
+                net.age(job.age)
         for condition in job.conditions:
             for case in cases:
                 if (case, condition.name, condition.level) not in found:

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from hwsim.cards.build import hardware, layer_names, network
 from hwsim.cards.model import InferenceConfig
 from hwsim.cards.recipe import LearningConfig
+from hwsim.crossbar.composite import layout
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
-from hwsim.crossbar.tiling import layout
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.device_run.attacks import attack_case
 from hwsim.experiments.device_run.cost import cost_section
@@ -116,10 +116,7 @@ def _networks(job: Job, repeat: int, log: Log, progress: Progress) -> Iterator[t
     yield "programmed", programmed
     if device.drifts:
         for name, seconds in DRIFT_TIMES_S.items():
-            for synapse in programmed.synapses:
-                age = getattr(synapse, "age", None)
-                if age is not None:
-                    age(seconds)
+            programmed.age(seconds)
             yield f"programmed, {name}", programmed
 
     in_situ = trained("in-situ", device, job.in_situ)
