@@ -98,6 +98,19 @@ class Conv:
         """(B, *post_shape) -> (B, *pre_shape): the slope of <post, forward(pre)> in pre, at pre's switches."""
         return self.kernels.read_transpose(self._unpool(post, switches), self.size)
 
+    def along(self, way: Tensor, switches: Tensor | None = None) -> Tensor:
+        """(B, *pre_shape) -> (B, *post_shape): the slope of ``forward`` along ``way``, at the switches of its state."""
+        slope = self.kernels.read(way)
+        if self.window.constant:
+            slope = slope - self.kernels.read(torch.zeros_like(way[:1]))
+        if self.pool == "average":
+            return functional.avg_pool2d(slope, _POOL)
+        if self.pool == "none":
+            return slope
+        if switches is None:
+            raise ValueError("the slope of max-pooling needs the switches that the layer below has set")
+        return slope.flatten(2).gather(2, switches.flatten(2)).view_as(switches)
+
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
         slope = self._unpool(post, switches)
         if self.bias is None:

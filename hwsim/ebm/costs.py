@@ -15,6 +15,8 @@ from hwsim.ebm.energy import Cost, Coupling
 class SquaredError:
     """C = |s - y|^2 / 2 against one-hot targets; rows of ``output`` (B, classes)."""
 
+    stiffness = 1.0
+
     def encode(self, labels: Tensor, like: Tensor) -> Tensor:
         return functional.one_hot(labels, like.shape[1]).to(like.dtype)
 
@@ -33,6 +35,8 @@ class SquaredError:
 @dataclass(frozen=True)
 class CrossEntropy:
     """C = -sum_k y_k log softmax(s)_k on a linear output block; rows of ``output`` (B, classes)."""
+
+    stiffness = None
 
     def encode(self, labels: Tensor, like: Tensor) -> Tensor:
         return functional.one_hot(labels, like.shape[1]).to(like.dtype)
@@ -73,6 +77,8 @@ class ThroughReadout:
 
     link: ReadoutLink
     cost: Cost
+
+    stiffness = None  # W^T W couples the units of the layer
 
     def encode(self, labels: Tensor, like: Tensor) -> Tensor:
         return self.cost.encode(labels, like.new_empty(1, *self.link.post_shape))

@@ -43,7 +43,14 @@ class Coupling:
 
 
 class Relaxable(Protocol):
-    """What a solver relaxes: blocks that move to their minimisers. All methods work example by example."""
+    """What a solver relaxes: blocks that move to their minimisers. All methods work example by example.
+
+    ``exact_bowls``: is the energy in each block a quadratic bowl, or below the one that ``minimise`` works with and
+    touching it? Then the energy never rises where a block moves by up to twice the way to its minimiser.
+    """
+
+    @property
+    def exact_bowls(self) -> bool: ...
 
     @property
     def blocks(self) -> int:
@@ -67,6 +74,10 @@ class Relaxable(Protocol):
         """Lowest and highest state of the units of a block; infinite where there is no bound."""
         ...
 
+    def value(self, s: State) -> Tensor:
+        """(B,): the energy of each example."""
+        ...
+
     def chosen(self, rows: Tensor, s: State) -> tuple[Relaxable, State]:
         """The same for the examples ``rows`` of the batch alone, mostly in ascending order, and their part of ``s``.
 
@@ -77,10 +88,6 @@ class Relaxable(Protocol):
 
 class Energy(Relaxable, Protocol):
     """An energy over a state. B is the batch; all methods work example by example."""
-
-    def value(self, s: State) -> Tensor:
-        """(B,): the energy of each example."""
-        ...
 
     def drive(self, s: State, layers: Sequence[int]) -> State:
         """The linear coefficients v_l of the listed blocks, all read from the same state."""
@@ -108,7 +115,14 @@ class Energy(Relaxable, Protocol):
 
 
 class Cost(Protocol):
-    """A cost on the output block. Targets are what ``encode`` makes of labels."""
+    """A cost on the output block. Targets are what ``encode`` makes of labels.
+
+    ``stiffness``: its curvature, the same for every output, where it is a quadratic without other terms of second
+    order; None where it is not.
+    """
+
+    @property
+    def stiffness(self) -> float | None: ...
 
     def encode(self, labels: Tensor, like: Tensor) -> Tensor:
         """(B,) integer labels -> targets of the shape and type of ``like``, the output block."""
@@ -144,6 +158,10 @@ class Wrapped:
     def noisy(self) -> bool:
         return self.energy.noisy
 
+    @property
+    def exact_bowls(self) -> bool:
+        return self.energy.exact_bowls
+
     def drive(self, s: State, layers: Sequence[int]) -> State:
         return self.energy.drive(s, layers)
 
@@ -167,6 +185,17 @@ class Nudged(Wrapped):
     cost: Cost
     target: Tensor
     beta: float | Tensor
+
+    @property
+    def exact_bowls(self) -> bool:
+        return self.energy.exact_bowls and self.cost.stiffness is not None
+
+    @property
+    def own_stiffness(self) -> float | None:
+        """What the nudge adds to the output's own curvature; None where that is not one number."""
+        if self.cost.stiffness is None or isinstance(self.beta, Tensor):
+            return None
+        return self.beta * self.cost.stiffness
 
     def value(self, s: State) -> Tensor:
         return self.energy.value(s) + self.beta * self.cost.value(s[-1], self.target)

@@ -214,6 +214,8 @@ class GivenInput:
         if self._kept.version is None:
             self._kept.version = self.net.version
 
+    exact_bowls = True  # max-pooling lies below its bowl, see convolution.py
+
     @property
     def blocks(self) -> int:
         return self.net.blocks
@@ -239,8 +241,9 @@ class GivenInput:
     def value(self, s: State) -> Tensor:
         energy = self.net.c * sum(layer.flatten(1).square().sum(1) for layer in s)
         energy = energy - (s[0] * self.input_drive()).flatten(1).sum(1)
-        for link, below, above in zip(self.net.links[1:], s, s[1:], strict=False):
-            energy = energy - (above * link.forward(below)).flatten(1).sum(1)
+        kept = self._keep()
+        for layer, above in enumerate(s[1:], start=1):
+            energy = energy - (above * self._reading(kept, layer, s).drive).flatten(1).sum(1)
         return energy
 
     def drive(self, s: State, layers: Sequence[int]) -> State:

@@ -68,6 +68,10 @@ class Link(Protocol):
 
     def backward(self, post: Tensor, switches: Tensor | None = None) -> Tensor: ...
 
+    def along(self, way: Tensor, switches: Tensor | None = None) -> Tensor:
+        """The slope of ``forward`` along ``way`` (B, *pre_shape), at the switches: no biases, linear in ``way``."""
+        ...
+
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]: ...
 
     def replaced(self, synapses: Sequence[Synapse]) -> Link: ...
@@ -134,6 +138,19 @@ class Dense:
             return drive + self.backward(post)
         self.synapse.meter.vectors_read_transpose += post.shape[0]
         return torch.addmm(drive, post, matrix)
+
+    def along(self, way: Tensor, switches: Tensor | None = None) -> Tensor:
+        del switches
+        way = way.flatten(1)
+        return self.synapse.read(way if self.bias else torch.cat([way, way.new_zeros(len(way), 1)], 1))
+
+    @property
+    def matrices(self) -> tuple[Tensor, Tensor] | None:
+        """The weights (post, pre) and biases (post, 1) that reads are plain products with; None where they are more."""
+        if self.bias is None:
+            return None
+        matrix, bias = _exact(self.synapse), _exact(self.bias)
+        return None if matrix is None or bias is None else (matrix, bias)
 
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
         del switches

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hwsim.ebm.energy import Relaxable, State, examples
+from hwsim.ebm.solvers import FRESH, SOLVERS, OddEven, Solver, Synchronous, UpDown
 
 
 class Outcome(IntEnum):
@@ -56,112 +55,6 @@ class Settled:
         return (self.outcome >= Outcome.MAX_STEPS).double().mean().item()
 
 
-class Solver(Protocol):
-    """One step towards equilibrium. Solvers hold no state: what a step needs is in its arguments."""
-
-    def step(self, energy: Relaxable, s: State) -> State:
-        """The state after one step, in which every block moved once."""
-        ...
-
-
-@dataclass(frozen=True)
-class Synchronous:
-    """All blocks move at once to their minimisers, by a fraction ``damping`` in (0, 1] of the way.
-
-    Undamped it may end in a 2-cycle; damping 0.5 cannot for a symmetric network whose synchronous
-    map has no slope below -3, and it averages read noise.
-    """
-
-    damping: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_damping(self.damping)
-
-    def step(self, energy: Relaxable, s: State) -> State:
-        blocks = range(energy.blocks)
-        targets = energy.minimise(s, blocks)
-        if self.damping == 1.0:
-            return targets
-        return tuple(_move(energy, *moved, self.damping) for moved in zip(blocks, s, targets, strict=True))
-
-
-@dataclass(frozen=True)
-class OddEven:
-    """Every second block, the output among them, then the others, each to its exact minimiser: the energy never rises.
-
-    Blocks of one parity do not see each other in a layered network, so each half step is an exact
-    block minimisation; one sweep costs as many reads as one synchronous step. The output comes first because a
-    nudge acts there: from rest, nothing else has a reason to move.
-
-    ``damping`` up to 2, above 1 as in ``UpDown``.
-    """
-
-    damping: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_damping(self.damping, most=_OVERSHOOT)
-
-    def step(self, energy: Relaxable, s: State) -> State:
-        new = list(s)
-        for first in ((energy.blocks - 1) % 2, energy.blocks % 2):
-            blocks = range(first, energy.blocks, 2)
-            for block, target in zip(blocks, energy.minimise(tuple(new), blocks), strict=True):
-                new[block] = _move(energy, block, new[block], target, self.damping)
-        return tuple(new)
-
-
-@dataclass(frozen=True)
-class UpDown:
-    """From the output down to the input side and up again, each block in turn to its minimiser.
-
-    One step carries news through the whole chain, both ways. Going down needs new feedback only, going
-    up new drives only, so a step costs as many reads as a synchronous one; links that pool by maximum
-    cost twice as many, because their switches move in between. The energy never rises.
-
-    ``damping`` between 1 and 2 is over-relaxation, moving past the minimiser, within the bounds: the minimiser
-    lies in the middle between two states of equal energy. It takes about a third fewer steps at 1.2 to 1.4 where
-    units of neighbouring layers pull at each other (Young 1954; with bounds, Cryer 1971).
-    """
-
-    damping: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_damping(self.damping, most=_OVERSHOOT)
-
-    def step(self, energy: Relaxable, s: State) -> State:
-        for block in (*reversed(range(energy.blocks)), *range(1, energy.blocks)):
-            (target,) = energy.minimise(s, [block])
-            s = (*s[:block], _move(energy, block, s[block], target, self.damping), *s[block + 1 :])
-        return s
-
-
-SOLVERS: dict[str, type[Synchronous] | type[OddEven] | type[UpDown]] = {
-    "synchronous": Synchronous,
-    "odd-even": OddEven,
-    "up-down": UpDown,
-}
-
-
-_OVERSHOOT = 2.0
-
-
-def _check_damping(damping: float, most: float = 1.0) -> None:
-    if not (0 < damping < most or damping == 1):
-        raise ValueError(f"solver damping: expected a number in (0, {most:g}{']' if most == 1 else ')'}, got {damping}")
-
-
-def _move(energy: Relaxable, block: int, old: Tensor, target: Tensor, damping: float) -> Tensor:
-    """From ``old`` by ``damping`` of the way to ``target``, a new tensor that is used up."""
-    if damping == 1.0:
-        return target
-    target.lerp_(old, 1 - damping)
-    if damping > 1.0:
-        low, high = energy.bounds(block)
-        if math.isfinite(low) or math.isfinite(high):
-            target.clamp_(low, high)
-    return target
-
-
 @dataclass(frozen=True)
 class Phase:
     """How long to relax and what to keep.
@@ -190,6 +83,39 @@ class Phase:
 
 Watcher = Callable[[int, State], None]
 
+_PATIENCE = 4
+"""Sweeps in a row without a new lowest residual after which an example takes plain sweeps."""
+
+
+class _Guard:
+    """Returns examples of a bold solver to plain sweeps: where the energy rises or the residual stops falling.
+
+    The energy is looked at only where theory does not say already that it falls, see ``Relaxable.exact_bowls``.
+    """
+
+    def __init__(self, energy: Relaxable, s: State) -> None:
+        self._lowest = torch.full((len(s[0]),), torch.inf, dtype=s[0].dtype, device=s[0].device)
+        self._waiting = torch.zeros(len(s[0]), dtype=torch.long, device=s[0].device)
+        self._value = None if energy.exact_bowls else energy.value(s)
+        self._plain = torch.zeros(len(s[0]), dtype=torch.bool, device=s[0].device)
+
+    def plain(self, energy: Relaxable, s: State, change: Tensor) -> Tensor | None:
+        """(B,) the examples that go on by plain sweeps after a step to ``s`` by ``change``; None where none does."""
+        falling = change < self._lowest
+        self._lowest = torch.where(falling, change, self._lowest)
+        self._waiting = torch.where(falling, 0, self._waiting + 1)
+        self._plain = self._plain | (self._waiting >= _PATIENCE)
+        if self._value is not None:
+            before, self._value = self._value, energy.value(s)
+            rounding = 8 * torch.finfo(before.dtype).eps * before.abs()
+            self._plain = self._plain | (self._value > before + rounding)
+        return self._plain if bool(self._plain.any()) else None
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the examples ``rows`` alone."""
+        self._lowest, self._waiting, self._plain = (t[rows] for t in (self._lowest, self._waiting, self._plain))
+        self._value = None if self._value is None else self._value[rows]
+
 
 @torch.no_grad()
 def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: Watcher | None = None) -> Settled:
@@ -197,6 +123,9 @@ def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: 
 
     A phase that stops early lets go of each example when it is settled, so that what becomes of it does not depend
     on the others in its batch. Where reads are noisy, or states are averaged, it goes on until all are settled.
+
+    A solver that is ``bold`` is guarded: an example whose energy rises, or whose residual has not fallen for
+    some steps, goes on by plain sweeps.
 
     ``watch(step, state)`` is called after every step, for pictures of a relaxation. A noisy energy is
     stepped once more at the end than ``phase`` says, to see what the noise alone does.
@@ -209,14 +138,18 @@ def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: 
     averaged = 0
     last = s
     residual = torch.full((batch,), torch.inf, device=device)
+    memory = FRESH
+    guard = _Guard(energy, s) if solver.bold and not (energy.exact_bowls and phase.steps <= _PATIENCE) else None
     for done in range(1, phase.steps + 1):
-        last, s = s, solver.step(energy, s)
+        last, (s, memory) = s, solver.step(energy, s, memory)
         if watch is not None:
             watch(done, s)
         left = phase.steps - done
-        if phase.stop_early or not left:  # watching costs time
+        if phase.stop_early or guard or not left:  # watching costs time
             residual = _change(last, s)
             moved_at = torch.where(residual > phase.tolerance, done, moved_at)
+        if guard:
+            memory = memory._replace(plain=guard.plain(energy, s, residual))
         settled = phase.stop_early and bool((residual <= phase.tolerance).all())
         if phase.average_last > 1 and (left < phase.average_last or settled):
             averaged += 1
@@ -227,7 +160,7 @@ def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: 
     if energy.noisy:
         # The same step taken again, from copies so that nothing held is reused, differs by read noise alone. The
         # median over the batch steadies the figure, and an example that diverged does not spoil it for the others.
-        noise = _change(solver.step(energy, tuple(layer.clone() for layer in last)), s).nanmedian()
+        noise = _change(solver.step(energy, tuple(layer.clone() for layer in last))[0], s).nanmedian()
     if averaged > 1 and total is not None:
         s = tuple(t / averaged for t in total)
     return Settled(s, _outcome(residual, phase, noise), moved_at, residual)
@@ -245,8 +178,9 @@ def _settle_each(energy: Relaxable, s: State, solver: Solver, phase: Phase, watc
     whole: State | None = None  # the batch as far as it has settled
     rows = torch.arange(batch, device=device)  # of the batch, in work
     moving = torch.ones(batch, dtype=torch.bool, device=device)  # of those in work
+    memory, guard = FRESH, _Guard(energy, s) if solver.bold else None
     for done in range(1, phase.steps + 1):
-        last, s = s, solver.step(energy, s)
+        last, (s, memory) = s, solver.step(energy, s, memory)
         if watch is not None:
             watch(done, s if whole is None else _merged(tuple(layer.clone() for layer in whole), rows, moving, s))
         change = _change(last, s)
@@ -260,9 +194,14 @@ def _settle_each(energy: Relaxable, s: State, solver: Solver, phase: Phase, watc
         if left < len(at):
             whole = _merged(whole, rows, moving & ~still, s)
         moving = still
+        if guard:
+            memory = memory._replace(plain=guard.plain(energy, s, change))
         if left <= (1 - _SPARED) * len(rows):
             index = still.nonzero()[:, 0]
             energy, s = energy.chosen(index, s)
+            memory = memory.chosen(index)
+            if guard:
+                guard.keep(index)
             rows, moving = rows[index], moving[index]
     s = s if whole is None else _merged(whole, rows, moving, s)
     return Settled(s, _outcome(residual, phase), moved_at, residual)
@@ -284,6 +223,20 @@ def _outcome(residual: Tensor, phase: Phase, noise: Tensor | None = None) -> Ten
         outcome.masked_fill_(residual <= 2 * noise, int(Outcome.NOISE_FLOOR))
     outcome.masked_fill_(residual <= phase.tolerance, int(Outcome.SETTLED))
     return outcome.masked_fill_(~torch.isfinite(residual), int(Outcome.NONFINITE))
+
+
+__all__ = [
+    "SOLVERS",
+    "OddEven",
+    "Outcome",
+    "Phase",
+    "Settled",
+    "Solver",
+    "Synchronous",
+    "UpDown",
+    "Watcher",
+    "settle",
+]
 
 
 def _change(a: State, b: State) -> Tensor:

@@ -48,10 +48,10 @@ class Unrolled:
         with torch.enable_grad():
             for _ in range(self.steps):
                 if self.checkpoint:
-                    step = recomputed(lambda *now: self.solver.step(energy, now), *s, use_reentrant=False)
+                    step = recomputed(lambda *now: self.solver.step(energy, now)[0], *s, use_reentrant=False)
                     s = cast(State, step)
                 else:
-                    s = self.solver.step(energy, s)
+                    s = self.solver.step(energy, s)[0]
         return s
 
 

@@ -16,6 +16,7 @@ from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Energy, Nudged, State
 from hwsim.ebm.hopfield import Dense, GivenInput
 from hwsim.ebm.settle import OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
+from hwsim.ebm.solvers import FRESH, Anderson, Memory, Newton
 
 LABELS = torch.tensor([0, 1, 0])
 
@@ -75,9 +76,16 @@ sweeps = st.sampled_from([OddEven, UpDown])
 damped = st.tuples(costs, st.builds(lambda kind, damping: kind(damping), sweeps, st.floats(0.05, 1)))
 quadratic = costs.filter(lambda cost: cost[0] != "cross-entropy")  # others are only touched by their bowl
 overshooting = st.tuples(quadratic, st.builds(lambda kind, damping: kind(damping), sweeps, st.floats(1, 1.99)))
+extrapolating = st.tuples(quadratic, st.one_of(st.builds(Anderson, st.integers(1, 5)), st.just(Newton())))
 
 
-@given(layouts, st.floats(0.1, 4), st.booleans(), st.integers(0, 10_000), st.one_of(damped, overshooting))
+@given(
+    layouts,
+    st.floats(0.1, 4),
+    st.booleans(),
+    st.integers(0, 10_000),
+    st.one_of(damped, overshooting, extrapolating),
+)
 @settings(max_examples=80)
 def test_sweeps_never_raise_the_energy(
     layers: tuple[int, ...], scale: float, clamped: bool, seed: int, way: tuple[tuple[str | None, float], Solver]
@@ -127,8 +135,8 @@ def test_synchronous_steps_raise_some_energies() -> None:
         check_descends(Synchronous(), (2, 4, 4, 4), 4.0, True, 7, None, 0.0)
 
 
-def _all_at_once(self: OddEven, energy: Energy, s: State) -> State:
-    return energy.minimise(s, range(energy.blocks))
+def _all_at_once(self: OddEven, energy: Energy, s: State, memory: Memory = FRESH) -> tuple[State, Memory]:
+    return energy.minimise(s, range(energy.blocks)), memory
 
 
 def _overshooting(self: GivenInput, layer: int, drive: Tensor, stiffness: float = 0.0, **_: object) -> Tensor:

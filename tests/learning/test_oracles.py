@@ -15,6 +15,7 @@ from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost, Nudged, State
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase, Synchronous
+from hwsim.ebm.solvers import FRESH
 from hwsim.learning import equilibrium_gradients as oracle
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled, equilibrium_logits
@@ -233,7 +234,10 @@ ORACLE_BUGS = [
     (Bug("missing bias", Dense, "forward", lambda self, pre: self.synapse.read(pre)), UNROLLED),
     (
         Bug(
-            "graph cut", Synchronous, "step", lambda self, energy, s: energy.minimise([t.detach() for t in s], range(3))
+            "graph cut",
+            Synchronous,
+            "step",
+            lambda self, energy, s, memory=FRESH: (energy.minimise([t.detach() for t in s], range(3)), memory),
         ),
         UNROLLED,
     ),
