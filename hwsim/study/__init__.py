@@ -1,1 +1,0 @@
-"""Studies: configuration, plug-ins, data, runs and their reports."""
