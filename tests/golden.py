@@ -64,7 +64,7 @@ array: {stuck_low: 0.01, stuck_high: 0.01, wire_resistance_ohm: 2, transpose_mis
 """,
     "study.yaml": """\
 name: golden
-cell: in-situ-accuracy
+measurement: in-situ-accuracy
 device: soft-bounds-cell
 seeds: [0]
 set: {network.layers: [64, 12, 10], in_situ.epochs: 2, inference.steps: 20, evaluation.draws: 2}
@@ -90,7 +90,7 @@ JOBS: dict[str, list[str]] = {
 }
 
 LEFT_OUT_KEYS = re.compile(r"seconds|(^|_)(started|machine|versions?|git)($|_)")  # clocks and receipts
-RENAMED: dict[str, str] = {}  # the name of a file, folder or key in the recording: its name now
+RENAMED = {r"cells/(\d+)": r"points/\1"}  # the whole name of a file or key in the recording: its name now
 
 
 def run_jobs() -> dict[str, Any]:
@@ -161,10 +161,17 @@ def of_array(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "sha256": hashlib.sha256(array.tobytes()).hexdigest(), **found}
 
 
+def renamed(name: str) -> str:
+    for before, now in RENAMED.items():
+        if found := re.fullmatch(before, name):
+            return found.expand(now)
+    return name
+
+
 def differences(old: Any, new: Any, tolerance: float, path: str = "", scale: float = 0.0) -> Iterator[str]:
     """One line each; ``scale`` is the largest magnitude of the array that a number is of."""
     if isinstance(old, dict) and isinstance(new, dict):
-        old = {re.sub("[^/]+", lambda part: RENAMED.get(part[0], part[0]), key): item for key, item in old.items()}
+        old = {renamed(key): item for key, item in old.items()}
         if "sha256" in old:
             scale = max(abs(old.get("min", 0.0)), abs(old.get("max", 0.0)))
         for key in [*old, *(key for key in new if key not in old)]:

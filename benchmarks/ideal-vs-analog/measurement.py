@@ -1,4 +1,4 @@
-"""A cell that asks what a device does to robustness: clean, noisy, corrupted and attacked images on one network.
+"""What a device does to robustness: clean, noisy, corrupted and attacked images on one network.
 
 Beside the network's own accuracy it gives two comparisons. *Transfer*: images attacked on the float network of the
 same seed, which no noise of the device can mask. *Matched*: the float network with as much noise added as brings its
@@ -21,7 +21,7 @@ from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import Condition, Measured, conditions, perturbed
 from hwsim.experiments.sweep.measurement import (
-    Kind,
+    Measurement,
     Record,
     Resolved,
     column,
@@ -48,12 +48,12 @@ def _resolve(spec: Spec) -> Record:
     options = spec.options()
     for name, known in (("case", CASES), ("match", MATCHES)):
         if options.get(name, known[0]) not in known:
-            raise InputError(f"cell.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
+            raise InputError(f"measurement.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
     age = options.get("age_s", 0)
     if not isinstance(age, int | float) or age < 0:
-        raise InputError(f"cell.age_s: expected a time in s, at least 0, got {age!r}")
+        raise InputError(f"measurement.age_s: expected a time in s, at least 0, got {age!r}")
     if age and not resolve(spec).card.device.drifts:
-        raise InputError(f"cell.age_s: {spec.device} does not drift")
+        raise InputError(f"measurement.age_s: {spec.device} does not drift")
     return plain(spec)
 
 
@@ -123,4 +123,4 @@ def _matched(
     return high, lambda condition, images: noisy(high, condition, images)
 
 
-ROBUSTNESS = Kind(_resolve, _compute, (("case", "in-situ"), ("age_s", 0), ("match", "output-noise")))
+ROBUSTNESS = Measurement(_resolve, _compute, (("case", "in-situ"), ("age_s", 0), ("match", "output-noise")))

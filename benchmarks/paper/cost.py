@@ -1,4 +1,4 @@
-"""How many multiply-accumulates a cell of the paper study and a training need, so that their time is told before.
+"""How many multiply-accumulates a point of the paper study and a training need, so that their time is told before.
 
 One forward pass, or one relaxation step, is counted by torch's own counter on the model itself; how many of them an
 attack takes follows from its settings. Two shares of it are rough: how far relaxations go that stop when settled, and
@@ -20,7 +20,8 @@ from hwsim.cards.recipe import LearningConfig
 from hwsim.ebm.settle import Phase
 from hwsim.experiments.training.learners import classifier_of
 from hwsim.rng import Streams
-from hwsim.study.protocol import EFFORTS, protocol_named
+
+from .protocol import EFFORTS, protocol_named
 
 EARLY = 1 / 3
 """Share of the allowed steps that a relaxation which stops when settled is counted with."""
@@ -36,7 +37,7 @@ TRAIN_IMAGES = 45_000
 
 
 def work_of(config: ModelConfig, options: dict[str, Any], examples: int) -> float:
-    """Multiply-accumulates of a cell, roughly."""
+    """Multiply-accumulates of a point, roughly."""
     one, gradient = _prediction(config), _gradient(config, options)
     each, queries = 0.0, 1.0
     steps, restarts = options["steps"], options["restarts"]

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 
 from hwsim.reports.plotting import PERCENT, Drawn, LineStyles, legend, line_style, panels
 from hwsim.robustness.corruptions.corruptions import SEVERITIES
-from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, ends, percent
-from hwsim.study.paperdata import published as published_figures
+
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, ends, percent
+from .findings import published as published_figures
 
 SIDES = {PUBLISHED: "published protocol", CAREFUL: "careful protocol"}
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import functools
-import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Figure:
 
 @functools.lru_cache(maxsize=1)
 def _table() -> dict[tuple[str, str, str, str], dict[float, Figure]]:
-    text = (importlib.resources.files("hwsim.study") / "published.csv").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "published.csv").read_text(encoding="utf-8")
     found: dict[tuple[str, str, str, str], dict[float, Figure]] = {}
     for row in csv.DictReader(text.splitlines()):
         key = row["data"], row["model"], row["measure"], row["norm_or_type"]

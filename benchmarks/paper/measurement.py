@@ -1,8 +1,8 @@
-"""The cells of the paper study: weights of the shelf judged clean, corrupted, or attacked by one protocol.
+"""The measurement of the paper study: weights of the shelf judged clean, corrupted, or attacked by one protocol.
 
-A cell whose model has no weights, or whose data are not there, fails with a sentence; the study goes on without it. The
-seed of a cell is the attack's (random starts, Square's draws) and the corruption's; weights are one training each,
-unless ``cell.weights`` names files of several.
+A point whose model has no weights, or whose data are not there, fails with a sentence; the study goes on without it.
+The seed of a point is the attack's (random starts, Square's draws) and the corruption's; weights are one training each,
+unless ``measurement.weights`` names files of several.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hwsim.data import sources as datasources
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.subject import Subject
-from hwsim.experiments.sweep.measurement import Kind, Missing, Record
+from hwsim.experiments.sweep.measurement import Measurement, Missing, Record
 from hwsim.experiments.sweep.study import Spec
 from hwsim.experiments.training.job import check_place
 from hwsim.jobs.weights import WEIGHTS, load_weights
@@ -33,9 +33,10 @@ from hwsim.robustness.attacks import input_gradient, pgd
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
 from hwsim.robustness.corruptions.corruptions import SEVERITIES, corrupt
 from hwsim.robustness.library import Square
-from hwsim.study.papercost import training_work, work_of
-from hwsim.study.paperspec import OPTIONS, Asked, asked, card_of
-from hwsim.study.protocol import away_from, ensemble, one_after_another, pgd_by, protocol_named
+
+from .cost import training_work, work_of
+from .options import OPTIONS, Asked, asked, card_of
+from .protocol import away_from, ensemble, one_after_another, pgd_by, protocol_named
 
 SLICE = 100
 """Images attacked at once, which bounds memory."""
@@ -50,7 +51,7 @@ def _resolve(spec: Spec) -> Record:
         "weights": _digest(str(found.weights), _time(found.weights)) or str(found.weights),
         "data": [found.data, found.examples, known if isinstance(known, str) else known[2]],
         "device": found.device.resolved if found.device else "float",
-        "seed": spec.seed if found.random else 0,  # seeds of what draws nothing are one cell
+        "seed": spec.seed if found.random else 0,  # seeds of what draws nothing are one point
     }
 
 
@@ -82,7 +83,7 @@ def _test_images(name: str, data_dir: str | None, count: int) -> tuple[Tensor, T
     except (InputError, WorkError) as error:
         return str(error)
     if len(x) < count:
-        return f"data {name}: has {len(x)} test images, {count} were asked for (cell.examples)"
+        return f"data {name}: has {len(x)} test images, {count} were asked for (measurement.examples)"
     return x, y, hashlib.sha256(x.contiguous().numpy().tobytes() + y.numpy().tobytes()).hexdigest()
 
 
@@ -143,7 +144,7 @@ def _compute(spec: Spec) -> Record:
 
 
 def options_key(found: Asked) -> str:
-    """Names the random streams of what a cell measures: its models and protocols meet the same draws."""
+    """Names the random streams of what is measured: its models and protocols meet the same draws."""
     options = found.options
     return ":".join(str(options[name]) for name in ("measure", "norm", "epsilon", "type"))
 
@@ -174,7 +175,7 @@ def _surrogate(found: Asked, subject: Subject) -> Classifier:
 
 
 def _programmed(found: Asked, subject: Subject) -> LayeredHopfield | None:
-    """The weights on arrays of the cell's device; None in float."""
+    """The weights on arrays of the point's device; None in float."""
     if found.device is None or subject.net is None or isinstance(found.config.network, ModuleConfig):
         return None
     chip = network(found.config.network, found.device.device, Streams(found.spec.seed).child("programmed"))
@@ -240,4 +241,4 @@ def _missing(spec: Spec) -> Missing | None:
     return Missing(command, training_work(found.config), spec.seed if several else None)
 
 
-PAPER = Kind(_resolve, _compute, OPTIONS, _work, _missing)
+PAPER = Measurement(_resolve, _compute, OPTIONS, _work, _missing)

@@ -1,4 +1,4 @@
-"""What a cell of the paper study is asked for: a model of the shelf, its weights' file, a measure and a protocol."""
+"""What a point of the paper study asks for: a model of the shelf, its weights' file, a measure and a protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from hwsim.jobs.weights import WEIGHTS
 from hwsim.learning.gradient_ways import way_named
 from hwsim.robustness.corruptions.corruptions import CORRUPTIONS
 from hwsim.robustness.threat import Threat
-from hwsim.study.protocol import EFFORTS, LADDER, protocol_named
+
+from .protocol import EFFORTS, LADDER, protocol_named
 
 MEASURES = ("clean", "corruption", "pgd", "autoattack", "square")
 OPTIONS: tuple[tuple[str, Any], ...] = (
@@ -41,12 +42,12 @@ OPTIONS: tuple[tuple[str, Any], ...] = (
     ("accelerator", "cpu"),
     ("draws", 5),
 )
-"""What a cell may be told, with defaults.
+"""The settings `measurement.KEY`, with their defaults.
 
 examples, energy_examples: test images, and those that energy-based models are judged on
 steps, restarts: of PGD; effort: of the ensemble; queries: of Square
 truncated: the gradient of protocols that stop short of equilibrium
-weights: a file in which {model} and {seed} stand for the cell's
+weights: a file in which {model} and {seed} stand for the point's
 published: the published model beside which the page shows this one
 draws: verdicts an image on noisy arrays
 """
@@ -54,7 +55,7 @@ draws: verdicts an image on noisy arrays
 
 @dataclass(frozen=True)
 class Asked:
-    """A spec of this kind of cell, read and checked."""
+    """A spec of this study, read and checked."""
 
     config: ModelConfig
     options: dict[str, Any]
@@ -91,7 +92,7 @@ class Asked:
     def training(self, seed: object = None) -> str:
         """The command that makes the weights, where they are looked for if that is no place beside a card.
 
-        ``seed`` stands in place of the cell's, for a command that stands for several.
+        ``seed`` stands in place of the point's, for a command that stands for several.
         """
         parts = ["hwsim train --model", self.spec.model]
         for path, value in self.spec.for_model():
@@ -108,14 +109,14 @@ def asked(spec: Spec) -> Asked:
     options = dict(OPTIONS) | spec.options()
     for name, known in (("measure", MEASURES), ("protocol", LADDER), ("effort", EFFORTS)):
         if options[name] not in known:
-            raise InputError(f"cell.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
+            raise InputError(f"measurement.{name}: expected one of {', '.join(known)}, got {options[name]!r}")
     for name, least in (("examples", 1), ("steps", 1), ("restarts", 0), ("queries", 1), ("draws", 1)):
         if not isinstance(options[name], int) or options[name] < least:
-            raise InputError(f"cell.{name}: expected a whole number >= {least}, got {options[name]!r}")
+            raise InputError(f"measurement.{name}: expected a whole number >= {least}, got {options[name]!r}")
     if options["measure"] in ("pgd", "autoattack", "square") and options["epsilon"] is None:
-        raise InputError(f"cell.epsilon: measure {options['measure']} needs a budget, e.g. 0.03")
+        raise InputError(f"measurement.epsilon: measure {options['measure']} needs a budget, e.g. 0.03")
     if options["measure"] == "corruption" and options["type"] not in CORRUPTIONS:
-        raise InputError(f"cell.type: expected one of {', '.join(sorted(CORRUPTIONS))}, got {options['type']!r}")
+        raise InputError(f"measurement.type: expected one of {', '.join(sorted(CORRUPTIONS))}, got {options['type']!r}")
     way_named(options["truncated"])
     config = card_of(spec.model, json.dumps(spec.for_model()))
     device = read_device(spec.device, spec.for_device()) if spec.device != "ideal" else None
@@ -123,7 +124,7 @@ def asked(spec: Spec) -> Asked:
     if device is not None and not found.energy_based:
         raise InputError(f"device {spec.device}: {config.name} is a torch module; only networks run on devices")
     if device is not None and options["measure"] not in ("clean", "pgd"):
-        raise InputError(f"cell.measure: on a device expected clean or pgd, got {options['measure']}")
+        raise InputError(f"measurement.measure: on a device expected clean or pgd, got {options['measure']}")
     _ = found.threat  # a budget that cannot be is refused here
     return found
 

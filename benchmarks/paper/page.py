@@ -9,10 +9,11 @@ from typing import Any
 from hwsim.experiments.sweep.results import Results
 from hwsim.reports.plotting import Drawn
 from hwsim.stats.interval import Interval
-from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, percent, points
-from hwsim.study.paperdata import published as published_figures
-from hwsim.study.paperfigures import draw
-from hwsim.study.papertables import corruption_mean, middle, tables
+
+from .figures import draw
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, percent, points
+from .findings import published as published_figures
+from .tables import corruption_mean, middle, tables
 
 EP = "EP"
 TWIN = "exact gradient"
@@ -238,7 +239,7 @@ def _large(found: Findings, model: str) -> Iterator[str]:
 
 
 def _shares(found: Findings, model: str) -> Iterator[str]:
-    """Zero gradients and unsettled relaxations, the worst of all cells."""
+    """Zero gradients and unsettled relaxations, the worst of all points."""
     told = {
         "zero_gradient_share": "of the images have an input gradient of exactly zero, where attacks stand still",
         "unsettled_share": "of the images had not settled when their prediction was read",

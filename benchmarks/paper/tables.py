@@ -9,8 +9,9 @@ import numpy as np
 
 from hwsim.robustness.corruptions.corruptions import SEVERITIES
 from hwsim.stats.interval import Interval, difference
-from hwsim.study.paperdata import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, common, ends, interval, percent
-from hwsim.study.paperdata import published as published_figures
+
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, common, ends, interval, percent
+from .findings import published as published_figures
 
 Cell = tuple[str, str]
 Table = dict[str, Any]
@@ -26,7 +27,7 @@ WEAKNESSES = (
     ("Attacks go away from predicted labels, and may repair mistakes", "as published", "true labels"),
     (
         "Gradients through fewer steps than a prediction takes",
-        "as published (there 70 steps against 250; here cell.truncated against the card's steps)",
+        "as published (there 70 steps against 250; here measurement.truncated against the card's steps)",
         "the exact (implicit) gradient where the relaxation settles; unsettled shares are counted",
     ),
     ("PGD's last iterate counts; no restarts", "as published", "the best iterate counts; restarts from random points"),

@@ -30,7 +30,8 @@ import torch
 from hwsim.cards import array as arraycard
 from hwsim.cards import rpuconfig
 from hwsim.cards.fields import PLAIN, Filler
-from hwsim.cards.shelf import CARDS, Item, find, items, load_entry_point, plugin, shelf
+from hwsim.cards.plugins import plugin, read_code
+from hwsim.cards.shelf import CARDS, Item, find, items, load_entry_point, shelf
 from hwsim.cards.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
@@ -232,8 +233,11 @@ def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, An
     resolved: dict[str, Any] = {"cell": reference}
     if reference not in CELLS:
         # a cell of one's own is what its source says, so that editing it makes another run
-        source = Path(inspect.getfile(type(cell))).read_bytes()
-        resolved["cell_sha256"] = hashlib.sha256(source).hexdigest()
+        if ":" in reference:
+            resolved["cell_sha256"] = read_code(reference, folder, document, ("cell",)).digest
+        else:
+            source = Path(inspect.getfile(type(cell))).read_bytes()
+            resolved["cell_sha256"] = hashlib.sha256(source).hexdigest()
     resolved |= {"parameters": _values(cell), "forward": _values(forward), "backward": _values(backward)}
     return device, resolved | {key: {n: getattr(device, n) for n in names} for key, names in CELL_KEYS.items()}
 

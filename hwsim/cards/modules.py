@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from hwsim.cards import shelf
 from hwsim.cards.build import normalisation
 from hwsim.cards.network import ModuleConfig
+from hwsim.cards.plugins import plugin
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import TorchClassifier
@@ -26,7 +26,7 @@ def build(config: ModuleConfig, streams: Streams) -> torch.nn.Module:
     take, and a module that does not give ``classes`` scores for images of the card's shape.
     """
     document, folder = config.home
-    factory = shelf.plugin(config.module, folder, GROUP, document, ("network", "module"))
+    factory = plugin(config.module, folder, GROUP, document, ("network", "module"))
     try:
         with seeded(streams.seed_of("init")):
             module = factory(tuple(config.image), config.classes, **config.parameters)

@@ -170,7 +170,7 @@ def _entry(row: tuple) -> Entry:
 def _read(path: Path, stamp: str) -> Entry:
     job = read_folder(path)
     results = results_of(job)
-    finished = results.get("cells finished") == 1.0 if job.kind == "sweep" else bool(job.receipt)
+    finished = results.get("points finished") == 1.0 if job.kind == "sweep" else bool(job.receipt)
     return Entry(
         name=path.name,
         kind=job.kind,
@@ -200,10 +200,10 @@ def _told(job: JobFolder, results: dict[str, float]) -> str:
 
 
 def _stamp(path: Path) -> str:
-    """Changes with every file that an entry is read from, and with the cells of a sweep."""
+    """Changes with every file that an entry is read from, and with the points of a sweep."""
     stamps = [(path / name).stat().st_mtime_ns if (path / name).is_file() else 0 for name in STAMPED]
-    cells = path / "cells"
-    return " ".join(map(str, [*stamps, cells.stat().st_mtime_ns if cells.is_dir() else 0]))
+    points = path / "points"
+    return " ".join(map(str, [*stamps, points.stat().st_mtime_ns if points.is_dir() else 0]))
 
 
 def _changed(path: Path) -> str:

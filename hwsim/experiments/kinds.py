@@ -145,8 +145,10 @@ def _train(folder: JobFolder) -> dict[str, float]:
 
 def _sweep(folder: JobFolder) -> dict[str, float]:
     keys = {point["key"] for point in folder.receipt.get("points") or []}
-    done = sum((folder.path / "cells" / f"{key}.json").exists() for key in keys)
-    return {"cells finished": done / len(keys)} if keys else {}
+    if not (folder.path / "points").is_dir():
+        return {}
+    done = sum((folder.path / "points" / f"{key}.json").exists() for key in keys)
+    return {"points finished": done / len(keys)} if keys else {}
 
 
 def _map(mapping: Record, key: str) -> Record:

@@ -17,6 +17,7 @@ from hwsim.cards import shelf
 from hwsim.cards.build import network
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.model import ModelConfig
+from hwsim.cards.plugins import plugin, read_code
 from hwsim.cards.read import check_fit, read_model
 from hwsim.cards.yamlfile import Document
 from hwsim.crossbar.synapse import Device
@@ -165,7 +166,7 @@ def _module(
     file, _, name = model.rpartition(":")
     path = Path(file)
     document = Document({}, f"--model {model}")
-    made = shelf.plugin(f"{path.name}:{name}", path.parent, "hwsim.models", document, ())
+    made = plugin(f"{path.name}:{name}", path.parent, "hwsim.models", document, ())
     dataset = data.load(data_name, data_dir)
     try:
         module = made()
@@ -182,7 +183,8 @@ def _module(
         raise InputError(f"--weights {weights}: not the weights of {name} ({told})") from error
     module.eval().requires_grad_(False)
     classifier = _checked(document, module, dataset)
-    identity = {"module": f"{path.name}:{name}", "source": _sha256(path), "weights": _sha256(weights)}
+    source = read_code(f"{path.name}:{name}", path.parent, document, ()).digest
+    identity = {"module": f"{path.name}:{name}", "source": source, "weights": _sha256(weights)}
     return Subject(f"{path.name}:{name}", identity, module=classifier), dataset
 
 

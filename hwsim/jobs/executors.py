@@ -1,6 +1,6 @@
-"""Where cells are computed: processes of this machine, or the workers of a Dask cluster.
+"""Where points are measured: processes of this machine, or the workers of a Dask cluster.
 
-Both are a ``concurrent.futures.Executor``; what differs is how one is made, how many cells it takes at once, and
+Both are a ``concurrent.futures.Executor``; what differs is how one is made, how many points it takes at once, and
 whether it can be made anew after a worker died.
 """
 
@@ -31,7 +31,7 @@ class Pool(Protocol):
     """A place to compute in.
 
     Attributes:
-        workers: how many cells are computed at once.
+        workers: how many points are measured at once.
     """
 
     workers: int

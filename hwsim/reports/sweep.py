@@ -1,50 +1,92 @@
-"""The page of a study: one HTML file that needs no network, summary first."""
+"""The page of a study: one HTML file that needs no network, summary first.
+
+A page is a function of ``Results`` that gives its content and its figures; it is called under ``plotting.STYLE``. The
+content, all of which may be left out: `answers`, sentences of which the first answers the study's question;
+`certainty`, how sure they are; `scope` and `warnings`, what limits them; `tables` of `name`, `caption`, `header` and
+`rows`, an entry of which is a pair (text, small text below it); `figures_first`, are they shown above the tables?
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 
+from hwsim.cards.plugins import place_of, plugin
+from hwsim.cards.shelf import summary_of
+from hwsim.cards.yamlfile import Document
+from hwsim.errors import InputError, WorkError
 from hwsim.experiments.sweep import work as sweep
 from hwsim.experiments.sweep.results import Results, read_results
+from hwsim.experiments.sweep.study import folder_of
 from hwsim.jobs.store import write_text
-from hwsim.reports import sweep_figures as studyfigures
 from hwsim.reports.page import inline, render
 from hwsim.reports.plotting import STYLE, Drawn, Figure, write_figure
-from hwsim.reports.sweep_figures import Requirement, requirements, shown_value
+from hwsim.reports.sweep_figures import Requirement, draw, requirements, shown_value
 from hwsim.stats.threshold import Threshold
-from hwsim.study.paperpage import paper_page
-from hwsim.study.studydevices import devices_page
+
+Content = dict[str, Any]
+Page = Callable[[Results], tuple[Content, list[Drawn]]]
+
+EMPTY: Content = {
+    "answers": [],
+    "certainty": "",
+    "scope": "",
+    "warnings": [],
+    "tables": [],
+    "figures_first": False,
+}
 
 FILES = {
-    sweep.RESULTS: "a row a cell, with units in the column names",
+    sweep.RESULTS: "a row a point, with units in the column names",
     sweep.PARQUET: "the same as Parquet",
     sweep.STUDY: "the study",
-    sweep.SWEEP: "every point of the study with the key of its cell",
+    sweep.SWEEP: "every point of the study with the key of its record",
 }
 
 
 def write_study_page(folder: Path) -> Path:
     """Draw a sweep's figures and write its ``report.html``, finished or not.
 
-    Raises InputError where the folder is none of a sweep, WorkError where the disk refuses.
+    A page of the study's own is run from where the study lay. Raises InputError where the folder is none of a sweep or
+    the study's page is not there, WorkError where it fails or the disk refuses.
     """
     results = read_results(folder)
+    home = None if results.config.page in PAGES else folder_of(results.plan["study"])
+    if home and home.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder}: results run no code, and the page {results.config.page} lies among them")
+    make = page_named(results.config.page, home, Document({}, str(folder / sweep.STUDY)))
     with matplotlib.rc_context(STYLE):
-        make = {"tolerance": _tolerance, "devices": devices_page, "paper": paper_page, "table": _plain}[
-            results.config.page
-        ]
-        content, drawn = make(results)
-        figures = [write_figure(each, folder / "figures") for each in drawn]
+        try:
+            content, drawn = make(results)
+            figures = [write_figure(each, folder / "figures") for each in drawn]
+            html = _page(results, content, figures)
+        except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's page
+            if home is None or isinstance(error, OSError | WorkError):
+                raise
+            place = place_of(error, home)
+            raise WorkError(f"{place}page {results.config.page}: {summary_of(error)}; the results are kept") from error
     page = folder / "report.html"
-    write_text(page, _page(results, content, figures))
+    write_text(page, html)
     return page
 
 
+def page_named(name: str, folder: Path | None, document: Document) -> Page:
+    """The page that a study names, or `./file.py:function` beside it. Raises InputError at its place in the study."""
+    if name in PAGES:
+        return PAGES[name]
+    if ":" not in name:
+        raise document.unknown(("page",), [*PAGES, "./file.py:function"], f"{name!r} is no page", name)
+    page = plugin(name, folder, "hwsim.pages", document, ("page",))
+    if not callable(page):
+        raise document.error(("page",), f"{name}: expected a function of results, got {type(page).__name__}")
+    return cast(Page, page)
+
+
 def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> str:
-    done, of = results.cells
+    done, of = results.finished
     return render(
         "study.html.j2",
         title=f"{results.config.name}, {results.plan['form']} form",
@@ -59,39 +101,30 @@ def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> s
         git=results.plan["git"],
         study=(results.folder / sweep.STUDY).read_text(encoding="utf-8"),
         files=[(name, what) for name, what in FILES.items() if (results.folder / name).exists()],
-        **{"scope": "", "warnings": [], "figures_first": False, **content},
+        **{**EMPTY, **content},
     )
 
 
-def _plain(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
-    done, of = results.cells
-    told = f"{done} of {of} cells are finished; their results are in {sweep.RESULTS}."
+def table_page(results: Results) -> tuple[Content, list[Drawn]]:
+    """Nothing but where the table of results is."""
+    done, of = results.finished
+    told = f"{done} of {of} points are finished; their results are in {sweep.RESULTS}."
     return {"answers": [told], "certainty": "See the table.", "tables": []}, []
 
 
-def _tolerance(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
+def curves_page(results: Results) -> tuple[Content, list[Drawn]]:
+    """Accuracy along the axis that each block's figure names, and the values at which one and five points are lost."""
     sheet = requirements(results)
-    drawn = list(studyfigures.draw(results, sheet))
+    drawn = list(draw(results, sheet))
     seeds = sorted({row.seeds for row in sheet})
     counted = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0] if seeds else 0} seeds"
     certainty = (
-        f"{counted} a value, each with its own initial weights, devices, order of examples and noise. Thresholds are "
-        "interpolated on the falling curve nearest to the means; their 95 % intervals resample seeds and test images "
-        "together. So few seeds say little about their own spread, so the intervals are rather too narrow; none of "
-        "them knows what happens between two neighbouring values. "
-        "One property is made worse at a time, all others good: a real device has several at once and needs reserves."
+        f"{counted} a value, each with its own draws of all that is random. Thresholds are interpolated on the falling "
+        "curve nearest to the means; their 95 % intervals resample seeds and test images together. So few seeds say "
+        "little about their own spread, so the intervals are rather too narrow; none of them knows what happens "
+        "between two neighbouring values."
     )
     answers = _verdicts(sheet)
-    for name, block in results.blocks.items():
-        found = studyfigures.collapse_of(results, name, block)
-        if found:
-            near = "holds only roughly" if found.scaled < found.unscaled else "does not hold"
-            law = "holds" if found.scaled < min(2 * found.scatter, found.unscaled) else near
-            answers.append(
-                f"{block.title or name}: the law σ/√N {law}. Accuracies lie {100 * found.scaled:.1f} points from one "
-                f"curve of σ/√N and {100 * found.unscaled:.1f} from one of σ alone; their own standard error is "
-                f"{100 * found.scatter:.1f} points."
-            )
     header = ["property", "counted as", "at its best", "one point lost at", "five points lost at", "tried up to"]
     table = {
         "name": "requirements",
@@ -134,3 +167,6 @@ def _interval(limit: Threshold, last: float) -> str:
         return f"{limit.early:.2g} to beyond {last:g}"
     low, high = sorted((limit.early, limit.late))
     return f"{low:.2g} to {high:.2g}"
+
+
+PAGES: dict[str, Page] = {"table": table_page, "curves": curves_page}

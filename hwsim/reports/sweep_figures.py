@@ -1,4 +1,4 @@
-"""The figures of a tolerance study: accuracy along each property with its thresholds, categories, and the collapse."""
+"""The figures of curves: accuracy along each property with its thresholds, and categories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from hwsim.experiments.sweep.card import BlockConfig
 from hwsim.experiments.sweep.results import Line, Results
 from hwsim.reports.plotting import PERCENT, WIDTH_IN, Drawn, legend, line_style, panels
-from hwsim.stats.threshold import Collapse, Threshold, collapse, threshold
+from hwsim.stats.threshold import Threshold, threshold
 
 LOSSES = (0.01, 0.05)
 """Points of accuracy that a requirement may cost, as shares."""
@@ -60,16 +60,13 @@ def draw(results: Results, sheet: Sequence[Requirement]) -> Iterator[Drawn]:
     """All figures, the single scans side by side; call it under the style of ``plotting.STYLE``."""
     blocks = {name: block for name, block in results.blocks.items() if block.figure and results.lines(name, _x(block))}
     categories = {n: b for n, b in blocks.items() if b.figure and b.figure.scale == "categories"}
-    collapsing = {n: b for n, b in blocks.items() if b.figure and b.figure.collapse}
-    scans = {n: b for n, b in blocks.items() if n not in categories and n not in collapsing}
+    scans = {n: b for n, b in blocks.items() if n not in categories}
     single = {n: b for n, b in scans.items() if len(results.lines(n, _x(b))) == 1}
     if single:
         yield _scans(results, single, sheet)
     for name, block in scans.items():
         if name not in single:
             yield _family(results, name, block, sheet)
-    for name, block in collapsing.items():
-        yield _collapse(results, name, block)
     for name, block in categories.items():
         yield _categories(results, name, block)
 
@@ -84,11 +81,11 @@ def _scans(results: Results, blocks: dict[str, BlockConfig], sheet: Sequence[Req
     told = []
     for ax, (name, block) in zip(axes, blocks.items(), strict=True):
         line = results.lines(name, _x(block))[0]
-        _curve(ax, line, block, line_style(0))
+        draw_curve(ax, line, block, line_style(0))
         _mark(ax, [r for r in sheet if r.block == name])
         ax.set_title(textwrap.fill(block.title or name, 24), fontsize=9)
         ax.set_xlabel(textwrap.fill(ax.get_xlabel(), 32), fontsize=8)
-        told.append(f"{block.title or name}: {_in_words(line)}.")
+        told.append(f"{block.title or name}: {in_words(line)}.")
     for ax in axes[::3]:
         ax.set_ylabel("test accuracy")
     limits = [t for r in sheet if r.block in blocks for t in r.thresholds if t.loss == LOSSES[-1]]
@@ -107,17 +104,18 @@ def _family(results: Results, name: str, block: BlockConfig, sheet: Sequence[Req
     lines = results.lines(name, _x(block))
     styles = {line.name: line_style(i) for i, line in enumerate(lines)}
     for line in lines:
-        _curve(ax, line, block, styles[line.name])
+        draw_curve(ax, line, block, styles[line.name])
     ax.set_ylabel("test accuracy")
     legend(canvas, styles, list(styles))
     rows = [r for r in sheet if r.block == name]
     ends = [f"{r.line.name}: {shown_value(r.thresholds[-1])}" for r in rows]
     title = f"{block.title or name}: five points are lost at {'; '.join(ends)}" if ends else block.title or name
-    told = tuple(f"{line.name}: {_in_words(line)}." for line in lines)
+    told = tuple(f"{line.name}: {in_words(line)}." for line in lines)
     return Drawn(name, "requirements", title, f"{block.note} Bars are 95 % intervals.".strip(), told, canvas)
 
 
-def _curve(ax: Axes, line: Line, block: BlockConfig, style: dict[str, Any]) -> None:
+def draw_curve(ax: Axes, line: Line, block: BlockConfig, style: dict[str, Any]) -> None:
+    """Accuracies along a line with their intervals, on the scale of the block's figure."""
     figure = block.figure
     assert figure is not None
     x = np.array(line.x, dtype=float)
@@ -171,42 +169,6 @@ def _mark(ax: Axes, rows: Sequence[Requirement]) -> None:
                 ax.axvspan(*sorted((limit.early, last)), color=LOSS_COLOUR, alpha=0.10, linewidth=0)
 
 
-def collapse_of(results: Results, name: str, block: BlockConfig) -> Collapse | None:
-    """The collapse of a block on x / sqrt(N); None where too little is measured."""
-    figure = block.figure
-    if figure is None or figure.collapse is None:
-        return None
-    places = [place for place in results.places[name] if place.records]
-    if len(places) < 3:
-        return None
-    sigma, reads = (np.array([float(p.axes[axis]) for p in places]) for axis in (figure.x, figure.collapse))
-    return collapse(sigma, reads, [place.shares() for place in places])
-
-
-def _collapse(results: Results, name: str, block: BlockConfig) -> Drawn:
-    figure = block.figure
-    assert figure is not None
-    assert figure.collapse is not None
-    canvas, (left, right) = panels(2, 2, 3.2)
-    lines = results.lines(name, figure.x)
-    styles = {line.name: line_style(i) for i, line in enumerate(lines)}
-    for line in lines:
-        _curve(left, line, block, styles[line.name])
-        scaled = Line(line.fixed, [x / np.sqrt(line.fixed[figure.collapse]) for x in line.x], line.places)
-        _curve(right, scaled, block, styles[line.name])
-    left.set(title="As measured", ylabel="test accuracy")
-    right.set(title="Divided by the root of N")
-    right.set_xlabel("standard deviation / √N", fontsize=9)
-    legend(canvas, styles, list(styles))
-    found = collapse_of(results, name, block)
-    title = block.title or name
-    if found:
-        title += f": {100 * found.scaled:.1f} points from one curve of σ/√N, {100 * found.unscaled:.1f} from one of σ"
-    told = tuple(f"{line.name}: {_in_words(line)}." for line in lines)
-    caption = f"{block.note} If only the noise of an average mattered, all lines on the right would be one."
-    return Drawn(name, "collapse", title, caption.strip(), told, canvas)
-
-
 def _categories(results: Results, name: str, block: BlockConfig) -> Drawn:
     canvas, (ax,) = panels(1, 1, 2.8)
     lines = results.lines(name, _x(block))
@@ -228,7 +190,7 @@ def _categories(results: Results, name: str, block: BlockConfig) -> Drawn:
     best = max(places, key=lambda each: each[2].interval().mean)
     words = ", ".join(part for part in (str(best[1]), best[0].name) if part)
     title = f"{block.title or name}: best with {words}"
-    told = tuple(f"{line.name or _x(block)}: {_in_words(line)}." for line in lines)
+    told = tuple(f"{line.name or _x(block)}: {in_words(line)}." for line in lines)
     return Drawn(name, "forms", title, f"{block.note} Bars are 95 % intervals.".strip(), told, canvas)
 
 
@@ -237,6 +199,7 @@ def shown_value(limit: Threshold) -> str:
     return "not reached in the range" if limit.value is None else f"{limit.value:.2g}"
 
 
-def _in_words(line: Line) -> str:
+def in_words(line: Line) -> str:
+    """The numbers of a line, for those who do not see it."""
     intervals = [(x, place.interval()) for x, place in zip(line.x, line.places, strict=True)]
     return "; ".join(f"{x}: {i.mean:.1%} ({i.low:.1%} to {i.high:.1%})" for x, i in intervals)

@@ -87,42 +87,6 @@ def threshold(x: Sequence[float], shares: Sequence[Floats], wanted: float, scale
     return Threshold(wanted, value, early, late, float(np.isfinite(crossed[1:]).mean()))
 
 
-@dataclass(frozen=True)
-class Collapse:
-    """Do accuracies at read noise sigma, averaged over N reads, lie on one falling curve of sigma / sqrt(N)?
-
-    Root mean squares of the distance to the best falling curve, in shares of accuracy.
-
-    Args:
-        scaled: to one of sigma / sqrt(N).
-        unscaled: to one of sigma alone, whatever N.
-        scatter: standard error of an accuracy, from seeds and images.
-    """
-
-    scaled: float
-    unscaled: float
-    scatter: float
-
-
-def collapse(sigma: Floats, reads: Floats, shares: Sequence[Floats]) -> Collapse:
-    """sigma, reads (M,): read noise and reads averaged at each of M places with its shares (seeds, images)."""
-    means = np.array([s.mean() for s in shares])
-    errors = [np.sqrt(s.mean(0).var(ddof=1) / s.shape[1]) for s in shares]
-    scatter = float(np.sqrt(np.mean(np.square(errors))))
-    return Collapse(_distance(sigma / np.sqrt(reads), means), _distance(sigma, means), scatter)
-
-
-def _distance(x: Floats, y: Floats) -> float:
-    """Root mean square distance of points to their nearest falling curve; points of equal x share a place."""
-    places, which = np.unique(np.round(x, 9), return_inverse=True)
-    counts = np.bincount(which)
-    averages = np.bincount(which, y) / counts
-    # A place with several points counts as often.
-    fitted = falling(np.repeat(averages, counts))
-    curve = np.bincount(np.repeat(np.arange(len(places)), counts), fitted) / counts
-    return float(np.sqrt(np.mean((y - curve[which]) ** 2)))
-
-
 def _place(x: Floats, scale: str) -> Floats:
     """Where values stand on a scale. On `symlog` zero stands one factor of the smallest step below the first value."""
     if scale == "linear":

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from studies import module_of
 
 from hwsim.experiments.sweep.card import StudyConfig
 from hwsim.experiments.sweep.results import Place, Results
-from hwsim.study.paperdata import Findings, apart, common
-from hwsim.study.paperpage import paper_page
+
+FINDINGS = module_of("paper", "findings")
+Findings, apart, common = FINDINGS.Findings, FINDINGS.apart, FINDINGS.common
+paper_page = module_of("paper", "page").paper_page
 
 LEVEL = 0.01
 
@@ -42,7 +45,9 @@ def results(kept: dict[str, float], **blocks: list[Place]) -> Results:
             for name, share in kept.items()
             for protocol, more in (("published", 0.1), ("careful", 0.0))
         )
-    config = StudyConfig(name="paper", cell="weights-by-protocol", page="paper", blocks={"clean": {}})
+    config = StudyConfig(
+        name="paper", measurement="./measurement.py:PAPER", page="./page.py:paper_page", blocks={"clean": {}}
+    )
     return Results(Path(), {"form": "quick", "points": []}, config, {}, places, [])
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 from robust_models import Digits, face, rng
+from studies import module_of
 from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
@@ -17,7 +18,10 @@ from hwsim.robustness.attacks import Attack
 from hwsim.robustness.classifier import Classifier, TorchClassifier, correct
 from hwsim.robustness.suite import Pgd
 from hwsim.robustness.threat import Threat
-from hwsim.study.protocol import LADDER, ensemble, one_after_another, pgd_by, protocol_named
+
+PROTOCOL = module_of("paper", "protocol")
+LADDER, ensemble, pgd_by = PROTOCOL.LADDER, PROTOCOL.ensemble, PROTOCOL.pgd_by
+one_after_another, protocol_named = PROTOCOL.one_after_another, PROTOCOL.protocol_named
 
 STEPS = {"steps": 5, "restarts": 2}
 

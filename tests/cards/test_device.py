@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from hwsim.cards import device as devicecard
-from hwsim.cards import shelf
+from hwsim.cards import plugins, shelf
 from hwsim.cards.device import describe, list_devices, read_device
 from hwsim.cards.model import LearningConfig
 from hwsim.cards.yamlfile import parse_yaml, to_yaml
@@ -139,7 +139,7 @@ def test_devices_of_installed_packages(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend(tmp_path)
     named = {"soft": "SoftBounds", "ready": "READY", "old": "OLD"}.items()
     points = [EntryPoint(n, f"lab_cells:{v}", "hwsim.devices") for n, v in named]
-    for module in (shelf, devicecard):
+    for module in (shelf, plugins, devicecard):
         monkeypatch.setattr(module, "entry_points", lambda group: points if group == "hwsim.devices" else [])
     assert {"soft", "ready"} < {item.name for item in list_devices()}
     cell = read_device("soft", [("parameters.asymmetry", 0.1)])

@@ -1,15 +1,13 @@
-"""Shelves: an item is found by name, by path and in installed packages, and Python beside a card is its own module."""
+"""Shelves: an item is found by name, by path and in installed packages."""
 
 from __future__ import annotations
 
-import sys
-import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from hwsim.cards import shelf
+from hwsim.cards import plugins, shelf
 from hwsim.cards.yamlfile import Document
 from hwsim.errors import InputError
 
@@ -20,7 +18,8 @@ CARD = Document({}, "card.yaml", {("cell",): 3})
 def points(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     """Entry points of the group hwsim.devices, as an installed package would bring them."""
     found: list[EntryPoint] = []
-    monkeypatch.setattr(shelf, "entry_points", lambda group: [p for p in found if p.group == group])
+    for module in (shelf, plugins):
+        monkeypatch.setattr(module, "entry_points", lambda group: [p for p in found if p.group == group])
     return found
 
 
@@ -101,89 +100,16 @@ def test_entry_points(points: list[EntryPoint], tmp_path: Path, monkeypatch: pyt
         shelf.resolve("devices", "hfox")
     with pytest.raises(InputError, match=r"hwsim\.devices: broken = lab_devices:Nothing: cannot be loaded"):
         shelf.find("devices", "broken")
-    assert shelf.plugin("hfox", None, "hwsim.devices", CARD, ("cell",)).__name__ == "Cell"
+    assert plugins.plugin("hfox", None, "hwsim.devices", CARD, ("cell",)).__name__ == "Cell"
 
 
-DATACLASS = """
-from __future__ import annotations
-from dataclasses import dataclass
-
-@dataclass(frozen=True)
-class Mine:
-    size: float = 1.0
-"""
-
-
-def test_a_plugin_file_is_a_module_of_its_own(tmp_path: Path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "cell.py").write_text(DATACLASS)
-    first, again, other = (
-        shelf.plugin("./cell.py:Mine", tmp_path / name, "hwsim.devices", CARD, ("cell",)) for name in ("a", "a", "b")
-    )
-    assert first is again, "one class, however often the card is read"
-    assert first is not other
-    assert first.__module__.startswith("_hwsim_plugin_")
-    assert sys.modules[first.__module__].Mine is first
-    assert "cell" not in sys.modules
-
-
-def test_an_edited_plugin_file_is_loaded_anew(tmp_path: Path):
-    path = tmp_path / "cell.py"
-    path.write_text(DATACLASS)
-    before = shelf.plugin("cell.py:Mine", tmp_path, "hwsim.devices", CARD, ("cell",))
-    path.write_text(DATACLASS.replace("1.0", "2.0"))
-    assert (before().size, shelf.plugin("cell.py:Mine", tmp_path, "hwsim.devices", CARD, ("cell",))().size) == (1, 2)
-
-
-def test_a_neighbours_file_is_shared(tmp_path: Path):
-    for name in ("mine", "other", "no-card"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "cell.py").write_text(DATACLASS)
-    (tmp_path / "other" / "rpu-config.yaml").write_text("cell: ./cell.py:Mine\n")
-    mine = tmp_path / "mine"
-    assert shelf.plugin("../other/cell.py:Mine", mine, "hwsim.devices", CARD, ("cell",)).__name__ == "Mine"
-    with pytest.raises(InputError, match="outside the card's folder"):
-        shelf.plugin("../no-card/cell.py:Mine", mine, "hwsim.devices", CARD, ("cell",))
-
-
-@pytest.mark.parametrize(
-    ("reference", "source", "message"),
-    [
-        ("./cell.py:Mnie", DATACLASS, "card.yaml:3: cell: cell.py defines no 'Mnie'; did you mean 'Mine'? Known: Mine"),
-        ("./no.py:Mine", DATACLASS, "card.yaml:3: cell: no such file: "),
-        ("../cell.py:Mine", DATACLASS, "card.yaml:3: cell: '../cell.py' lies outside the card's folder; "),
-        ("./cell.txt:Mine", DATACLASS, "card.yaml:3: cell: expected ./file.py:Name or an installed entry point's name"),
-        ("nowhere", DATACLASS, "card.yaml:3: cell: 'nowhere' is no entry point of hwsim.devices. Known: none"),
-        ("./cell.py:Mine", "x = 1\ny = x +\n", "cell.py:2: cannot be loaded (SyntaxError: invalid syntax"),
-        ("./cell.py:Mine", "x = 1\n\ny = z\n", "cell.py:3: cannot be loaded (NameError: name 'z' is not defined)"),
-        ("./cell.py:Mine", "import no_such_package\n", "cell.py:1: cannot be loaded (ModuleNotFoundError: No module"),
-    ],
-)
-def test_plugin_mistakes(reference: str, source: str, message: str, tmp_path: Path, points: list[EntryPoint]):
-    (tmp_path / "cell.py").write_text(source)
-    with pytest.raises(InputError) as error:
-        shelf.plugin(reference, tmp_path, "hwsim.devices", CARD, ("cell",))
-    assert message in str(error.value)
-    assert str(error.value).startswith("card.yaml:3: cell: ")
-    assert not [
-        name
-        for name, module in sys.modules.items()
-        if getattr(module, "__file__", "") == str(tmp_path / "cell.py") and "Mine" not in vars(module)
-    ]
-
-
-def test_a_plug_in_is_never_seen_half_loaded(tmp_path: Path) -> None:
-    """Two threads that name one file get the same, whole module."""
-    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nthing = 1\n")
-    found: list[object] = []
-
-    def load() -> None:
-        found.append(shelf.plugin("./slow.py:thing", tmp_path, "hwsim.devices", Document({}, "card"), ("cell",)))
-
-    threads = [threading.Thread(target=load) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert found == [1, 1, 1]
+def test_studies_are_a_shelf_of_their_own(tmp_path: Path) -> None:
+    """The folders of benchmarks/ with a study; the others there are programs."""
+    assert {"paper", "ideal-vs-analog", "tolerance"} <= set(shelf.items("studies"))
+    assert "speed" not in shelf.items("studies")
+    assert shelf.find("studies", "paper").path == shelf.shelf("studies") / "paper" / "study.yaml"
+    (tmp_path / "study.yaml").write_text("name: mine\n")
+    assert shelf.find("studies", str(tmp_path) + "/").folder == tmp_path
+    for given, near in (("papr", "paper"), ("benchmarks/paper.yaml", "paper")):
+        with pytest.raises(InputError, match=rf"study .*{given}.*did you mean '{near}'\? Known studies: ideal-vs-"):
+            shelf.find("studies", given)

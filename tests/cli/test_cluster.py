@@ -20,10 +20,10 @@ from hwsim.experiments.sweep.study import read_study
 from hwsim.jobs import executors
 from hwsim.jobs.executors import Cluster
 
-CELL = """
+MEASUREMENT = """
 import os, time
 from pathlib import Path
-from hwsim.experiments.sweep.measurements import Kind
+from hwsim.experiments.sweep.measurement import Measurement
 
 def resolve(spec):
     return {"settings": list(spec.settings)}
@@ -34,9 +34,9 @@ def compute(spec):
     time.sleep(0.3)
     return {"columns": {"square": dict(spec.settings)["x"] ** 2}}
 
-squares = Kind(resolve, compute)
+squares = Measurement(resolve, compute)
 """
-CELLS = 12
+POINTS = 12
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def wait_for(path: Path, lines: int) -> None:
 
 
 class KillsOne:
-    """Kills a worker once some cells are done."""
+    """Kills a worker once some points are done."""
 
     def __init__(self, victim: subprocess.Popen[bytes]) -> None:
         self.victim, self.count = victim, 0
@@ -80,10 +80,10 @@ class KillsOne:
 
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    (tmp_path / "kind.py").write_text(CELL)
+    (tmp_path / "kind.py").write_text(MEASUREMENT)
     study = tmp_path / "study.yaml"
-    axes = f"{{x: {list(range(CELLS))}}}"
-    study.write_text(f"name: squares\ncell: ./kind.py:squares\nblocks: {{one: {{axes: {axes}}}}}\n")
+    axes = f"{{x: {list(range(POINTS))}}}"
+    study.write_text(f"name: squares\nmeasurement: ./kind.py:squares\nblocks: {{one: {{axes: {axes}}}}}\n")
     where = tmp_path / "scheduler.json"
     options = ("--scheduler-file", str(where), "--no-dashboard")
     with ExitStack() as stack:
@@ -99,10 +99,10 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     assert failures == []
     assert workers[0].returncode < 0
     squares = [row["square"] for row in work.write_results(planned, folder)]
-    assert squares == [x * x for x in range(CELLS)]
+    assert squares == [x * x for x in range(POINTS)]
     used = (tmp_path / "log").read_text().split()
-    assert len(set(used)) == 2, "both workers had cells"
-    assert len(used) <= CELLS + 1, "only what the killed one was at was computed again"
+    assert len(set(used)) == 2, "both workers had points"
+    assert len(used) <= POINTS + 1, "only what the killed one was at was computed again"
 
 
 def test_no_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_a_page_says_what_is_missing_and_what_else_differs(tmp_path: Path, hwsim
     assert "The software differs, too, and may be the cause: hwsim." in text
     assert "The configurations differ in 1 key: model." in text
     empty = jobfolders.write_sweep(tmp_path / "empty", 0.3)
-    for cell in (empty / "cells").iterdir():
+    for cell in (empty / "points").iterdir():
         cell.unlink()
     assert hwsim_here("compare", str(one), str(empty), "--out", str(tmp_path / "page.html"))[0] == 0
     assert "No figure is in both folders, so results cannot be compared." in (tmp_path / "page.html").read_text()

@@ -1,4 +1,4 @@
-"""The paper study: its cells, what it does about missing weights, its published figures, and its page, resumed."""
+"""The paper study: its points, what it does about missing weights, its published figures, and its page, resumed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,60 +16,69 @@ from typing import Any
 
 import pytest
 from job_progress import HUNG_S
+from studies import module_of
 
 from hwsim.cards import shelf
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.sweep.forecast import forecast, lacking
-from hwsim.experiments.sweep.measurements import compute, key_of, kind_of
+from hwsim.experiments.sweep.measurements import compute, key_of, measurement_of
 from hwsim.experiments.sweep.study import Spec, read_study
 from hwsim.experiments.sweep.work import Folder, grouped, plan
-from hwsim.study.paperdata import published
 
 STUDY = """
 name: small
 question: Is it robust?
-page: paper
-cell: weights-by-protocol
+page: ./page.py:paper_page
+measurement: ./measurement.py:PAPER
 seeds: [0, 1]
 speed_gmac_per_s: 10
-set: {cell.examples: 30, cell.steps: 4, cell.queries: 20, cell.effort: smoke, inference.steps: 30}
+set:
+  measurement.examples: 30
+  measurement.steps: 4
+  measurement.queries: 20
+  measurement.effort: smoke
+  inference.steps: 30
 blocks:
   clean:
-    set: {cell.measure: clean}
+    set: {measurement.measure: clean}
     axes: {model: &models {cases: {EP: {model: digits-mlp}, untrained: {model: ./bare}}}}
   pgd-linf:
-    set: {cell.measure: pgd}
+    set: {measurement.measure: pgd}
     axes:
       model: *models
-      protocol: {keys: [cell.protocol], values: [published, careful]}
-      epsilon: {keys: [cell.epsilon], values: [0.05, 0.1]}
+      protocol: {keys: [measurement.protocol], values: [published, careful]}
+      epsilon: {keys: [measurement.epsilon], values: [0.05, 0.1]}
   square:
-    set: {cell.measure: square}
+    set: {measurement.measure: square}
     axes:
       model: *models
-      protocol: {keys: [cell.protocol], values: [careful]}
-      epsilon: {keys: [cell.epsilon], values: [0.1]}
+      protocol: {keys: [measurement.protocol], values: [careful]}
+      epsilon: {keys: [measurement.epsilon], values: [0.1]}
   autoattack:
-    set: {cell.measure: autoattack}
+    set: {measurement.measure: autoattack}
     axes:
       model: *models
-      protocol: {keys: [cell.protocol], values: [published, careful]}
-      epsilon: {keys: [cell.epsilon], values: [0.1]}
+      protocol: {keys: [measurement.protocol], values: [published, careful]}
+      epsilon: {keys: [measurement.epsilon], values: [0.1]}
   ladder:
-    set: {cell.measure: pgd, cell.epsilon: 0.1}
-    axes: {model: *models, protocol: {keys: [cell.protocol], values: [published, true-labels, careful]}}
+    set: {measurement.measure: pgd, measurement.epsilon: 0.1}
+    axes: {model: *models, protocol: {keys: [measurement.protocol], values: [published, true-labels, careful]}}
   programmed:
-    set: {cell.measure: pgd, cell.epsilon: 0.1, cell.draws: 2}
+    set: {measurement.measure: pgd, measurement.epsilon: 0.1, measurement.draws: 2}
     axes: {model: {cases: {EP: {model: digits-mlp}}}, device: [ideal, soft-bounds-cell]}
   corruptions:
-    set: {cell.measure: corruption}
-    axes: {model: *models, type: {keys: [cell.type], values: [contrast, gaussian-noise]}}
+    set: {measurement.measure: corruption}
+    axes: {model: *models, type: {keys: [measurement.type], values: [contrast, gaussian-noise]}}
 """
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """A study beside a card without weights."""
+    """A copy of the study's folder with a smaller study and a card without weights in it."""
+    own = shelf.find("studies", "paper").folder
+    assert own is not None
+    for file in own.glob("*.*"):
+        shutil.copy(file, tmp_path)
     item = shelf.find("models", "digits-mlp")
     assert item.path is not None
     (tmp_path / "bare").mkdir()
@@ -79,25 +89,31 @@ def study(tmp_path: Path) -> Path:
 
 
 def spec(study: Path, model: str = "digits-mlp", seed: int = 0, **options: Any) -> Spec:
-    settings = tuple((f"cell.{name}", value) for name, value in options.items())
+    settings = tuple((f"measurement.{name}", value) for name, value in options.items())
     model = str(study.parent / model) if model.startswith("./") else model
     return Spec(
-        "weights-by-protocol", model, "ideal", None, seed, (("cell.examples", 20), *settings), str(study.parent)
+        "./measurement.py:PAPER",
+        model,
+        "ideal",
+        None,
+        seed,
+        (("measurement.examples", 20), *settings),
+        str(study.parent),
     )
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"measure": "guess"}, "cell.measure: expected one of clean"),
-        ({"measure": "pgd"}, "cell.epsilon: measure pgd needs a budget"),
+        ({"measure": "guess"}, "measurement.measure: expected one of clean"),
+        ({"measure": "pgd"}, "measurement.epsilon: measure pgd needs a budget"),
         ({"measure": "pgd", "epsilon": 3}, "linf budgets are in pixels"),
-        ({"measure": "corruption", "type": "rain"}, "cell.type: expected one of brightness"),
-        ({"protocol": "sloppy"}, "cell.protocol: expected one of published"),
-        ({"steps": 0}, "cell.steps: expected a whole number >= 1"),
+        ({"measure": "corruption", "type": "rain"}, "measurement.type: expected one of brightness"),
+        ({"protocol": "sloppy"}, "measurement.protocol: expected one of published"),
+        ({"steps": 0}, "measurement.steps: expected a whole number >= 1"),
         ({"truncated": "halfway"}, "gradient: expected one of implicit"),
-        ({"draws": 0}, "cell.draws: expected a whole number >= 1"),
-        ({"colour": "red"}, "cell.colour: unknown setting"),
+        ({"draws": 0}, "measurement.draws: expected a whole number >= 1"),
+        ({"colour": "red"}, "measurement.colour: unknown setting"),
     ],
 )
 def test_options_that_cannot_be_are_told(study: Path, options: dict[str, Any], told: str) -> None:
@@ -112,7 +128,7 @@ def test_missing_weights_are_a_sentence_and_change_the_key(study: Path) -> None:
         WorkError, match=r"digits-mlp comes without weights; expected weights.safetensors beside its card"
     ):
         compute(bare)
-    missing = kind_of(bare).missing
+    missing = measurement_of(bare).missing
     assert missing is not None
     lack = missing(bare)
     assert lack is not None
@@ -127,7 +143,8 @@ def test_missing_weights_are_a_sentence_and_change_the_key(study: Path) -> None:
 
 
 def test_missing_data_and_gpus_are_sentences(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hwsim.study.papercell._test_images", lambda *_: "data cifar10: not found in the cellar")
+    measurement = sys.modules[measurement_of(spec(study)).compute.__module__]
+    monkeypatch.setattr(measurement, "_test_images", lambda *_: "data cifar10: not found in the cellar")
     with pytest.raises(WorkError, match="not found in the cellar"):
         compute(spec(study))
     monkeypatch.undo()
@@ -137,7 +154,7 @@ def test_missing_data_and_gpus_are_sentences(study: Path, monkeypatch: pytest.Mo
         compute(spec(study, examples=400))
 
 
-def test_seeds_of_what_draws_nothing_are_one_cell(study: Path) -> None:
+def test_seeds_of_what_draws_nothing_are_one_point(study: Path) -> None:
     def keys(**options: Any) -> int:
         return len({key_of(spec(study, seed=seed, **options)) for seed in (0, 1)})
 
@@ -149,7 +166,7 @@ def test_seeds_of_what_draws_nothing_are_one_cell(study: Path) -> None:
 
 def test_weights_of_several_trainings(study: Path) -> None:
     """A pattern names a file a seed, and the command that makes it says where it goes."""
-    kind = kind_of(spec(study))
+    kind = measurement_of(spec(study))
     assert kind.missing is not None
     lack = kind.missing(spec(study, seed=3, weights="./w/{model}-{seed}/weights.safetensors"))
     assert lack is not None
@@ -162,7 +179,7 @@ def test_weights_of_several_trainings(study: Path) -> None:
 
 def test_work_is_counted(study: Path) -> None:
     """64-128-10, a step: the second array read forwards and backwards; the first one's input is held."""
-    work = kind_of(spec(study)).work
+    work = measurement_of(spec(study)).work
     assert work is not None
     step = 128 * 10 * 2  # biases are added, not multiplied
     assert work(spec(study)) == pytest.approx(20 * step * 100)
@@ -172,6 +189,7 @@ def test_work_is_counted(study: Path) -> None:
 
 def test_published_figures_are_those_that_are_cited() -> None:
     """Means that the paper's stored results give, in percent (EP-CNN through 70 steps)."""
+    published = module_of("paper", "findings").published
     shares = {
         ("EP-CNN", "pgd", "l2", 0.486219): 44.0,
         ("BaselineCNN", "pgd", "l2", 0.486219): 14.5,
@@ -191,10 +209,10 @@ def test_published_figures_are_those_that_are_cited() -> None:
 def test_time_and_what_lacks_are_told_first(study: Path, tmp_path: Path) -> None:
     planned = plan(read_study(study))
     text = forecast(planned, Folder(tmp_path / "out"), 2)
-    assert re.search(r"cells, 0 of them finished, 2 at once; about \d+ s as counted, at 10e9", text)
+    assert re.search(r"points, 0 of them finished, 2 at once; about \d+ s as counted, at 10e9", text)
     told = lacking(planned)
     assert "lack weights and will fail" in told[0]
-    assert len(told) == 3, "one command for all cells, and the sum"
+    assert len(told) == 3, "one command for all points, and the sum"
 
 
 def test_a_dry_run_computes_nothing(
@@ -205,7 +223,7 @@ def test_a_dry_run_computes_nothing(
     assert (code, err) == (0, "")
     assert "small, full form" in told
     assert "lack weights" in told
-    assert not list((out / "cells").iterdir())
+    assert not list((out / "points").iterdir())
     code, _, err = hwsim_here("sweep", str(study), "--scale", "paper", "--dry-run", "--out", str(out))
     assert code == 2
     assert "--scale paper: expected one of full, quick" in err
@@ -219,11 +237,11 @@ def test_failures_of_one_reason_are_one_row() -> None:
             ("b", {"x": 5}, 0, "other"),
         ]
     )
-    assert rows == [("a, b", "2 cells of x = 1", "0, 1", "no weights"), ("b", "x = 5", "0", "other")]
+    assert rows == [("a, b", "2 points of x = 1", "0, 1", "no weights"), ("b", "x = 5", "0", "other")]
 
 
 def finished(out: Path) -> list[Path]:
-    return [file for file in (out / "cells").glob("*.json") if "failed" not in file.name]
+    return [file for file in (out / "points").glob("*.json") if "failed" not in file.name]
 
 
 def test_killed_and_resumed_it_ends_in_a_page(
@@ -241,9 +259,9 @@ def test_killed_and_resumed_it_ends_in_a_page(
     kept = {file: file.stat().st_mtime_ns for file in finished(out)}
     assert kept
     code, told, err = hwsim_here("sweep", str(study), "--jobs", "1", "--out", str(out))
-    assert code == 1, "the untrained model's cells fail"
+    assert code == 1, "the untrained model's points fail"
     assert "Traceback" not in told + err
-    assert all(file.stat().st_mtime_ns == stamp for file, stamp in kept.items()), "finished cells are left alone"
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in kept.items()), "finished points are left alone"
     text = (out / "report.html").read_text()
     first = re.search(r'<main id="main">\s*<p[^>]*><strong>Scale.</strong> ([^<]*)', text)
     assert first is not None
@@ -273,5 +291,5 @@ def test_killed_and_resumed_it_ends_in_a_page(
     careful = [r for r in rows if r["block"] == "pgd-linf" and r["model"] == "EP" and r["protocol"] == "careful"]
     by_budget = {row["epsilon"]: float(row["accuracy_share"]) for row in careful}
     assert by_budget["0.1"] < by_budget["0.05"] < float(careful[0]["accuracy_clean_share"])
-    record = json.loads(next(iter((out / "cells").glob(f"{careful[0]['key']}.json"))).read_text())
+    record = json.loads(next(iter((out / "points").glob(f"{careful[0]['key']}.json"))).read_text())
     assert len(record["hits"]["accuracy_share"]["hits"]) == 30

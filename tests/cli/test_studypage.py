@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from studies import module_of
 
-from hwsim.study.studydevices import MATCHED, TRANSFER
+from hwsim.cards import shelf
+
+PAGE = module_of("ideal-vs-analog", "page")
+MATCHED, TRANSFER = PAGE.MATCHED, PAGE.TRANSFER
 
 SMALL = """
   network.layers: [64, 12, 10]
@@ -25,12 +30,12 @@ SMALL = """
   evaluation.pgd.steps: 2
 """
 
-TOLERANCE = """
+CURVES = """
   noise:
     axes:
       device.forward.out_noise: [0.0, 0.2, 3.0]
-      reads: {keys: [cell.reads], values: [1, 4]}
-    figure: {x: device.forward.out_noise, scale: symlog, collapse: reads}
+      reads: {keys: [measurement.reads], values: [1, 4]}
+    figure: {x: device.forward.out_noise, scale: symlog}
   step:
     axes: {dw: {keys: [device.parameters.dw_min], values: [0.001, 0.5]}}
     figure: {x: dw, scale: log}
@@ -39,29 +44,51 @@ TOLERANCE = """
     figure: {x: form, scale: categories}
 """
 
+TOLERANCE = """
+  averaging:
+    axes:
+      reads N: {keys: [measurement.reads], values: [1, 4]}
+      read noise: {keys: [device.forward.out_noise], values: [0.2, 3.0]}
+    figure: {x: read noise, scale: log, thresholds: false}
+  step:
+    axes: {dw: {keys: [device.parameters.dw_min], values: [0.001, 0.5]}}
+    figure: {x: dw, scale: log}
+"""
+
 DEVICES = """
-  float: {axes: {device: [ideal], case: {keys: [cell.case], values: [float]}}}
-  analog: {axes: {device: [soft-bounds-cell], case: {keys: [cell.case], values: [programmed, in-situ]}}}
+  float: {axes: {device: [ideal], case: {keys: [measurement.case], values: [float]}}}
+  analog: {axes: {device: [soft-bounds-cell], case: {keys: [measurement.case], values: [programmed, in-situ]}}}
 """
 
 
 @pytest.mark.parametrize(
-    ("page", "cell", "blocks", "figures"),
+    ("of", "measurement", "page", "blocks", "figures"),
     [
-        ("tolerance", "in-situ-accuracy", TOLERANCE, {"scans", "noise", "form"}),
-        ("devices", "robustness", DEVICES, {"attacks", "matched"}),
+        (None, "in-situ-accuracy", "curves", CURVES, {"scans", "noise", "form"}),
+        ("tolerance", "in-situ-accuracy", "./collapse.py:tolerance_page", TOLERANCE, {"scans", "averaging"}),
+        (
+            "ideal-vs-analog",
+            "./measurement.py:ROBUSTNESS",
+            "./page.py:devices_page",
+            DEVICES,
+            {"attacks", "matched"},
+        ),
     ],
 )
 def test_pages_are_whole(
     hwsim_here: Callable[..., tuple[int, str, str]],
     tmp_path: Path,
+    of: str | None,
+    measurement: str,
     page: str,
-    cell: str,
     blocks: str,
     figures: set[str],
 ) -> None:
-    study, out = tmp_path / "study.yaml", tmp_path / "out"
-    head = f"name: small\nquestion: Is it good?\npage: {page}\ncell: {cell}\ndevice: soft-bounds-cell\n"
+    """Those of hwsim, and those of the shelf's studies on smaller ones, in copies of their folders."""
+    study, out = tmp_path / "mine" / "study.yaml", tmp_path / "out"
+    shutil.copytree(shelf.shelf("studies") / of, study.parent) if of else study.parent.mkdir()
+    head = "name: small\nquestion: Is it good?\ndevice: soft-bounds-cell\n"
+    head += f"page: {page}\nmeasurement: {measurement}\n"
     study.write_text(f"{head}set:{SMALL}blocks:{blocks}")
     code, told, err = hwsim_here("sweep", str(study), "--jobs", "1", "--out", str(out))
     assert (code, err) == (0, ""), told
@@ -74,8 +101,8 @@ def test_pages_are_whole(
     for name in figures:
         assert (out / "figures" / f"{name}.png").stat().st_size > 0
         assert (out / "figures" / f"{name}.svg").stat().st_size > 0
-    if page == "devices":
-        records = [json.loads(file.read_text()) for file in (out / "cells").glob("*.json")]
+    if of == "ideal-vs-analog":
+        records = [json.loads(file.read_text()) for file in (out / "points").glob("*.json")]
         attack = "accuracy_pgd-linf_epsilon0.1_share"
         assert all({attack, MATCHED + attack, TRANSFER + attack} <= set(record["hits"]) for record in records)
         assert any(record["columns"]["matched_noise_sigma"] == 0 for record in records), "float needs no noise"

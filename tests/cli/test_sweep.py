@@ -1,4 +1,4 @@
-"""Sweeps: finished cells are never run twice, lost ones are run again, and the folder survives whatever happens."""
+"""Sweeps: finished points are never run twice, lost ones are run again, and the folder survives whatever happens."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from hwsim.experiments.sweep import work
 from hwsim.experiments.sweep.measurements import key_of
 from hwsim.experiments.sweep.study import read_study
 
-# A kind of cell that squares a number, logs that it ran, and fails, dies or waits where asked to.
-CELL = """
+# A measurement that squares a number, logs that it ran, and fails, dies or waits where asked to.
+MEASUREMENT = """
 import os, signal, time
 from pathlib import Path
-from hwsim.experiments.sweep.measurements import Kind
+from hwsim.experiments.sweep.measurement import Measurement
 
 def resolve(spec):
     return {"settings": [pair for pair in spec.settings if pair[0] == "x"], "seed": spec.seed}
@@ -42,7 +42,7 @@ def compute(spec):
         os.kill(os.getpid(), signal.SIGKILL)
     return {"columns": {"square": x**2}}
 
-squares = Kind(resolve, compute, (("sleep", 0), ("fails", None), ("dies", None)))
+squares = Measurement(resolve, compute, (("sleep", 0), ("fails", None), ("dies", None)))
 """
 
 
@@ -60,10 +60,10 @@ class Threads:
 
 
 def study(folder: Path, options: str = "", values: str = "[1, 2, 3, 4, 5]") -> Path:
-    (folder / "kind.py").write_text(CELL)
+    (folder / "kind.py").write_text(MEASUREMENT)
     path = folder / "study.yaml"
     path.write_text(
-        f"name: squares\ncell: ./kind.py:squares\nset: {{{options}}}\n"
+        f"name: squares\nmeasurement: ./kind.py:squares\nset: {{{options}}}\n"
         f"blocks:\n  one: {{axes: {{x: {values}}}}}\n  two: {{axes: {{x: [1, 7]}}}}\n"
     )
     return path
@@ -88,8 +88,8 @@ def rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_equal_cells_are_computed_once_and_never_again(tmp_path: Path) -> None:
-    """The two blocks share a cell; a second sweep has nothing to do."""
+def test_equal_points_are_computed_once_and_never_again(tmp_path: Path) -> None:
+    """The two blocks share a point; a second sweep has nothing to do."""
     path, out = study(tmp_path), tmp_path / "out"
     for left in (6, 0):
         failures, progress = swept(path, out)
@@ -100,8 +100,8 @@ def test_equal_cells_are_computed_once_and_never_again(tmp_path: Path) -> None:
     assert found == [("one", str(x), str(x * x)) for x in (1, 2, 3, 4, 5)] + [("two", "1", "1"), ("two", "7", "49")]
 
 
-def test_a_failed_cell_keeps_the_others_and_is_run_again(tmp_path: Path) -> None:
-    path, out = study(tmp_path, "cell.fails: 2"), tmp_path / "out"
+def test_a_failed_point_keeps_the_others_and_is_run_again(tmp_path: Path) -> None:
+    path, out = study(tmp_path, "measurement.fails: 2"), tmp_path / "out"
     failures, progress = swept(path, out)
     assert [(f.point.axes, f.reason) for f in failures] == [({"x": 2}, "ValueError: asked to fail")]
     assert progress.count == progress.units
@@ -109,11 +109,11 @@ def test_a_failed_cell_keeps_the_others_and_is_run_again(tmp_path: Path) -> None
     (tmp_path / "healed").touch()
     assert swept(path, out)[0] == []
     assert ran(tmp_path) == Counter([1, 2, 2, 3, 4, 5, 7])
-    assert not list((out / "cells").glob("*.failed.json"))
+    assert not list((out / "points").glob("*.failed.json"))
 
 
-def test_two_sweeps_at_once_share_the_cells(tmp_path: Path) -> None:
-    path, out = study(tmp_path, "cell.sleep: 0.05", str(list(range(20)))), tmp_path / "out"
+def test_two_sweeps_at_once_share_the_points(tmp_path: Path) -> None:
+    path, out = study(tmp_path, "measurement.sleep: 0.05", str(list(range(20)))), tmp_path / "out"
     ends: list[tuple[list[work.Failure], Silent]] = []
     both = [threading.Thread(target=lambda: ends.append(swept(path, out))) for _ in range(2)]
     for thread in both:
@@ -125,10 +125,10 @@ def test_two_sweeps_at_once_share_the_cells(tmp_path: Path) -> None:
     assert ran(tmp_path) == Counter(range(20))
 
 
-def test_without_claims_cells_would_be_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_claims_points_would_be_computed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail."""
     monkeypatch.setattr(work.fcntl, "flock", lambda *_: None)
-    path, out = study(tmp_path, "cell.sleep: 0.05", str(list(range(20)))), tmp_path / "out"
+    path, out = study(tmp_path, "measurement.sleep: 0.05", str(list(range(20)))), tmp_path / "out"
     both = [threading.Thread(target=swept, args=(path, out)) for _ in range(2)]
     for thread in both:
         thread.start()
@@ -138,19 +138,19 @@ def test_without_claims_cells_would_be_computed_twice(tmp_path: Path, monkeypatc
 
 
 def test_keys_depend_on_what_is_computed_and_on_nothing_else(tmp_path: Path) -> None:
-    path = study(tmp_path, "cell.sleep: 0")
+    path = study(tmp_path, "measurement.sleep: 0")
     keys = [key for _, key in work.plan(read_study(path)).points]
     assert keys == [key for _, key in work.plan(read_study(path)).points]
     assert len(set(keys)) == 6
-    assert set(keys).isdisjoint(key for _, key in work.plan(read_study(study(tmp_path, "cell.sleep: 1"))).points)
-    (tmp_path / "kind.py").write_text(CELL + "\n# another source\n")
+    assert set(keys).isdisjoint(key for _, key in work.plan(read_study(study(tmp_path, "measurement.sleep: 1"))).points)
+    (tmp_path / "kind.py").write_text(MEASUREMENT + "\n# another source\n")
     assert set(keys).isdisjoint(key for _, key in work.plan(read_study(path)).points)
 
 
 def test_keys_of_trainings_follow_model_device_recipe_seed_and_data(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(
-        "name: keys\ncell: in-situ-accuracy\ndevice: soft-bounds-cell\nset: {in_situ.epochs: 2}\nblocks:\n"
+        "name: keys\nmeasurement: in-situ-accuracy\ndevice: soft-bounds-cell\nset: {in_situ.epochs: 2}\nblocks:\n"
         "  base: {}\n  same: {axes: {in_situ.epochs: [2]}}\n  seed: {seeds: [1]}\n"
         "  recipe: {axes: {in_situ.beta: [0.7]}}\n  device: {axes: {device: [ideal]}}\n"
         "  parameter: {axes: {device.forward.out_noise: [0.2]}}\n  model: {axes: {inference.steps: [50]}}\n"
@@ -173,13 +173,13 @@ def test_a_folder_is_one_study_s(tmp_path: Path) -> None:
 def test_killed_sweep_goes_on_and_leaves_no_workers(
     hwsim_process: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    path, out = study(tmp_path, "cell.sleep: 0.4"), tmp_path / "out"
+    path, out = study(tmp_path, "measurement.sleep: 0.4"), tmp_path / "out"
     process = hwsim_process("sweep", str(path), "--jobs", "1", "--out", str(out))
     wait_for(tmp_path / "log", 3, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=HUNG_S)  # returns only when the workers, which hold the pipes, are gone
     before = ran(tmp_path)
-    finished = {json.loads(file.read_text())["columns"]["square"] for file in (out / "cells").glob("*.json")}
+    finished = {json.loads(file.read_text())["columns"]["square"] for file in (out / "points").glob("*.json")}
     assert 1 <= len(finished) < 6
     failures, _ = swept(path, out)
     assert failures == []
@@ -188,11 +188,11 @@ def test_killed_sweep_goes_on_and_leaves_no_workers(
     assert {x * x for x in again} | finished == {1, 4, 9, 16, 25, 49}
 
 
-def test_dying_worker_costs_its_own_cell_only(hwsim_here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    path, out = study(tmp_path, "cell.dies: 3", "[1, 2, 3]"), tmp_path / "out"
+def test_dying_worker_costs_its_own_point_only(hwsim_here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    path, out = study(tmp_path, "measurement.dies: 3", "[1, 2, 3]"), tmp_path / "out"
     code, told, err = hwsim_here("sweep", str(path), "--jobs", "2", "--out", str(out))
     assert code == 1
-    assert "1 of 4 cells failed" in err
+    assert "1 of 4 points failed" in err
     assert "worker process died" in told
     assert [row["status"] for row in rows(out)] == ["finished", "finished", "failed", "finished", "finished"]
     (tmp_path / "healed").touch()
@@ -222,10 +222,10 @@ def test_a_pool_that_broke_while_nothing_ran_is_replaced(tmp_path: Path) -> None
     assert {row["status"] for row in rows(out)} == {"finished"}
 
 
-def test_a_real_cell_through_the_command_line(hwsim_here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_a_real_point_through_the_command_line(hwsim_here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(
-        "name: real\ncell: in-situ-accuracy\ndevice: soft-bounds-cell\nunits: {device.forward.out_noise: w}\n"
+        "name: real\nmeasurement: in-situ-accuracy\ndevice: soft-bounds-cell\nunits: {device.forward.out_noise: w}\n"
         "set: {'network.layers': [64, 12, 10], in_situ.epochs: 1, inference.steps: 8, inference.average_last: 2,\n"
         "  evaluation.draws: 2, evaluation.examples: 60, evaluation.input_noise.sigma: [0.1],\n"
         "  evaluation.corruptions.types: [], evaluation.pgd.epsilon: []}\n"

@@ -14,7 +14,7 @@ from hwsim.experiments.sweep.work import plan
 
 STUDY = """
 name: example
-cell: in-situ-accuracy
+measurement: in-situ-accuracy
 device: ./own/rpu-config.yaml
 seeds: [3, 5]
 set: {in_situ.beta: 1.0, in_situ.epochs: 8}
@@ -101,6 +101,12 @@ def test_seeds_of_the_command_line_win(tmp_path: Path) -> None:
     [
         ("name: example", "", r"study.yaml: name: missing"),
         ("quick: {seeds", "quik: {seeds", r"study.yaml:7: quik: unknown key; did you mean 'quick'"),
+        (
+            "measurement: in-situ-accuracy",
+            "cell: in-situ-accuracy",
+            r"study.yaml:3: cell: is `measurement:` now; an",
+        ),
+        ("{in_situ.beta: 1.0,", "{cell.reads: 4,", r"study.yaml:6: set.cell.reads: is measurement.reads now"),
         ("seeds: [3, 5]", "seeds: []", r"study.yaml:5: seeds: .*at least 1 item"),
         ("seeds: [3, 5]", "seeds: [3, 3]", r"study.yaml:5: seeds: expected different numbers >= 0"),
         ("seeds: [3]", "seeds: [-1]", r"study.yaml:7: quick.seeds: expected different numbers"),
@@ -132,16 +138,20 @@ def test_mistakes_are_told_with_their_place(tmp_path: Path, old: str, new: str, 
         ("in_situ.beta: [-1.0]", r"blocks.one: at in_situ.beta = -1.0: --set in_situ.beta: .*greater than 0"),
         ("device: [ecramm]", r"blocks.one: at device = ecramm: .*unknown name; did you mean 'ecram'"),
         ("device.forward.out_nois: [1]", r"blocks.one: at .*out_noise"),
-        ("cell.typ: [1]", r"blocks.one: at cell.typ = 1: cell.typ: unknown setting of in-situ-accuracy"),
+        (
+            "measurement.typ: [1]",
+            r"blocks.one: at measurement.typ = 1: measurement.typ: unknown setting of in-situ",
+        ),
     ],
 )
 def test_values_that_cannot_be_are_told_before_any_work(tmp_path: Path, line: str, told: str) -> None:
-    text = f"name: x\ncell: in-situ-accuracy\ndevice: soft-bounds-cell\nblocks:\n  one: {{axes: {{{line}}}}}\n"
+    text = f"name: x\nmeasurement: in-situ-accuracy\ndevice: soft-bounds-cell\nblocks:\n  one: {{axes: {{{line}}}}}\n"
     with pytest.raises(InputError) as error:
         plan(study(tmp_path, text))
     assert re.search(told, str(error.value)), str(error.value)
 
 
-def test_unknown_kind_of_cell(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'in-situ-acuracy': unknown kind; did you mean 'in-situ-accuracy'"):
-        plan(study(tmp_path, "name: x\ncell: in-situ-acuracy\nblocks: {one: {}}\n"))
+def test_an_unknown_measurement_is_told_with_its_place(tmp_path: Path) -> None:
+    wanted = "study.yaml:2: measurement: 'in-situ-acuracy' is no measurement; did you mean 'in-situ-accuracy'"
+    with pytest.raises(InputError, match=wanted):
+        plan(study(tmp_path, "name: x\nmeasurement: in-situ-acuracy\nblocks: {one: {}}\n"))

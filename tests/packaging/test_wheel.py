@@ -15,7 +15,7 @@ import pytest
 import hwsim
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELVES = {"models": "model.yaml", "devices": "rpu-config.yaml"}
+SHELVES = {"models": "model.yaml", "devices": "rpu-config.yaml", "benchmarks": "study.yaml"}
 
 
 def command(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -56,11 +56,13 @@ def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 
 
 def shelf_files() -> list[str]:
-    """Every file of the shelves in the checkout, as ``models/<name>/<file>``."""
+    """Every file of the shelves in the checkout, as ``models/<name>/<file>``; of benchmarks/, the studies'."""
     return sorted(
         str(path.relative_to(ROOT))
-        for kind in SHELVES
-        for path in (ROOT / kind).rglob("*")
+        for kind, card in SHELVES.items()
+        for folder in (ROOT / kind).iterdir()
+        if kind != "benchmarks" or (folder / card).is_file()
+        for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     )
 
@@ -109,12 +111,20 @@ def test_the_installed_command_runs_outside_the_checkout(installed: Path, tmp_pa
     assert hwsim.__version__ in succeeded(installed / "python", "-m", "hwsim", "--version", cwd=tmp_path)
 
 
-@pytest.mark.parametrize(("verb", "kind"), [("device", "devices"), ("model", "models")])
+@pytest.mark.parametrize(
+    ("verb", "kind"), [("device list", "devices"), ("model list", "models"), ("sweep --list", "benchmarks")]
+)
 def test_the_installed_shelves_are_those_of_the_wheel(installed: Path, tmp_path: Path, verb: str, kind: str) -> None:
-    shown = succeeded(installed / "hwsim", verb, "list", cwd=tmp_path)
+    shown = succeeded(installed / "hwsim", *verb.split(), cwd=tmp_path)
     names = sorted(card.parent.name for card in (ROOT / kind).glob(f"*/{SHELVES[kind]}"))
     assert names
     assert [name for name in names if name not in shown] == []
+
+
+def test_a_study_of_the_wheel_is_found_by_name(installed: Path, tmp_path: Path) -> None:
+    """Its device and its page, Python beside its YAML, come with it."""
+    told = succeeded(installed / "hwsim", "sweep", "tolerance", "--quick", "--dry-run", cwd=tmp_path)
+    assert told.startswith("tolerance, quick form: ")
 
 
 def test_a_mistake_is_told_by_exit_code_2(installed: Path, tmp_path: Path) -> None:

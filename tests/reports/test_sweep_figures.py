@@ -1,4 +1,4 @@
-"""The figures of a tolerance study: labels that can be read."""
+"""The figures of curves: labels that can be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwsim.experiments.sweep.results import Place, Results
 from hwsim.reports.plotting import STYLE
 from hwsim.reports.sweep_figures import draw
 
-STUDY = yaml.safe_load((Path(__file__).parents[2] / "benchmarks" / "tolerance.yaml").read_text())
+STUDY = yaml.safe_load((Path(__file__).parents[2] / "benchmarks" / "tolerance" / "study.yaml").read_text())
 RECORD = {"hits": {"accuracy_share": {"draws": 1, "hits": [1, 1, 0]}}}
 
 
@@ -43,7 +43,7 @@ def test_labels_of_an_axis_do_not_overlap(quick: bool) -> None:
         name: [Place({next(iter(block.axes)): value}, {0: RECORD}, 0) for value in values]
         for name, (block, values) in blocks.items()
     }
-    config = StudyConfig(name="tolerance", cell="in-situ-accuracy", blocks=STUDY["blocks"])
+    config = StudyConfig(name="tolerance", measurement="in-situ-accuracy", blocks=STUDY["blocks"])
     results = Results(Path(), {}, config, {name: block for name, (block, _) in blocks.items()}, places, [])
     with matplotlib.rc_context(STYLE):
         (drawn,) = draw(results, [])

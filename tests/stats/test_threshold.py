@@ -1,4 +1,4 @@
-"""Thresholds and the collapse, on curves whose answer is known."""
+"""Thresholds, on curves whose answer is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from hwsim.stats.threshold import collapse, falling, threshold
+from hwsim.stats.threshold import falling, threshold
 
 
 def shares(accuracy: float, seeds: int = 3, images: int = 1000) -> NDArray[np.float64]:
@@ -61,14 +61,3 @@ def test_interval_covers_the_truth() -> None:
         narrow += 0.2 - (0.2 - low) / 10 <= (found.value or np.inf) <= 0.2 + (min(high, 2.0) - 0.2) / 10
     assert inside > 45
     assert narrow < 45
-
-
-def test_collapse_tells_a_law_from_none() -> None:
-    sigma, reads = (a.ravel() for a in np.meshgrid([0.1, 0.2, 0.4, 0.8], [1, 4, 16]))
-    pairs = zip(sigma, reads, strict=True)
-    law = collapse(sigma, reads, [shares(1 - 0.5 * s / np.sqrt(n), images=10_000) for s, n in pairs])
-    assert law.scaled < 1e-3
-    assert law.unscaled > 0.05
-    none = collapse(sigma, reads, [shares(1 - 0.5 * s, images=10_000) for s in sigma])
-    assert none.scaled > 0.05
-    assert none.unscaled < 1e-3

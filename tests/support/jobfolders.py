@@ -61,12 +61,18 @@ def write_ablation(folder: Path, share: float, variants: Mapping[str, float] | N
 
 
 def write_sweep(
-    folder: Path, share: float, model: str = "digits-mlp", unfinished: bool = False, page: str = "tolerance"
+    folder: Path, share: float, model: str = "digits-mlp", unfinished: bool = False, page: str = "curves"
 ) -> Path:
     """Steps of .001, where .9 is kept, and .1, where ``share`` is; two seeds. ``unfinished``: nothing at .1."""
-    (folder / "cells").mkdir(parents=True)
+    (folder / "points").mkdir(parents=True)
     block = {"title": "Size of a step", "axes": {"dw": {"keys": ["device.parameters.dw_min"], "values": [0.001, 0.1]}}}
-    study = {"name": "small", "question": "Is it good?", "page": page, "cell": "in-situ-accuracy", "model": model}
+    study = {
+        "name": "small",
+        "question": "Is it good?",
+        "page": page,
+        "measurement": "in-situ-accuracy",
+        "model": model,
+    }
     study |= {"seeds": [0, 1], "blocks": {"step": {**block, "figure": {"x": "dw", "scale": "log"}}}}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     points = []
@@ -76,8 +82,8 @@ def write_sweep(
             points.append({"block": "step", "axes": {"dw": dw}, "seed": seed, "key": key})
             found = {"columns": {"accuracy_share": kept}, "hits": {"accuracy_share": {"draws": 1, "hits": hits(kept)}}}
             if not (unfinished and dw == 0.1):
-                (folder / "cells" / f"{key}.json").write_text(json.dumps(found))
-    plan = {"form": "full", "points": points, **RECEIPT}
+                (folder / "points" / f"{key}.json").write_text(json.dumps(found))
+    plan = {"form": "full", "study": str(folder), "points": points, **RECEIPT}
     (folder / "sweep.json").write_text(json.dumps(plan))
     (folder / "results.csv").write_text("block,seed\n")
     return folder

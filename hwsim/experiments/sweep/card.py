@@ -20,7 +20,7 @@ class ScaleConfig(Card):
     set: dict[str, Any] = Field(default={})
     axes: dict[str, Any] = Field(default={})
     skip: bool = False
-    seconds_per_cell: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    seconds_per_point: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     speed_gmac_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
@@ -29,14 +29,12 @@ class FigureConfig(Card):
 
     Args:
         scale: of ``x``; `symlog` starts at zero and goes on logarithmically.
-        collapse: another axis N, with which the block must fall onto one curve of x / sqrt(N).
         label: of ``x``, with its unit.
         thresholds: does the block belong to the requirements, with ``x`` getting worse along its values?
     """
 
     x: str
     scale: Literal["linear", "log", "symlog", "categories"] = "linear"
-    collapse: str | None = None
     label: str = ""
     thresholds: bool = True
 
@@ -60,7 +58,7 @@ class BlockConfig(Card):
         named = [(f"quick.axes.{axis}", axis) for axis in self.quick.axes]
         named += [(f"scales.{name}.axes.{axis}", axis) for name, scale in self.scales.items() for axis in scale.axes]
         if self.figure is not None:
-            named += [(f"figure.{key}", axis) for key in ("x", "collapse") if (axis := getattr(self.figure, key))]
+            named.append(("figure.x", self.figure.x))
         for place, axis in named:
             if axis not in self.axes:
                 raise ValueError(f"{place}: {axis!r} is no axis of the block ({', '.join(self.axes) or 'it has none'})")
@@ -72,18 +70,19 @@ class StudyConfig(Card):
     """A study file without its blocks, each of which is a ``BlockConfig``; see the text above.
 
     Args:
-        page: what is made of the results: a table, a requirements sheet, devices compared, a paper beside us.
-        seconds_per_cell: what a cell takes on one core, for the time told before anything is measured.
-        speed_gmac_per_s: in its place for kinds of cells that count their work: multiply-accumulates, in 1e9 a second,
-            of what computes one cell.
+        measurement: how a point is measured: a name, or `./file.py:NAME` beside the study.
+        page: what is made of the results: `table`, `curves` with thresholds, or `./file.py:function` beside the study.
+        seconds_per_point: what a point takes on one core, for the time told before anything is measured.
+        speed_gmac_per_s: in its place for measurements that count their work: multiply-accumulates, in 1e9 a second,
+            of what measures one point.
         units: column -> unit, for the axes in the table of results.
     """
 
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[\w.-]+$")
     question: str = ""
-    page: Literal["table", "tolerance", "devices", "paper"] = "table"
-    cell: str
+    page: str = "table"
+    measurement: str
     model: str = "digits-mlp"
     device: str = "ideal"
     data: str | None = None
@@ -91,7 +90,7 @@ class StudyConfig(Card):
     set: dict[str, Any] = Field(default={})
     quick: ScaleConfig = ScaleConfig()
     scales: dict[str, ScaleConfig] = Field(default={})
-    seconds_per_cell: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    seconds_per_point: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     speed_gmac_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     units: dict[str, str] = Field(default={})
     blocks: dict[str, Any] = Field(min_length=1)

@@ -1,18 +1,18 @@
-"""What a sweep takes, told before it starts: how many cells, how long, and what lacks that would make them fail."""
+"""What a sweep takes, told before it starts: how many points, how long, and what lacks that would make them fail."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwsim.experiments.sweep import measurements as cells
+from hwsim.experiments.sweep import measurements
 from hwsim.experiments.sweep.work import Folder, Plan
 
 
 def forecast(planned: Plan, folder: Folder, workers: int) -> str:
-    """What is left to do and how long it takes: by the cells that were measured, else by what the study says."""
+    """What is left to do and how long it takes: by the points that were measured, else by what the study says."""
     records = [record for key in planned.specs if (record := folder.record(key))]
     left = len(planned.specs) - len(records)
-    text = f"{len(planned.specs)} cells, {len(records)} of them finished, {workers} at once"
+    text = f"{len(planned.specs)} points, {len(records)} of them finished, {workers} at once"
     if not left:
         return text
     told = {key: seconds_of(planned, key) for key in planned.specs}
@@ -34,11 +34,11 @@ def forecast(planned: Plan, folder: Folder, workers: int) -> str:
 
 
 def lacking(planned: Plan) -> list[str]:
-    """What cells lack, with the commands that make it and their time: told before anything is computed."""
+    """What points lack, with the commands that make it and their time: told before anything is computed."""
     found: dict[str, dict[int | None, float]] = {}
     count = 0
     for spec in planned.specs.values():
-        missing = cells.kind_of(spec).missing
+        missing = measurements.measurement_of(spec).missing
         if missing and (lack := missing(spec)):
             found.setdefault(lack.command, {})[lack.seed] = lack.work
             count += 1
@@ -49,7 +49,7 @@ def lacking(planned: Plan) -> list[str]:
     def time_of(works: Iterable[float]) -> str:
         return f"about {duration(sum(works) / speed / 1e9)}" if speed else ""
 
-    lines = [f"{count} cells lack weights and will fail until these commands have made them:"]
+    lines = [f"{count} points lack weights and will fail until these commands have made them:"]
     for command, works in found.items():
         seeds = f"SEED {', '.join(map(str, works))}" if None not in works else ""
         told = ", ".join(part for part in (seeds, time_of(works.values())) if part)
@@ -70,7 +70,7 @@ def duration(seconds: float) -> str:
 
 
 def seconds_of(planned: Plan, key: str) -> float | None:
-    """What a cell takes, before any was measured: by its counted work, else what the study says of all."""
+    """What a point takes, before any was measured: by its counted work, else what the study says of all."""
     spec, speed = planned.specs[key], planned.study.speed_gmac_per_s
-    work = cells.kind_of(spec).work
-    return work(spec) / speed / 1e9 if work and speed else planned.study.seconds_per_cell
+    work = measurements.measurement_of(spec).work
+    return work(spec) / speed / 1e9 if work and speed else planned.study.seconds_per_point

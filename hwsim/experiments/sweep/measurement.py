@@ -1,4 +1,4 @@
-"""What all kinds of cells are made of: specs resolved to cards, recipes and data, networks trained and judged."""
+"""What measurements are made of: specs resolved to cards, recipes and data, networks trained and judged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Missing:
-    """The command that makes what a cell lacks, its multiply-accumulates, and the seed that SEED in it stands for."""
+    """The command that makes what a point lacks, its multiply-accumulates, and the seed that SEED in it stands for."""
 
     command: str
     work: float
@@ -41,15 +41,15 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of cell.
+class Measurement:
+    """How points are measured.
 
     Args:
         resolve: a spec as plain values, down to the last default; InputError for what cannot be.
         compute: the record of a spec: `columns`, plain numbers and texts by column name, and what else the page needs.
-        options: the settings `cell.KEY` that it knows, with their defaults.
-        work: multiply-accumulates of a cell, for the time that is told before anything is measured.
-        missing: what a cell lacks, such as weights; None for a cell that lacks nothing.
+        options: the settings `measurement.KEY` that it knows, with their defaults.
+        work: multiply-accumulates of a point, for the time that is told before anything is measured.
+        missing: what a point lacks, such as weights; None for a point that lacks nothing.
     """
 
     resolve: Callable[[Spec], Record]

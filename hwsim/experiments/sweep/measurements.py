@@ -1,71 +1,100 @@
-"""The kinds of cells of a study, the key of a cell and its record.
+"""The measurements of studies: by name or from the study's own folder, the key of a point and its record.
 
-A kind of cell resolves a spec to plain values, whose hash is the cell's key, and computes its record: ``columns`` of
+A measurement resolves a spec to plain values, whose hash is the point's key, and computes its record: ``columns`` of
 the table of results and, where images were judged, their ``hits``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import time
 from pathlib import Path
 
 from hwsim import __version__
-from hwsim.cards import shelf
-from hwsim.cards.yamlfile import Document, did_you_mean
-from hwsim.errors import InputError
+from hwsim.cards.plugins import Code, place_of, plugin, read_code
+from hwsim.cards.shelf import summary_of
+from hwsim.cards.yamlfile import Document, Keys, did_you_mean
+from hwsim.errors import InputError, WorkError
 from hwsim.experiments.evaluation import conditions
-from hwsim.experiments.sweep.measurement import Kind, Record, column, in_situ, judged, plain, resolve, share
+from hwsim.experiments.sweep.measurement import Measurement, Record, column, in_situ, judged, plain, resolve, share
 from hwsim.experiments.sweep.study import Spec
-from hwsim.study.papercell import PAPER
-from hwsim.study.robustcell import ROBUSTNESS
+
+KEYS: Keys = ("measurement",)
 
 
-def kind_of(spec: Spec) -> Kind:
-    """The kind that a spec names, by name or as `./file.py:name` beside its study. Raises InputError."""
-    if spec.cell in KINDS:
-        return KINDS[spec.cell]
-    if ":" not in spec.cell:
-        near = did_you_mean(spec.cell, KINDS)
-        raise InputError(f"cell {spec.cell!r}: unknown kind{near} Known: {', '.join(KINDS)}, or ./file.py:name")
-    kind = shelf.plugin(spec.cell, Path(spec.folder), "hwsim.measurements", Document({}, "the study's cell"), ("cell",))
-    if not isinstance(kind, Kind):
-        raise InputError(
-            f"cell {spec.cell}: expected a hwsim.experiments.sweep.measurements.Kind, got {type(kind).__name__}"
-        )
-    return kind
+def measurement_named(name: str, folder: Path, document: Document) -> Measurement:
+    """The measurement that a study names, or `./file.py:NAME` beside it. InputError, at its place in the study."""
+    if name in MEASUREMENTS:
+        return MEASUREMENTS[name]
+    if ":" not in name:
+        known = [*MEASUREMENTS, "./file.py:NAME"]
+        raise document.unknown(KEYS, known, f"{name!r} is no measurement", name)
+    found = plugin(name, folder, "hwsim.measurements", document, KEYS)
+    if not isinstance(found, Measurement):
+        wanted = "expected a hwsim.experiments.sweep.measurement.Measurement"
+        raise document.error(KEYS, f"{name}: {wanted}, got {type(found).__name__}")
+    return found
+
+
+def measurement_of(spec: Spec) -> Measurement:
+    """The measurement of a point. Raises InputError."""
+    return measurement_named(spec.measurement, Path(spec.folder), _DOCUMENT)
+
+
+def code_of(spec: Spec) -> Code | None:
+    """The code of a measurement of the study's own; None for those of hwsim."""
+    if spec.measurement in MEASUREMENTS:
+        return None
+    return read_code(spec.measurement, Path(spec.folder), _DOCUMENT, KEYS)
 
 
 def key_of(spec: Spec) -> str:
-    """SHA-256 of all that a cell's record depends on, first 24 digits. Raises InputError for a spec that cannot be."""
-    kind = kind_of(spec)
-    known = dict(kind.options)
+    """SHA-256 of all that a point's record depends on, first 24 digits. Raises InputError for a spec that cannot be.
+
+    Of the study's own code that is the measurement's file with those that it imports: a page may be rewritten and
+    nothing is measured anew.
+    """
+    measurement = measurement_of(spec)
+    known = dict(measurement.options)
     for option in spec.options():
         if option not in known:
-            near = did_you_mean(option, known)
-            raise InputError(f"cell.{option}: unknown setting of {spec.cell}{near} Known: {', '.join(known) or 'none'}")
-    # Defaults are left out, so that a kind may gain an option without losing what was computed.
+            near = f"{did_you_mean(option, known)} Known: {', '.join(known) or 'none'}"
+            raise InputError(f"measurement.{option}: unknown setting of {spec.measurement}{near}")
+    # Defaults are left out, so that a measurement may gain an option without losing what was computed.
     options = {name: value for name, value in spec.options().items() if value != known[name]}
-    whole: Record = {"hwsim": __version__, "cell": spec.cell, "options": options}
-    if spec.cell not in KINDS:
-        whole["source"] = hashlib.sha256(Path(inspect.getfile(kind.compute)).read_bytes()).hexdigest()
-    whole |= kind.resolve(spec)
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
+    code = code_of(spec)
+    whole: Record = {"hwsim": __version__, "measurement": spec.measurement, "options": options}
+    if code is not None:
+        whole["source"] = code.digest
+    try:
+        whole |= measurement.resolve(spec)
+        text = json.dumps(whole, sort_keys=True)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's measurement
+        if code is None:
+            raise
+        told = f"{place_of(error, code.root)}{spec.measurement} cannot resolve the point ({summary_of(error)})"
+        raise InputError(told) from error
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def compute(spec: Spec) -> Record:
-    """A cell's record, with the seconds that it took."""
+    """A point's record, with the seconds that it took. WorkError where the study's code is another than was planned."""
+    if spec.code is not None and (code := code_of(spec)) is not None and code.digest != spec.code:
+        raise WorkError("the code of the measurement changed while the sweep ran; the same command measures by the new")
     started = time.perf_counter()
-    record = kind_of(spec).compute(spec)
+    record = measurement_of(spec).compute(spec)
+    if not isinstance(record, dict) or not isinstance(record.get("columns"), dict):
+        raise WorkError(f"{spec.measurement}: expected a record {{'columns': {{name: value}}}}, got {record!r:.60}")
     return {**record, "seconds": time.perf_counter() - started}
 
 
 def _in_situ_accuracy(spec: Spec) -> Record:
     """Train in situ, then judge clean images and those that the model card's evaluation asks for.
 
-    Every read of the arrays, in training and in inference, is the mean of `cell.reads` reads.
+    Every read of the arrays, in training and in inference, is the mean of `measurement.reads` reads.
     """
     found = resolve(spec)
     net, columns = in_situ(found, spec.seed, spec.options().get("reads", 1))
@@ -82,12 +111,12 @@ def _in_situ_accuracy(spec: Spec) -> Record:
 def _resolve_in_situ(spec: Spec) -> Record:
     reads = spec.options().get("reads", 1)
     if not isinstance(reads, int) or reads < 1:
-        raise InputError(f"cell.reads: expected a number of reads, at least 1, got {reads!r}")
+        raise InputError(f"measurement.reads: expected a number of reads, at least 1, got {reads!r}")
     return plain(spec)
 
 
-KINDS: dict[str, Kind] = {
-    "in-situ-accuracy": Kind(_resolve_in_situ, _in_situ_accuracy, (("reads", 1),)),
-    "robustness": ROBUSTNESS,
-    "weights-by-protocol": PAPER,
+MEASUREMENTS: dict[str, Measurement] = {
+    "in-situ-accuracy": Measurement(_resolve_in_situ, _in_situ_accuracy, (("reads", 1),)),
 }
+
+_DOCUMENT = Document({}, "the study")

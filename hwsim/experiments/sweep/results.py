@@ -1,4 +1,4 @@
-"""A sweep's folder read back: its study, the records of its cells, and the accuracies of a block along its axes."""
+"""A sweep's folder read back: its study, the records of its points, and the accuracies of a block along its axes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.cards.layers import Layer, build
-from hwsim.cards.yamlfile import read_yaml
 from hwsim.errors import InputError
 from hwsim.experiments.sweep import work as sweep
 from hwsim.experiments.sweep.card import BlockConfig, StudyConfig
+from hwsim.experiments.sweep.study import read_config
 from hwsim.stats.interval import Interval, accuracy
 
 Record = dict[str, Any]
@@ -68,10 +68,10 @@ class Results:
     failures: list[tuple[str, Record, int, str]]
 
     @property
-    def cells(self) -> tuple[int, int]:
-        """How many are finished, of how many."""
+    def finished(self) -> tuple[int, int]:
+        """How many points are finished, of how many; those of one key count once."""
         keys = {point["key"] for point in self.plan["points"]}
-        return sum((self.folder / "cells" / f"{key}.json").exists() for key in keys), len(keys)
+        return sum((self.folder / sweep.POINTS / f"{key}.json").exists() for key in keys), len(keys)
 
     def lines(self, block: str, x: str) -> list[Line]:
         """A block's places along the axis ``x``, a line for each combination of the others; empty places left out."""
@@ -91,20 +91,19 @@ def read_results(folder: Path) -> Results:
     if not plan_file.exists() or not study_file.exists():
         raise InputError(f"{folder}: not the folder of a sweep ({sweep.SWEEP} or {sweep.STUDY} is not in it)")
     plan = json.loads(plan_file.read_text(encoding="utf-8"))
-    document = read_yaml(study_file)
-    config = build(StudyConfig, [Layer(document)])
+    document, config = read_config(study_file)
     used = dict.fromkeys(point["block"] for point in plan["points"])
     blocks = {name: build(BlockConfig, [Layer(document, ("blocks", name))]) for name in used}
-    cells = sweep.Folder(folder)
+    kept = sweep.Folder(folder)
     places: dict[str, dict[str, Place]] = {name: {} for name in blocks}
     failures = []
     for point in plan["points"]:
         block, axes = point["block"], point["axes"]
         place = places[block].get(key := json.dumps(axes)) or Place(axes, {}, 0)
-        record = cells.record(point["key"])
+        record = kept.record(point["key"])
         if record is None:
             place = Place(axes, place.records, place.missing + 1)
-            if reason := cells.reason(point["key"]):
+            if reason := kept.reason(point["key"]):
                 failures.append((block, axes, point["seed"], reason))
         else:
             place.records[point["seed"]] = record

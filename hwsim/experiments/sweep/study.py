@@ -1,11 +1,12 @@
-"""Study files: a grid of cells in one YAML.
+"""Study files: a grid of points in one YAML.
 
     name: tolerance
     question: How good must a device be that learns by EP?
-    cell: in-situ-accuracy            # a kind of experiments.sweep.measurements, or ./file.py:name
+    measurement: in-situ-accuracy     # one of experiments.sweep.measurements, or ./file.py:NAME beside the study
+    page: curves                      # table, curves, or ./file.py:function beside the study
     device: ./device.yaml             # the base; models and devices are shelf names or paths, ./ beside the study
     seeds: [0, 1, 2]
-    set: {in_situ.epochs: 15}         # key paths as in `hwsim run --set`; cell.KEY is for the kind of cell
+    set: {in_situ.epochs: 15}         # key paths as in `hwsim run --set`; measurement.KEY is for the measurement
     quick: {seeds: [0], set: {in_situ.epochs: 5}}
     blocks:
       read-noise:
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.cards.layers import Layer, build
+from hwsim.cards.shelf import find, shelf, shown_path
 from hwsim.cards.yamlfile import Document, Keys, key_path, read_yaml, shown
 from hwsim.errors import InputError
 from hwsim.experiments.sweep.card import BlockConfig, ScaleConfig, StudyConfig, of_form
@@ -39,15 +41,16 @@ Values = list[tuple[Any, Settings]]
 
 @dataclass(frozen=True)
 class Spec:
-    """What one cell is asked to compute, in plain values that travel between processes.
+    """What is measured at a point, in plain values that travel between processes.
 
     Args:
-        cell: the kind, `./file.py:name` relative to ``folder``.
+        measurement: its name, or `./file.py:NAME` relative to ``folder``.
         settings: (key path, value) pairs in the order in which they lie over each other.
         folder: the study's, for what it names relative to itself.
+        code: digest of the measurement's own code when the sweep was planned; None is not checked.
     """
 
-    cell: str
+    measurement: str
     model: str
     device: str
     data: str | None
@@ -55,16 +58,17 @@ class Spec:
     settings: tuple[tuple[str, Any], ...]
     folder: str
     data_dir: str | None = None
+    code: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """The settings for the kind of cell itself, without their prefix; later ones win."""
-        return dict(self._below("cell."))
+        """The settings for the measurement itself, without their prefix; later ones win."""
+        return dict(self._below("measurement."))
 
     def for_device(self) -> list[tuple[str, Any]]:
         return self._below("device.")
 
     def for_model(self) -> list[tuple[str, Any]]:
-        return [(path, value) for path, value in self.settings if not path.startswith(("cell.", "device."))]
+        return [(path, value) for path, value in self.settings if not path.startswith(("measurement.", "device."))]
 
     def _below(self, prefix: str) -> list[tuple[str, Any]]:
         return [(path.removeprefix(prefix), value) for path, value in self.settings if path.startswith(prefix)]
@@ -104,17 +108,23 @@ class Study:
     data_dir: Path | None = None
 
     @property
-    def seconds_per_cell(self) -> float | None:
-        """What the study says a cell takes on one core."""
-        return of_form(self.config, self.form).seconds_per_cell or self.config.seconds_per_cell
+    def home(self) -> str:
+        """Where the study lies, for a page that is drawn later: a name on the shelf, else its folder."""
+        on_shelf = self.folder.parent == shelf("studies").resolve()
+        return self.folder.name if on_shelf else str(self.folder)
+
+    @property
+    def seconds_per_point(self) -> float | None:
+        """What the study says a point takes on one core."""
+        return of_form(self.config, self.form).seconds_per_point or self.config.seconds_per_point
 
     @property
     def speed_gmac_per_s(self) -> float | None:
-        """What the study says computes a cell, in 1e9 multiply-accumulates a second."""
+        """What the study says measures a point, in 1e9 multiply-accumulates a second."""
         return of_form(self.config, self.form).speed_gmac_per_s or self.config.speed_gmac_per_s
 
     def points(self) -> Iterator[Point]:
-        """Every place of every block, seeds innermost; those with equal specs are one cell."""
+        """Every place of every block, seeds innermost; those with equal specs are measured once."""
         study = self.config
         for name, block in self.blocks.items():
             base = {**study.set, **of_form(study, self.form).set}
@@ -128,7 +138,7 @@ class Study:
                 model, device = settings.pop("model", block.config.model), settings.pop("device", block.config.device)
                 for seed in self._seeds(block.config):
                     spec = Spec(
-                        cell=study.cell,
+                        measurement=study.measurement,
                         model=self._placed(model or study.model),
                         device=self._placed(device or study.device),
                         data=study.data,
@@ -158,8 +168,7 @@ def read_study(
     """Read a study file. Raises InputError for the first mistake in it, with file, line and key path."""
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds: expected at least 1, got {seeds}")
-    document = read_yaml(path)
-    config = build(StudyConfig, [Layer(document)])
+    document, config = read_config(path)
     form = _form(config, quick, scale)
     _check_paths(document, ("set",), config.set)
     for place, scaled in _scales(config):
@@ -176,6 +185,23 @@ def read_study(
             blocks[name] = checked
     wanted = list(range(seeds)) if seeds else None
     return Study(config, blocks, document, path.resolve().parent, form, wanted, data_dir)
+
+
+def read_config(path: Path) -> tuple[Document, StudyConfig]:
+    """A study file without its blocks. Raises InputError, also for the words of hwsim before 0.1.0."""
+    document = read_yaml(path, shown_path(path))
+    for old, new in (("cell", "measurement"), ("seconds_per_cell", "seconds_per_point")):
+        if old in document.data:
+            raise document.error((old,), f"is `{new}:` now; an earlier hwsim wrote this study")
+    return document, build(StudyConfig, [Layer(document)])
+
+
+def folder_of(home: str) -> Path:
+    """The folder that ``Study.home`` stands for. Raises InputError where there is none of that name on the shelf."""
+    found = Path(home) if "/" in home else find("studies", home).folder
+    if found is None or not found.is_dir():
+        raise InputError(f"{home}: the study's folder is not there any more")
+    return found
 
 
 def _form(config: StudyConfig, quick: bool, scale: str | None) -> str:
@@ -240,6 +266,8 @@ def _chosen(document: Document, place: Keys, names: list[Any], like: dict[str, A
 
 def _check_paths(document: Document, place: Keys, settings: Settings) -> None:
     for path in settings:
+        if str(path).startswith("cell."):
+            raise document.error((*place, path), f"is measurement.{str(path).removeprefix('cell.')} now")
         try:
             key_path(str(path), "")
         except InputError as error:

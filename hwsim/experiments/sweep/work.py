@@ -1,9 +1,9 @@
-"""Sweeps: the cells of a study computed side by side in a folder that any number of sweeps may work on.
+"""Sweeps: the points of a study measured side by side in a folder that any number of sweeps may work on.
 
-sweep.json              the study's points and the keys of their cells
-cells/KEY.json          the record of a finished cell, written aside and renamed: whole or not there
-cells/KEY.failed.json   why a cell failed; removed when it succeeds
-claims/KEY              locked by the sweep that has the cell computed; free again when that process ends, however
+sweep.json              the study, its points and their keys; points of one key are measured once
+points/KEY.json         the record of a finished point, written aside and renamed: whole or not there
+points/KEY.failed.json  why a point failed; removed when it succeeds
+claims/KEY              locked by the sweep that measures the point; free again when that process ends, however
 results.csv             a row a point
 """
 
@@ -20,13 +20,13 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from hwsim.cards.yamlfile import to_yaml
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.sweep import measurements as cells
+from hwsim.experiments.sweep import measurements
 from hwsim.experiments.sweep.study import Point, Spec, Study
 from hwsim.jobs import receipt
 from hwsim.jobs.executors import Pool
@@ -34,17 +34,18 @@ from hwsim.jobs.job import Progress
 from hwsim.jobs.store import write_json, write_text, written_aside
 
 POLL_S = 1.0
-"""How often cells that another sweep is at are looked at again."""
+"""How often points that another sweep is at are looked at again."""
 
 MOST_CRASHES = 2
-"""A cell whose worker died so often fails; the second time it runs alone, so that no other is to blame."""
+"""A point whose worker died so often fails; the second time it runs alone, so that no other is to blame."""
 
 SWEEP, STUDY, RESULTS, PARQUET = "sweep.json", "study.yaml", "results.csv", "results.parquet"
+POINTS = "points"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study's points and their cells, all of them resolved and checked: key -> spec."""
+    """A study's points with their keys, and what is measured at each key; all of it resolved and checked."""
 
     study: Study
     points: list[tuple[Point, str]]
@@ -57,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that failed, where it stands in the study, and why."""
+    """A point that failed, where it stands in the study, and why."""
 
     point: Point
     key: str
@@ -70,25 +71,28 @@ def grouped(failures: Iterable[tuple[str, Mapping[str, Any], int, str]]) -> list
     for block, axes, seed, reason in failures:
         rows.setdefault(reason, []).append((block, axes, seed))
     found = []
-    for reason, cells_of in rows.items():
-        blocks = ", ".join(dict.fromkeys(block for block, _, _ in cells_of))
-        seeds = ", ".join(str(seed) for seed in dict.fromkeys(seed for _, _, seed in cells_of))
-        shared = [item for item in cells_of[0][1].items() if all(item in axes.items() for _, axes, _ in cells_of)]
+    for reason, points in rows.items():
+        blocks = ", ".join(dict.fromkeys(block for block, _, _ in points))
+        seeds = ", ".join(str(seed) for seed in dict.fromkeys(seed for _, _, seed in points))
+        shared = [item for item in points[0][1].items() if all(item in axes.items() for _, axes, _ in points)]
         at = ", ".join(f"{axis} = {value}" for axis, value in shared)
-        if len(cells_of) > 1:
-            at = f"{len(cells_of)} cells{f' of {at}' if at else ''}"
+        if len(points) > 1:
+            at = f"{len(points)} points{f' of {at}' if at else ''}"
         found.append((blocks, at, seeds, reason))
     return found
 
 
 def plan(study: Study) -> Plan:
     """Expand a study. Raises InputError, at its block, for the first point that cannot be resolved."""
-    points, specs, keys = [], {}, {}
+    measurements.measurement_named(study.config.measurement, study.folder, study.document)
+    points, specs, keys, code = [], {}, {}, None
     for point in study.points():
+        code = code or measurements.code_of(point.spec)
+        point = replace(point, spec=replace(point.spec, code=code.digest if code else None))
         asked = repr(point.spec)
         if asked not in keys:
             try:
-                keys[asked] = cells.key_of(point.spec)
+                keys[asked] = measurements.key_of(point.spec)
             except InputError as error:
                 place = ", ".join(f"{axis} = {value}" for axis, value in point.axes.items()) or "no axes"
                 raise study.document.error(("blocks", point.block), f"at {place}: {error}") from error
@@ -103,33 +107,35 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if (path / "cells").is_dir() and not (path / POINTS).is_dir():
+            raise InputError(f"{path}: holds a sweep of an earlier hwsim, which cannot be gone on with or read")
         try:
-            for part in ("cells", "claims"):
+            for part in (POINTS, "claims"):
                 (path / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {path}: cannot be written ({error.strerror}); give another folder") from error
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """A finished cell's record; None where there is none."""
-        return _read(self.path / "cells" / f"{key}.json")
+        """A finished point's record; None where there is none."""
+        return _read(self.path / POINTS / f"{key}.json")
 
     def finished(self, key: str) -> bool:
-        return (self.path / "cells" / f"{key}.json").exists()
+        return (self.path / POINTS / f"{key}.json").exists()
 
     def reason(self, key: str) -> str | None:
-        """Why a cell failed the last time; None where it did not."""
-        failed = None if self.finished(key) else _read(self.path / "cells" / f"{key}.failed.json")
+        """Why a point failed the last time; None where it did not."""
+        failed = None if self.finished(key) else _read(self.path / POINTS / f"{key}.failed.json")
         return failed["reason"] if failed else None
 
     def keep(self, key: str, record: dict[str, Any]) -> None:
-        write_json(self.path / "cells" / f"{key}.json", record)
-        (self.path / "cells" / f"{key}.failed.json").unlink(missing_ok=True)
+        write_json(self.path / POINTS / f"{key}.json", record)
+        (self.path / POINTS / f"{key}.failed.json").unlink(missing_ok=True)
 
     def keep_failure(self, key: str, reason: str, details: str) -> None:
-        write_json(self.path / "cells" / f"{key}.failed.json", {"reason": reason, "traceback": details})
+        write_json(self.path / POINTS / f"{key}.failed.json", {"reason": reason, "traceback": details})
 
     def claim(self, key: str) -> IO[str] | None:
-        """A lock on a cell, held until it is closed; None where another sweep has it."""
+        """A lock on a point, held until it is closed; None where another sweep has it."""
         lock = (self.path / "claims" / key).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,13 +145,16 @@ class Folder:
         return lock
 
     def write_plan(self, planned: Plan, command: str) -> None:
-        """Say what the folder is of. InputError where it is another study's."""
+        """Say what the folder is of. InputError where it is another study's, or the study's own."""
+        if self.path.resolve() == planned.study.folder:
+            raise InputError(f"--out {self.path}: is the study's own folder; give another one for the results")
         before = _read(self.path / SWEEP)
         name = planned.study.config.name
         if before is not None and before["name"] != name:
             raise InputError(f"--out {self.path}: holds the study {before['name']}; give another folder")
         write_text(self.path / STUDY, to_yaml(planned.study.document.data))
         whole: dict[str, Any] = {"name": name, "form": planned.form, "command": command}
+        whole["study"] = planned.study.home
         whole |= {"versions": receipt.versions(), "git": receipt.git_revision(), "machine": receipt.machine()}
         whole["points"] = [
             {"block": point.block, "axes": _finite(point.axes), "seed": point.seed, "key": key}
@@ -155,9 +164,9 @@ class Folder:
 
 
 def sweep(planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> list[Failure]:
-    """Compute the cells that are not finished; the failures, those of other sweeps on the folder included.
+    """Measure the points that are not finished; the failures, those of other sweeps on the folder included.
 
-    Cells that another sweep has claimed are waited for, and taken over if it ends without them.
+    Points that another sweep has claimed are waited for, and taken over if it ends without them.
     """
     todo = [key for key in planned.specs if not folder.finished(key)]
     progress.total(len(todo))
@@ -204,7 +213,7 @@ class _Crew:
                 claim.close()
 
     def _fill(self, executor: Executor) -> bool:
-        """Give out as many cells as are computed at once; suspects one by one. False where the pool takes no more."""
+        """Give out as many points as are measured at once; suspects one by one. False where the pool takes no more."""
         while self.suspects and not self.running:
             if not self._start(executor, self.suspects, self.suspects.popleft()):
                 return False
@@ -216,7 +225,7 @@ class _Crew:
         return True
 
     def _start(self, executor: Executor, queue: deque[str], key: str) -> bool:
-        """Give out one cell of a queue. False where a worker has just died and the pool takes none: it waits on."""
+        """Give out one point of a queue. False where a worker has just died and the pool takes none: it waits on."""
         claim = self.folder.claim(key)
         if claim is None:
             self.elsewhere.append(key)
@@ -225,7 +234,7 @@ class _Crew:
             self.progress.done("finished by another sweep")
         else:
             try:
-                future = executor.submit(cells.compute, self.specs[key])
+                future = executor.submit(measurements.compute, self.specs[key])
             except BrokenExecutor:
                 claim.close()
                 queue.appendleft(key)
@@ -258,7 +267,7 @@ class _Crew:
     def _kept(self, key: str, record: dict[str, Any]) -> None:
         try:
             self.folder.keep(key, record)
-        except (TypeError, ValueError) as error:  # a record of somebody's own kind of cell
+        except (TypeError, ValueError) as error:  # a record of somebody's own measurement
             self._failed(key, f"its record cannot be written as JSON ({error})", "")
         else:
             self.progress.done("finished")
@@ -278,7 +287,7 @@ class _Crew:
 def write_results(planned: Plan, folder: Folder) -> list[dict[str, Any]]:
     """The tidy table, a row a point, as results.csv and, where pyarrow is installed, results.parquet; the rows.
 
-    Columns: block, the axes (with their units), seed, what the cells measured, seconds, status, reason, key.
+    Columns: block, the axes (with their units), seed, what was measured, seconds, status, reason, key.
     """
     units = planned.study.config.units
     names = dict.fromkeys(axis for point, _ in planned.points for axis in point.axes)
