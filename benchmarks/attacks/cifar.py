@@ -35,7 +35,9 @@ from hwsim.experiments.attack.plan import plan_attack  # noqa: E402
 from hwsim.experiments.attack.work import run_attack  # noqa: E402
 from hwsim.experiments.corruption import results as corruptresults  # noqa: E402
 from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt  # noqa: E402
-from hwsim.experiments.subject import WEIGHTS, Subject, chips, read_subject  # noqa: E402
+from hwsim.experiments.requests import AttackRequest, CorruptRequest  # noqa: E402
+from hwsim.experiments.subject import WEIGHTS, Subject, programmed_instances, read_subject  # noqa: E402
+from hwsim.jobs.records import plain  # noqa: E402
 from hwsim.jobs.store import write_text  # noqa: E402
 from hwsim.rng import Streams  # noqa: E402
 from hwsim.robustness.attacks import input_gradient  # noqa: E402
@@ -100,9 +102,9 @@ def cost(given: Settings, names: Sequence[str]) -> Iterator[tuple[str, float]]:
     for name in names:
         subject, data = given.subject(name)
         x, y = data.test[:probe]
-        surrogate, judge = subject.surrogate("implicit"), subject.judge()
+        surrogate, classifier = subject.surrogate("implicit"), subject.classifier()
         gradient = seconds(lambda a=surrogate, x=x, y=y: input_gradient(a, x, y, "margin")) / probe
-        query = seconds(lambda j=judge, x=x: j.logits(x)) / probe
+        query = seconds(lambda c=classifier, x=x: c.logits(x)) / probe
         images = given.examples
         # PGD, quick with its checks, the standard ensemble (its FAB takes about twice its gradients), Square.
         climbs = 80 * images + 200 * images + 16 * 40 * min(CHECKED, images) + 2800 * images
@@ -111,23 +113,24 @@ def cost(given: Settings, names: Sequence[str]) -> Iterator[tuple[str, float]]:
         if name != ON_DEVICES:
             continue
         for device in DEVICES:
-            (chip,) = chips(subject, read_device(device).device, 1, Streams(0), RUNS / "probe" / device)
-            through, judge = subject.surrogate("unrolled-10", chip), subject.judge(chip)
+            states = RUNS / "probe" / device
+            (instance,) = programmed_instances(subject, read_device(device).device, 1, Streams(0), states)
+            through, classifier = subject.surrogate("unrolled-10", instance), subject.classifier(instance)
             reads = seconds(lambda a=through, x=x, y=y: input_gradient(a, x, y, "margin")) / probe
-            asked = seconds(lambda j=judge, x=x: j.logits(x)) / probe
+            asked = seconds(lambda c=classifier, x=x: c.logits(x)) / probe
             images = given.device_examples * given.chips
             climbs = 40 * images + 16 * 20 * min(CHECKED, images)
             yield f"{name} on {device}", climbs * gradient + 2 * 20 * images * reads + (45 + 60) * images * asked
 
 
 def attacked(name: str, threat: str, **options: Any) -> dict[str, Any]:
-    job = plan_attack(threats=[threat], out=RUNS / name, checked=CHECKED, **options)
-    return attackresults.write_results(job, run_attack(job, Lines(name)))["threats"][0]
+    job = plan_attack(AttackRequest(threats=[threat], out=RUNS / name, check_images=CHECKED, **options))
+    return plain(attackresults.write_results(job, run_attack(job, Lines(name))).threats[0])
 
 
 def corrupted(name: str, **options: Any) -> float:
-    job = plan_corrupt(out=RUNS / name, severities=SEVERITIES, **options)
-    return corruptresults.write_results(job, run_corrupt(job, Lines(name)))["means"][0]["accuracy"]
+    job = plan_corrupt(CorruptRequest(out=RUNS / name, severities=SEVERITIES, **options))
+    return corruptresults.write_results(job, run_corrupt(job, Lines(name))).means[0].accuracy
 
 
 def in_float(given: Settings, name: str) -> Sequence[str]:

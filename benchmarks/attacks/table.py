@@ -29,8 +29,10 @@ from hwsim.experiments.attack.plan import plan_attack  # noqa: E402
 from hwsim.experiments.attack.work import run_attack  # noqa: E402
 from hwsim.experiments.corruption import results as corruptresults  # noqa: E402
 from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt  # noqa: E402
+from hwsim.experiments.requests import AttackRequest, CorruptRequest, TrainRequest  # noqa: E402
 from hwsim.experiments.training.job import plan_training  # noqa: E402
 from hwsim.experiments.training.work import run_training  # noqa: E402
+from hwsim.jobs.records import plain  # noqa: E402
 from hwsim.jobs.store import write_text  # noqa: E402
 
 RUNS = ROOT / "runs" / "attacks-table"
@@ -70,21 +72,19 @@ def feedforward(seed: int) -> Path:
 def weights(name: str, seed: int, device: str | None = None, *settings: str) -> Path:
     """Trained in float, or in situ on a device."""
     folder = RUNS / f"{name}-seed{seed}"
-    common: dict[str, Any] = {"data_name": None, "data_dir": None, "command": "", "out": folder}
-    run_training(
-        plan_training(model="digits-mlp", device=device, seed=seed, settings=settings, **common), lambda record: None
-    )
+    request = TrainRequest(model="digits-mlp", device=device, seed=seed, settings=list(settings), out=folder)
+    run_training(plan_training(request), lambda record: None)
     return folder / "weights.safetensors"
 
 
 def attacked(name: str, **options: Any) -> dict[str, Any]:
-    job = plan_attack(threats=[THREAT], out=RUNS / name, **options)
-    return attackresults.write_results(job, run_attack(job, Lines(name)))["threats"][0]
+    job = plan_attack(AttackRequest(threats=[THREAT], out=RUNS / name, **options))
+    return plain(attackresults.write_results(job, run_attack(job, Lines(name))).threats[0])
 
 
 def corrupted(name: str, **options: Any) -> float:
-    job = plan_corrupt(out=RUNS / name, **options)
-    return corruptresults.write_results(job, run_corrupt(job, Lines(name)))["means"][0]["accuracy"]
+    job = plan_corrupt(CorruptRequest(out=RUNS / name, **options))
+    return corruptresults.write_results(job, run_corrupt(job, Lines(name))).means[0].accuracy
 
 
 def told(found: dict[str, Any]) -> str:

@@ -15,11 +15,12 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hwsim.data.dataset import Dataset, Split, stratified
+from hwsim.experiments.requests import TrainRequest
+from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.job import plan_training
 from hwsim.experiments.training.work import run_training
 from hwsim.rng import Streams
@@ -44,9 +45,8 @@ def smaller(data: Dataset, images: int, judged: int) -> Dataset:
 def row(device: str, options: argparse.Namespace) -> str:
     """Train on one device and judge the best epoch."""
     with tempfile.TemporaryDirectory() as folder:
-        job = plan_training(
+        request = TrainRequest(
             model=MODEL,
-            data_name=None,
             data_dir=options.data_dir,
             device=None if device == FLOAT else device,
             seed=options.seed,
@@ -54,14 +54,13 @@ def row(device: str, options: argparse.Namespace) -> str:
             settings=options.set,
             command="benchmarks/cifar-in-situ/table.py",
         )
+        job = plan_training(request)
         job = replace(job, data=smaller(job.data, options.images, options.judged))
         start = time.process_time()
 
-        def tell(record: dict[str, Any]) -> None:
-            found = f"{device}, epoch {record['epoch']}: validation {100 * record['accuracy_validation']:.1f} %"
-            print(
-                f"{found}, {record['unsettled_share']:.0%} not settled, {time.process_time() - start:.0f} s", flush=True
-            )
+        def tell(epoch: EpochRecord) -> None:
+            found = f"{device}, epoch {epoch.epoch}: validation {100 * (epoch.accuracy_validation or 0):.1f} %"
+            print(f"{found}, {epoch.unsettled_share:.0%} not settled, {time.process_time() - start:.0f} s", flush=True)
 
         card = run_training(job, tell)
     validation, test = card["accuracy_validation"], card["accuracy_test"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +20,12 @@ import numpy as np
 import torch
 
 from hwsim.cards import shelf
-from hwsim.cards.build import network
 from hwsim.cards.device import read_device
 from hwsim.cards.read import in_situ_recipe, read_model
 from hwsim.cards.yamlfile import parse_setting
-from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.experiments.evaluation import measure
-from hwsim.experiments.training.learners import EquilibriumModel
-from hwsim.experiments.training.resume import train
+from hwsim.experiments.trained import deployed, float_device, trained
 from hwsim.rng import Streams
 from hwsim.stats.interval import Interval, accuracy
 
@@ -76,23 +72,17 @@ def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[s
     """Train by EP on one device ("float": in float, by the model's own recipe) and judge at equilibrium."""
     document, model = read_model(MODEL, settings)
     if name == FLOAT:
-        recipe = model.settled_learning
-        device = FloatDevice(recipe.momentum, recipe.weight_decay)
+        recipe, device = model.settled_learning, float_device(model)
     else:
         card = read_device(name)
         recipe, device = in_situ_recipe(document, model, card), card.device
     hits, seconds = [], []
     for seed in range(seeds):
         streams = Streams(seed)
-        net = network(model.energy, device, streams, momentum=recipe.momentum)
         started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            state = Path(folder) / "state.safetensors"
-            learner = EquilibriumModel(net, model.energy, recipe, model.inference)
-            train(learner, recipe, *digits.train, streams, state, lambda epoch: None)
+        net = trained(model, device, recipe, digits, streams)
         seconds.append(time.perf_counter() - started)
-        if device.trains == "hardware-aware":
-            net.program(net.weights())
+        net = deployed(model.energy, device, net, streams.child("deployed"))
         draws = model.evaluation.draws
         result = measure(net, *digits.test, model.inference, draws, streams.child("judge"))
         hits.append(np.array(result.hits) / result.draws)

@@ -13,15 +13,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from hwsim.cards.build import hardware, network
 from hwsim.errors import WorkError
 from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.evaluation import measure
-from hwsim.experiments.training.learners import EquilibriumModel
-from hwsim.experiments.training.resume import train
+from hwsim.experiments.requests import RunRequest
+from hwsim.experiments.trained import trained
 from hwsim.rng import Streams
 
 DEVICE = """\
@@ -37,28 +35,13 @@ def accuracy(folder: Path, kind: str, share: float, hardware_of_phases: str, see
     """Share of test images recognised; None where training diverged."""
     settings = ["in_situ.epochs=4", f"in_situ.phase_hardware={hardware_of_phases}"]
     settings += [f"device.array.{key}={share / len(KINDS[kind])}" for key in KINDS[kind]]
-    job = plan_run(
-        device=str(folder),
-        model=None,
-        data_name=None,
-        data_dir=None,
-        seed=seed,
-        repeats=1,
-        out=None,
-        settings=settings,
-        command="",
-    )
-    recipe, energy, data = job.in_situ, job.model.energy, job.data
+    job = plan_run(RunRequest(device=str(folder), seed=seed, repeats=1, settings=settings))
     streams = Streams(seed).child("repeat", 0)
-    net = network(energy, hardware(job.device.device, recipe), streams, momentum=recipe.momentum)
-    learner = EquilibriumModel(net, energy, recipe, job.model.inference)
     try:
-        train(learner, recipe, *data.train, streams, folder / "state.safetensors", lambda epoch: None)
+        net = trained(job.model, job.device.device, job.in_situ, job.data, streams)
     except WorkError:
         return None
-    found = measure(net, *data.test, job.model.inference, 1, streams.child("read"))
-    (folder / "state.safetensors").unlink(missing_ok=True)
-    return float(np.mean(np.array(found.hits) / found.draws))
+    return measure(net, *job.data.test, job.model.inference, 1, streams.child("read")).accuracy
 
 
 def main() -> None:

@@ -13,13 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from hwsim.cards.build import network
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.devices.responses import IdealCell
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.experiments.evaluation import Condition, Measured, conditions, perturbed
+from hwsim.experiments.evaluation import conditions, perturbed
 from hwsim.experiments.sweep.measurement import (
     Measurement,
     Record,
@@ -34,8 +33,11 @@ from hwsim.experiments.sweep.measurement import (
     test_images,
 )
 from hwsim.experiments.sweep.study import Spec
+from hwsim.experiments.trained import programmed
 from hwsim.rng import Streams
+from hwsim.robustness.corruptions.condition import Condition
 from hwsim.robustness.corruptions.corruptions import input_noise
+from hwsim.robustness.measure import Measured
 
 CASES = ("float", "programmed", "in-situ")
 MATCHES = ("none", "output-noise", "input-noise")
@@ -64,8 +66,7 @@ def _compute(spec: Spec) -> Record:
     if options["case"] == "float":
         net = exact
     elif options["case"] == "programmed":
-        net = network(found.model.energy, found.card.device, Streams(seed).child("programmed"))
-        net.program(exact.weights())
+        net = programmed(found.model.energy, found.card.device, exact, Streams(seed).child("programmed"))
     else:
         net, columns = in_situ(found, seed)
     if options["age_s"]:
@@ -109,8 +110,7 @@ def _matched(
             return judged(found, exact, seed, condition, input_noise(images, sigma, own) if sigma else images)
         cell: Any = IdealCell()
         device = CellDevice(cell, forward=ReadPath(out_noise=sigma))
-        net = network(found.model.energy, device, Streams(seed).child("matched"))
-        net.program(exact.weights())
+        net = programmed(found.model.energy, device, exact, Streams(seed).child("matched"))
         return judged(found, net, seed, condition, images)
 
     low, high = 0.0, WIDEST.get(way, 0.0)

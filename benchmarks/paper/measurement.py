@@ -108,7 +108,7 @@ def _compute(spec: Spec) -> Record:
     subject, x, y = _ready(found)
     options, streams = found.options, Streams(spec.seed).child(options_key(found))
     chip = _programmed(found, subject)
-    judge = subject.judge(chip)
+    judge = subject.classifier(chip)
     columns: Record = {"published": options["published"], "data": found.data, "images": len(x)}
     hits: Record = {}
 
@@ -193,7 +193,7 @@ def _attacked(
         twin = subject.surrogate("implicit", chip.float_twin())
         rng, steps = streams.generator("attack"), options["steps"]
         return pgd(twin, x, y, threat, steps=steps, restarts=1 + options["restarts"], loss="margin", rng=rng)
-    protocol, judge, rng = protocol_named(options["protocol"]), subject.judge(), streams.generator("attack")
+    protocol, judge, rng = protocol_named(options["protocol"]), subject.classifier(), streams.generator("attack")
     surrogate = _surrogate(found, subject)
     if options["measure"] == "pgd":
         sizes = {"steps": options["steps"], "restarts": options["restarts"]}

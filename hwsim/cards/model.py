@@ -127,17 +127,12 @@ class ModelConfig(Card):
     @property
     def energy(self) -> EnergyConfig:
         """The network, where it has an energy. InputError for a feed-forward module."""
-        if isinstance(self.network, ModuleConfig):
-            raise InputError(
-                f"model {self.name}: is a feed-forward torch module; this needs an energy-based network "
-                "(network.type layered-hopfield or conv-hopfield)"
-            )
-        return self.network
+        return require_energy(self)
 
     @property
     def settled_learning(self) -> LearningConfig:
         """The recipe, where the model learns at equilibria. InputError for a feed-forward module."""
-        self.energy  # noqa: B018 - refuses modules
+        require_energy(self)
         assert isinstance(self.learning, LearningConfig)  # read_model has seen to it
         return self.learning
 
@@ -149,3 +144,13 @@ class ModelConfig(Card):
         if isinstance(learning, dict) and "rule" not in learning:
             return {**card, "learning": {"rule": "equilibrium-propagation", **learning}}
         return card
+
+
+def require_energy(model: ModelConfig) -> EnergyConfig:
+    """The network of a model that has an energy. InputError for a feed-forward module."""
+    if isinstance(model.network, ModuleConfig):
+        raise InputError(
+            f"model {model.name}: is a feed-forward torch module; this needs an energy-based network "
+            "(network.type layered-hopfield or conv-hopfield)"
+        )
+    return model.network

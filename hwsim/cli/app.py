@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -25,8 +24,6 @@ model_app = typer.Typer(help="The shelf of models.", no_args_is_help=True)
 app.add_typer(device_app, name="device")
 app.add_typer(model_app, name="model")
 console = Console()
-
-DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data sets; else $HWSIM_DATA or the cache.")]
 
 
 class Bar:
@@ -65,14 +62,16 @@ class Lines:
             print(f"{self._done}/{self._total} {what}" + (f", about {left:.0f} s left" if left else ""), flush=True)
 
 
-def with_progress(work: Callable[[Any], None]) -> None:
+Result = TypeVar("Result")
+
+
+def with_progress(work: Callable[[Any], Result]) -> Result:
     """Run ``work(progress)`` under a bar or with plain lines."""
     if not console.is_terminal:
-        work(Lines())
-        return
+        return work(Lines())
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
-        work(Bar(bar))
+        return work(Bar(bar))
 
 
 @app.callback(invoke_without_command=True)

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from hwsim.cli.app import app, console
+from hwsim.cli.options import command_line
 
 SHOWN = 60
 """Characters of a value in a table; --json has it whole."""
@@ -29,12 +30,11 @@ def compare(
     Paired, image by image, where both were judged on the same test images, with McNemar's exact test; else unpaired.
     """
     from hwsim.experiments.compare import compare as compared
-    from hwsim.jobs.job import command_line
     from hwsim.reports.compare import write_compare_page
 
     found = compared(first, second)
     if out is not None:
-        page = write_compare_page(found, out, command_line(sys.argv[1:]))
+        page = write_compare_page(found, out, command_line())
         print(f"page: {page}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(found.as_record(), indent=2, default=str))

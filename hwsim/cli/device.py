@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from hwsim.cli.app import DataDir, console, device_app
+from hwsim.cli.app import console, device_app
+from hwsim.cli.options import DeviceArgument, Seed, options_of
+from hwsim.experiments.requests import RunRequest
 
-Device = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]
+Gap = Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")]
 
 
 @device_app.command("list")
@@ -25,7 +28,7 @@ def list_() -> None:
 
 
 @device_app.command()
-def show(device: Device) -> None:
+def show(device: DeviceArgument) -> None:
     """Everything a device's YAML stands for, defaults included."""
     from hwsim.cards.device import describe, read_device
     from hwsim.cards.yamlfile import to_yaml
@@ -35,11 +38,9 @@ def show(device: Device) -> None:
 
 @device_app.command()
 def validate(
-    device: Device,
-    seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
-    gap: Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")] = (
-        None
-    ),
+    device: DeviceArgument,
+    seed: Seed = 0,
+    gap: Gap = None,
 ) -> None:
     """Read a device's YAML to the last key, then put its arrays through the conformance suite.
 
@@ -94,9 +95,9 @@ def fit(
 
 @device_app.command()
 def plot(
-    device: Device,
+    device: DeviceArgument,
     out: Annotated[Path | None, typer.Option(help="Folder for device.svg and device.png. [default: here]")] = None,
-    seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Draw what a device does: pulse response, steps and symmetry point, read noise, retention, a map of its array."""
     from hwsim.cards.device import read_device
@@ -113,10 +114,8 @@ def card(
         None
     ),
     write: Annotated[bool, typer.Option(help="Put plot and checks into each device's folder and README.md.")] = False,
-    seed: Annotated[int, typer.Option(help="Root of the random streams.")] = 0,
-    gap: Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")] = (
-        None
-    ),
+    seed: Seed = 0,
+    gap: Gap = None,
 ) -> None:
     """A device's plot and conformance result, for its card; --write keeps them there.
 
@@ -145,7 +144,9 @@ def card(
 
 
 @device_app.command("diff")
-def diff_(first: Device, second: Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]) -> None:
+def diff_(
+    first: DeviceArgument, second: Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]
+) -> None:
     """The parameters in which two devices differ, defaults included."""
     from hwsim.cards.device import read_device
     from hwsim.cards.differences import diff
@@ -158,14 +159,11 @@ def diff_(first: Device, second: Annotated[str, typer.Argument(help="Shelf name,
 
 
 @device_app.command()
+@options_of(RunRequest, "device", "data", "seed", "repeats", "out")
 def cost(
-    device: Device,
-    model: Annotated[str | None, typer.Option(help="Shelf name, folder or model.yaml. [default: digits-mlp]")] = None,
-    data_dir: DataDir = None,
+    request: RunRequest,
+    device: DeviceArgument,
     table: Annotated[Path | None, typer.Option(help="YAML file of prices, in place of ours.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the model card; device.KEY... the device's.")
-    ] = None,
 ) -> None:
     """Count what a model asks of a device's arrays, per inference and per training step, and price it."""
     from hwsim.experiments.device_run.cost import cost_section, rows
@@ -173,17 +171,7 @@ def cost(
     from hwsim.experiments.device_run.prices import read_table
 
     prices = read_table(table)
-    job = plan_run(
-        device=device,
-        model=model,
-        data_name=None,
-        data_dir=data_dir,
-        seed=0,
-        repeats=1,
-        out=None,
-        settings=set_ or [],
-        command="",
-    )
+    job = plan_run(replace(request, device=device))
     section = cost_section(job, prices)
     shown = Table(f"{job.model.name} on {job.device.name}", box=None, pad_edge=False)
     for activity in section["activities"]:

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hwsim.cli.app import DataDir, app, console, with_progress
+from hwsim.cli.app import app, console, with_progress
+from hwsim.cli.options import DataDir, Threads, options_of
+from hwsim.experiments.requests import RunRequest
 
 
 @app.command()
-def run(
-    device: Annotated[str | None, typer.Option(help="Shelf name, folder or rpu-config.yaml. [default: ideal]")] = None,
-    model: Annotated[str | None, typer.Option(help="Shelf name, folder or model.yaml. [default: digits-mlp]")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set, in place of the model card's.")] = None,
-    data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Root of all random streams.")] = 0,
-    repeats: Annotated[int, typer.Option(help="Trainings and device instances, each with its own streams.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/MODEL-DEVICE-seedN-HASH]")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the model card; device.KEY... the device's.")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")] = 1,
-) -> None:
+@options_of(RunRequest)
+def run(request: RunRequest, threads: Threads = 1) -> None:
     """Train an EBM by EP in float and in situ on a device, and measure both side by side.
 
     The same command goes on with an interrupted run where it was, and shows a finished one.
     """
     from hwsim.experiments.device_run import work
     from hwsim.experiments.device_run.job import plan_run
-    from hwsim.jobs.job import command_line
     from hwsim.jobs.job import threads as use_threads
     from hwsim.reports import device_run as report
 
-    job = plan_run(
-        device=device,
-        model=model,
-        data_name=data,
-        data_dir=data_dir,
-        seed=seed,
-        repeats=repeats,
-        out=out,
-        settings=set_ or [],
-        command=command_line(sys.argv[1:]),
-    )
+    job = plan_run(request)
     use_threads(threads)
     print(f"{job.model.name} on {job.device.name}: {job.device.summary}\nrun folder: {job.folder}", flush=True)
     with_progress(lambda progress: work.run(job, progress))

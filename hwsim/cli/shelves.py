@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from hwsim.cli.app import DataDir, console, model_app
+from hwsim.cli.app import console, model_app
+from hwsim.cli.options import DataDir
 
 
 @model_app.command("list")

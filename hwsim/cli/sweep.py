@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +9,15 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from hwsim.cli.app import DataDir, app, console, with_progress
+from hwsim.cli.app import app, console, with_progress
+from hwsim.cli.options import DataDir, Threads, command_line
 
 
 @app.command()
 def sweep(
     study: Annotated[str | None, typer.Argument(help="Shelf name, folder or study.yaml. [default: list them]")] = None,
     jobs: Annotated[int | None, typer.Option(help="Points measured at once. [default: one a core]")] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each; small networks are fastest on one.")] = 1,
+    threads: Threads = 1,
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, in place of processes.")] = None,
     quick: Annotated[bool, typer.Option(help="The study's coarse form.")] = False,
     scale: Annotated[str | None, typer.Option(help="Another form of the study, by its name under `scales`.")] = None,
@@ -44,7 +44,6 @@ def sweep(
     from hwsim.experiments.sweep.forecast import forecast, lacking
     from hwsim.experiments.sweep.study import read_study
     from hwsim.jobs.executors import Cluster, Processes
-    from hwsim.jobs.job import command_line
     from hwsim.reports.sweep import page_named, write_study_page
 
     if cluster is not None and jobs is not None:
@@ -55,7 +54,7 @@ def sweep(
     pool = Cluster(cluster) if cluster else Processes(jobs, threads)
     name, form = planned.study.config.name, planned.form
     folder = work.Folder(out or Path("runs") / f"sweep-{name}{'' if form == 'full' else f'-{form}'}")
-    folder.write_plan(planned, command_line(sys.argv[1:]))
+    folder.write_plan(planned, command_line())
     print(f"{name}, {form} form: {forecast(planned, folder, pool.workers)}", flush=True)
     for line in lacking(planned):
         print(line, flush=True)
@@ -63,8 +62,7 @@ def sweep(
         return
     print(f"folder: {folder.path}", flush=True)
     started = time.perf_counter()
-    failures: list[work.Failure] = []
-    with_progress(lambda progress: failures.extend(work.sweep(planned, folder, pool, progress)))
+    failures = with_progress(lambda progress: work.sweep(planned, folder, pool, progress))
     table = work.write_results(planned, folder)
     if parquet:
         work.write_parquet(table, folder.path / work.PARQUET)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hwsim.cli.app import DataDir, app
+from hwsim.cli.app import app
+from hwsim.cli.options import Threads, options_of
+from hwsim.experiments.requests import TrainRequest
 
 
 @app.command()
+@options_of(TrainRequest)
 def train(
-    model: Annotated[str | None, typer.Option(help="Shelf name, folder or model.yaml. [default: digits-mlp]")] = None,
-    data: Annotated[str | None, typer.Option(help="Data set, in place of the model card's.")] = None,
-    data_dir: DataDir = None,
-    device: Annotated[str | None, typer.Option(help="Train in situ on this device. [default: float]")] = None,
-    seed: Annotated[int, typer.Option(help="Root of all random streams.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder. [default: runs/train-MODEL-DEVICE-seedN-HASH]")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY.PATH=VALUE over the model card; device.KEY... the device's.")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")] = 1,
-    accelerator: Annotated[str, typer.Option(help="Where torch computes: cpu or cuda.")] = "cpu",
+    request: TrainRequest,
+    threads: Threads = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard, in the folder.")] = False,
 ) -> None:
     """Train a model; checkpoints after every epoch, choices by validation, a card at the end.
@@ -31,41 +23,30 @@ def train(
     The same command goes on with an interrupted training, in float bit for bit as if it had never stopped.
     """
     from hwsim.experiments.export.tensorboard import teller
+    from hwsim.experiments.training.epochs import EpochRecord
     from hwsim.experiments.training.job import plan_training
     from hwsim.experiments.training.work import run_training
-    from hwsim.jobs.job import command_line
     from hwsim.jobs.job import threads as use_threads
 
-    job = plan_training(
-        model=model,
-        data_name=data,
-        data_dir=data_dir,
-        device=device,
-        seed=seed,
-        out=out,
-        settings=set_ or [],
-        command=command_line(sys.argv[1:]),
-        place=accelerator,
-    )
+    job = plan_training(request)
     curves = teller(job.folder) if tensorboard else None
     use_threads(threads)
-    where = job.device.name if job.device else "float"
-    print(f"{job.model.name} on {job.data.name}, {where}\nfolder: {job.folder}", flush=True)
+    print(f"{job.model.name} on {job.data.name}, {job.device_name}\nfolder: {job.folder}", flush=True)
 
-    def tell(record: dict[str, Any]) -> None:
+    def tell(record: EpochRecord) -> None:
         if curves:
             curves(record)
         told = (
-            f"epoch {record['epoch']}/{job.recipe.epochs}: cost {record['cost']:.4f}, "
-            f"accuracy {record['accuracy_train']:.3f} (validation {record['accuracy_validation']:.3f}), "
+            f"epoch {record.epoch}/{job.recipe.epochs}: cost {record.cost:.4f}, "
+            f"accuracy {record.accuracy_train:.3f} (validation {record.accuracy_validation:.3f}), "
         )
-        if "energy" in record:
-            steps = record["settle_steps"]
+        if record.energy is not None:
+            steps = "-" if record.settle_steps is None else f"{record.settle_steps:.0f}"
             told += (
-                f"unsettled {record['unsettled_share']:.0%} in training and {record['unsettled_validation']:.0%} in "
-                f"inference, {'-' if steps is None else f'{steps:.0f}'} steps to energy {record['energy']:.2f}, "
+                f"unsettled {record.unsettled_share:.0%} in training and {record.unsettled_validation:.0%} in "
+                f"inference, {steps} steps to energy {record.energy:.2f}, "
             )
-        print(f"{told}{record['seconds']:.1f} s", flush=True)
+        print(f"{told}{record.seconds:.1f} s", flush=True)
 
     card = run_training(job, tell)
     for part in ("validation", "test"):

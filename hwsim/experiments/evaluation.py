@@ -1,4 +1,4 @@
-"""What a network is measured under, and the measurement: hits per test image over read-noise draws."""
+"""What a model card asks to measure, on one network: images under a condition, their classes, their relaxation."""
 
 from __future__ import annotations
 
@@ -16,74 +16,43 @@ from hwsim.learning.equilibrium_gradients import Implicit
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import pgd
 from hwsim.robustness.classifier import EquilibriumClassifier
-from hwsim.robustness.corruptions.corruptions import corrupt, input_noise
+from hwsim.robustness.corruptions.condition import CLEAN, Condition, corrupted
+from hwsim.robustness.measure import BATCH, Measured
+from hwsim.robustness.measure import measure as classify
 from hwsim.robustness.threat import Threat
-
-BATCH = 500
-"""Images relaxed at once, which bounds memory."""
 
 ATTACK_TOLERANCE = 1e-4
 """Largest move of a unit in a step at which the attacker's copy counts as settled."""
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One column of the matrix. ``level`` is a severity, a noise's sigma or a budget in pixel units."""
-
-    name: str
-    level: float = 0.0
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Hits of each image in ``draws`` draws, and how the relaxations ended."""
-
-    draws: int
-    hits: list[int]
-    unsettled_share: float
-    noise_floor_share: float
-
-
 def conditions(config: EvaluationConfig) -> list[Condition]:
     """The columns that an evaluation asks for, clean first."""
-    found = [Condition("clean")]
-    found += [Condition("input-noise", sigma, "sigma") for sigma in config.input_noise.sigma]
+    columns = [CLEAN]
+    columns += [Condition("input-noise", sigma, "sigma") for sigma in config.input_noise.sigma]
     for name in config.corruptions.types:
-        found += [Condition(name, severity, "severity") for severity in config.corruptions.severities]
-    found += [Condition(f"pgd-{config.pgd.norm}", epsilon, "epsilon") for epsilon in config.pgd.epsilon]
-    return found
+        columns += [Condition(name, severity, "severity") for severity in config.corruptions.severities]
+    columns += [Condition(f"pgd-{config.pgd.norm}", epsilon, "epsilon") for epsilon in config.pgd.epsilon]
+    return columns
 
 
 def perturbed(
-    net: LayeredHopfield,
-    condition: Condition,
-    x: Tensor,
-    labels: Tensor,
-    config: EvaluationConfig,
-    streams: Streams,
+    net: LayeredHopfield, condition: Condition, x: Tensor, labels: Tensor, config: EvaluationConfig, streams: Streams
 ) -> Tensor:
-    """The test images under a condition, x (N, C, H, W) in [0, 1].
+    """The test images under a condition, attacks among them, x (N, C, H, W) in [0, 1].
 
     Attacks know the weights that the arrays hold: the gradient is the implicit one at the settled
-    state of the network's noise-free twin. The images are then judged on the arrays themselves.
+    state of the network's noise-free twin. The images are then measured on the arrays themselves.
     """
-    if condition.name == "clean":
-        return x
-    if condition.name == "input-noise":
-        return input_noise(x, condition.level, streams.generator("corruption"))
-    if not condition.name.startswith("pgd-"):
-        return corrupt(condition.name, x, int(condition.level), streams.generator("corruption"))
+    if condition.kind != "attack":
+        return corrupted(x, condition, streams)
     steps = Phase(200, tolerance=ATTACK_TOLERANCE, stop_early=True)
     through = Implicit(phase=steps, adjoint=steps, solver=OddEven())
-    attacked = EquilibriumClassifier(net.float_twin(), OddEven(), steps, through)
+    twin = EquilibriumClassifier(net.float_twin(), OddEven(), steps, through)
     threat = Threat(config.pgd.norm, condition.level)
     rng = streams.generator("attack")
     parts = zip(x.split(BATCH), labels.split(BATCH), strict=True)
     # The margin, not the cross-entropy: against the twin of a noisy array it leaves points less standing.
-    return torch.cat(
-        [pgd(attacked, some, y, threat, steps=config.pgd.steps, rng=rng, loss="margin") for some, y in parts]
-    )
+    return torch.cat([pgd(twin, some, y, threat, steps=config.pgd.steps, rng=rng, loss="margin") for some, y in parts])
 
 
 def measure(
@@ -91,17 +60,7 @@ def measure(
 ) -> Measured:
     """Classify ``x`` with fresh read noise in every draw; one draw where nothing is noisy."""
     net.reseed_reads(streams)
-    draws = draws if net.noisy else 1
-    hits = torch.zeros(len(x), dtype=torch.long)
-    ends = torch.zeros(len(Outcome))
-    for _ in range(draws):
-        for some in torch.arange(len(x)).split(BATCH):
-            logits, settled = infer(net, x[some], **relaxation(inference))
-            hits[some] += (logits.argmax(1) == labels[some]).cpu()
-            ends += torch.bincount(settled.outcome.long(), minlength=len(Outcome)).cpu()
-    shares = (ends / ends.sum()).tolist()
-    unsettled = shares[Outcome.MAX_STEPS] + shares[Outcome.NONFINITE]
-    return Measured(draws, hits.tolist(), unsettled, shares[Outcome.NOISE_FLOOR])
+    return classify([EquilibriumClassifier(net, **relaxation(inference))], x, labels, draws)
 
 
 def relaxation(inference: InferenceConfig) -> dict:
@@ -135,7 +94,7 @@ class Relaxation:
 def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> Relaxation:
     """Watch the relaxation behind a prediction of ``x``, step by step."""
     net.reseed_reads(streams)
-    judge = net.float_twin().given(x)
+    exact = net.float_twin().given(x)
     given = net.given(x, hold=inference.hold_input)
     energy, residual, last = [], [], [given.start()]
     moved_at = torch.zeros(len(x), dtype=torch.long)
@@ -143,7 +102,7 @@ def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams
     def watch(step: int, s: tuple[Tensor, ...]) -> None:
         change = torch.stack([(a - b).abs().flatten(1).amax(1) for a, b in zip(s, last[0], strict=True)]).amax(0)
         moved_at[change > inference.tolerance] = step
-        energy.append(judge.value(s).mean().item())
+        energy.append(exact.value(s).mean().item())
         residual.append(change.mean().item())
         last[0] = s
 

@@ -1,9 +1,10 @@
-"""Who is judged: a model of the shelf with its weights, in float or on instances of a device, or a torch module."""
+"""What is attacked or corrupted: a model of the shelf with its weights, in float or on a device, or a torch module."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hwsim.cards import shelf
-from hwsim.cards.build import network
-from hwsim.cards.device import DeviceCard, read_device
+from hwsim.cards.device import read_device
 from hwsim.cards.model import ModelConfig
 from hwsim.cards.plugins import plugin, read_code
 from hwsim.cards.read import check_fit, read_model
@@ -27,8 +27,10 @@ from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import relaxation
+from hwsim.experiments.requests import SubjectRequest
+from hwsim.experiments.trained import programmed
 from hwsim.experiments.training.learners import classifier_of
-from hwsim.jobs.checkpoint import load_state, save_state
+from hwsim.jobs.job import Job
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput, Truncated, way_named
 from hwsim.rng import Streams
@@ -53,22 +55,26 @@ class Subject:
     net: LayeredHopfield | None = None
     module: TorchClassifier | None = None
 
-    def judge(self, net: LayeredHopfield | None = None) -> Classifier:
+    def classifier(self, net: LayeredHopfield | None = None) -> Classifier:
         """The model as it predicts: with the relaxation of its card on ``net``, by default the float network."""
         if self.config is None or self.net is None:
             assert self.module is not None
             return self.module
         return EquilibriumClassifier(net or self.net, **relaxation(self.config.inference))
 
+    def classifiers(self, nets: Sequence[LayeredHopfield]) -> list[Classifier]:
+        """The model on every device instance; in float where there are none."""
+        return [self.classifier(net) for net in nets] or [self.classifier()]
+
     def surrogate(self, gradient: str, net: LayeredHopfield | None = None) -> Classifier:
-        """What an attacker climbs: predictions as the judge's, differentiated as ``gradient`` says.
+        """What an attacker climbs: predictions as the classifier's, differentiated as ``gradient`` says.
 
         The settled state of a noise-free network is found by odd-even sweeps, whatever the card's solver; unrolled
         steps are the card's. Raises InputError for an unknown way.
         """
         way = way_named(gradient)
         if self.config is None or self.net is None:
-            return self.judge()
+            return self.classifier()
         net, inference = net or self.net, self.config.inference
         kind = relaxation(inference)
         if net.noisy:
@@ -81,6 +87,26 @@ class Subject:
         if isinstance(way, Unrolled):
             way = dataclasses.replace(way, solver=kind["solver"])
         return EquilibriumClassifier(net, through=way, **kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectJob(Job):
+    """A job on one model with its weights, in float or on ``instances`` instances of a device.
+
+    Attributes:
+        draws: classifications of an image on each instance, each on fresh read noise.
+        examples: test images, the first ones.
+    """
+
+    subject: Subject
+    data: Dataset
+    instances: int
+    draws: int
+    examples: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind}-{self.subject.name.replace(':', '-')}-{self.device_name}-seed{self.seed}"
 
 
 def _relaxing(way: Equilibrium, reads: Phase | None, solver: Any) -> Equilibrium:
@@ -120,10 +146,10 @@ def read_subject(
         )
     card = config.model_dump(include={"name", "network", "inference"})
     identity = {"card": card, "weights": _sha256(path)}
-    judge = classifier_of(config, path)
-    if isinstance(judge, TorchClassifier):
-        return Subject(config.name, identity, module=judge), dataset
-    return Subject(config.name, identity, config, judge.net), dataset
+    classifier = classifier_of(config, path)
+    if isinstance(classifier, TorchClassifier):
+        return Subject(config.name, identity, module=classifier), dataset
+    return Subject(config.name, identity, config, classifier.net), dataset
 
 
 def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
@@ -133,21 +159,31 @@ def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
     return read_subject(*given, data_name, data_dir)[0]
 
 
-def chips(subject: Subject, device: Device, count: int, streams: Streams, folder: Path) -> list[LayeredHopfield]:
+def instances_of(job: SubjectJob) -> list[LayeredHopfield]:
+    """The job's instances of its device, each programmed with the model's weights once; none in float."""
+    if job.device is None:
+        return []
+    streams, states = Streams(job.seed).child("programmed"), job.folder / "states"
+    return programmed_instances(job.subject, job.device.device, job.instances, streams, states)
+
+
+def programmed_instances(
+    subject: Subject, device: Device, count: int, streams: Streams, folder: Path
+) -> list[LayeredHopfield]:
     """``count`` instances of the device, each programmed with the model's weights once and kept in ``folder``."""
     if subject.config is None or subject.net is None:
         raise InputError(f"--device: {subject.name} is a torch module; only models of the shelf run on devices")
-    made = []
-    for i in range(count):
-        chip = network(subject.config.energy, device, streams.child("chip", i))
-        path = folder / f"chip-{i}.safetensors"
-        if path.exists():
-            load_state(chip, path)
-        else:
-            chip.program(subject.net.weights())
-            save_state(chip, path, 0)
-        made.append(chip)
-    return made
+    energy, net = subject.config.energy, subject.net
+    return [
+        programmed(energy, device, net, streams.child("chip", i), state=folder / f"chip-{i}.safetensors")
+        for i in range(count)
+    ]
+
+
+def reseed(nets: Sequence[LayeredHopfield], streams: Streams) -> None:
+    """Give every device instance read noise of its own."""
+    for i, net in enumerate(nets):
+        net.reseed_reads(streams.child("chip", i))
 
 
 def _is_module(model: str) -> bool:
@@ -207,31 +243,36 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-CHIPS = 5
-"""Programmed chips of a device, where nothing else is said."""
+INSTANCES = 5
+"""Programmed instances of a device, where nothing else is said."""
 
 
-def read_judged(
-    model: str,
-    weights: Path | None,
-    device: str | None,
-    instances: int | None,
-    data_name: str | None,
-    data_dir: Path | None,
-) -> tuple[Subject, Dataset, DeviceCard | None, int]:
-    """The model, its data, its device and the number of chips."""
-    if instances is not None:
-        at_least_one("--instances", instances)
-        if device is None:
-            raise InputError(f"--instances {instances}: there is no device to make instances of; give --device")
-    card = read_device(device) if device else None
-    subject, dataset = read_subject(model, weights, data_name, data_dir)
+def resolved_subject(request: SubjectRequest) -> dict[str, Any]:
+    """The fields that every ``SubjectJob`` has, from what was requested. Raises InputError for the first mistake."""
+    count, model = request.instances, request.model
+    if count is not None:
+        at_least_one("--instances", count)
+        if request.device is None:
+            raise InputError(f"--instances {count}: there is no device to make instances of; give --device")
+    card = read_device(request.device) if request.device else None
+    subject, dataset = read_subject(model, request.weights, request.data, request.data_dir)
     if card is not None and subject.net is None:
         raise InputError(
-            f"--device {device}: {subject.name} is a torch module; only models of the shelf run on devices"
+            f"--device {request.device}: {subject.name} is a torch module; only models of the shelf run on devices"
         )
-    count = instances or (1 if card is None or card.device.ideal else CHIPS)
-    return subject, dataset, card, count
+    if request.seed < 0:
+        raise InputError(f"--seed: expected a number >= 0, got {request.seed}")
+    return {
+        "subject": subject,
+        "data": dataset,
+        "device": card,
+        "instances": count or (1 if card is None or card.device.ideal else INSTANCES),
+        "draws": request.draws,
+        "examples": _counted(request.examples, dataset),
+        "seed": request.seed,
+        "out": request.out,
+        "command": request.command,
+    }
 
 
 def at_least_one(option: str, value: int) -> None:
@@ -239,7 +280,7 @@ def at_least_one(option: str, value: int) -> None:
         raise InputError(f"{option}: expected at least 1, got {value}")
 
 
-def counted(examples: int | None, dataset: Dataset) -> int:
+def _counted(examples: int | None, dataset: Dataset) -> int:
     """How many test images; 1,000 where nothing is said and there are as many."""
     total = len(dataset.test)
     if examples is None:
@@ -247,9 +288,3 @@ def counted(examples: int | None, dataset: Dataset) -> int:
     if not 1 <= examples <= total:
         raise InputError(f"--examples: expected 1 to {total}, the test images of {dataset.name}, got {examples}")
     return examples
-
-
-def seeded(seed: int) -> int:
-    if seed < 0:
-        raise InputError(f"--seed: expected a number >= 0, got {seed}")
-    return seed

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from hwsim.cards.yamlfile import read_yaml, to_yaml
 from hwsim.errors import InputError
+from hwsim.jobs.job import Job
 from hwsim.jobs.store import write_text
+
+Record = dict[str, Any]
 
 
 @contextmanager
-def claimed(folder: Path, config_hash: str, config: Mapping[str, Any]) -> Iterator[None]:
-    """The folder, made or found, for this process alone; ``config`` is written to its config.yaml.
+def claimed(job: Job) -> Iterator[None]:
+    """The job's folder, made or found, for this process alone; its configuration is written to config.yaml.
 
     The lock goes with the process, however that ends. Raises InputError where the folder cannot be written,
     another process is at it, or it holds another configuration.
     """
+    folder = job.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -35,18 +39,15 @@ def claimed(folder: Path, config_hash: str, config: Mapping[str, Any]) -> Iterat
             ) from error
         path = folder / "config.yaml"
         if path.exists():
-            found = read_yaml(path).data.get("config_hash")
-            if found != config_hash:
+            kept = read_yaml(path).data.get("config_hash")
+            if kept != job.config_hash:
                 raise InputError(
-                    f"--out {folder}: holds a job of another configuration ({found}, this one is {config_hash}); "
+                    f"--out {folder}: holds a job of another configuration ({kept}, this one is {job.config_hash}); "
                     "give another --out, or remove the folder to start anew"
                 )
         else:
-            write_text(path, to_yaml({"config_hash": config_hash, **config}))
+            write_text(path, to_yaml({**job.head, **job.resolved}))
         yield
-
-
-Record = dict[str, Any]
 
 
 def busy(path: Path) -> bool:
@@ -73,7 +74,7 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-def read_json(path: Path) -> Record:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's mapping; {} where there is none. InputError where it is damaged."""
     if not path.is_file():
         return {}

@@ -1,11 +1,75 @@
-"""What every job shares: how it tells its progress, the command that made it, and how many threads it computes on."""
+"""What every job has: what it is of, where it goes, the command that made it; and how it tells its progress."""
 
 from __future__ import annotations
 
-import shlex
-from typing import Protocol
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
+
+from hwsim import __version__
+from hwsim.cards.device import DeviceCard
+
+RUNS = Path("runs")
+"""Where jobs go that name no folder of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(ABC):
+    """A piece of work, resolved and validated before any of it is done.
+
+    Attributes:
+        device: what it is done on; None: exact arithmetic.
+        seed: root of all random streams.
+        command: what does it again.
+        out: the folder that was named for it, see ``folder``.
+    """
+
+    kind: ClassVar[str]
+    device: DeviceCard | None
+    seed: int
+    command: str = ""
+    out: Path | None = None
+
+    @property
+    @abstractmethod
+    def resolved(self) -> dict[str, Any]:
+        """The whole configuration as plain values; its hash decides whether a folder is this job's."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What its folder is called, with the hash behind it, where none was named."""
+
+    @cached_property
+    def config_hash(self) -> str:
+        """SHA-256 of the resolved configuration, first 16 digits."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What its config.yaml says before the configuration: what wrote it, and the hash of what follows."""
+        return {"kind": self.kind, "hwsim": __version__, "config_hash": self.config_hash}
+
+    @property
+    def folder(self) -> Path:
+        return self.out or RUNS / f"{self.label}-{self.config_hash[:8]}"
+
+    @property
+    def device_name(self) -> str:
+        return self.device.name if self.device else "float"
+
+    @property
+    def resolved_device(self) -> dict[str, Any]:
+        """The device's part of the configuration."""
+        return (
+            {"name": "float"} if self.device is None else {"name": self.device.name, "resolved": self.device.resolved}
+        )
 
 
 class Progress(Protocol):
@@ -20,21 +84,16 @@ class Progress(Protocol):
         ...
 
 
-def command_line(arguments: list[str]) -> str:
-    """The command that makes this run again."""
-    return shlex.join(["hwsim", *arguments])
-
-
-def threads(count: int) -> None:
-    """Small networks run fastest on one thread; more only cost (DESIGN, section 6)."""
-    torch.set_num_threads(count)
-
-
 class Quiet:
-    """A run counts a whole case as one unit of its work."""
+    """Tells nobody: a part of a job that counts as one unit of it."""
 
     def total(self, units: int) -> None:
         pass
 
     def done(self, what: str, units: int = 1) -> None:
         pass
+
+
+def threads(count: int) -> None:
+    """Small networks run fastest on one thread; more only cost (DESIGN, section 6)."""
+    torch.set_num_threads(count)

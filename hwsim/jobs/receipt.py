@@ -1,4 +1,4 @@
-"""The receipt of a run: what ran, on what, from which seeds, and what of it repeats exactly."""
+"""``receipt.json``, the receipt of a job: what ran, on what, from which seeds, and what of it repeats exactly."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hwsim import __version__
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
+from hwsim.jobs.folder import read_json
+from hwsim.jobs.job import Job
+from hwsim.jobs.store import write_json
 
+RECEIPT = "receipt.json"
 PACKAGES = ("torch", "aihwkit", "numpy", "scipy", "scikit-learn", "safetensors", "matplotlib")
 
 
@@ -70,3 +77,26 @@ def streams(device: Device) -> dict[str, list[str]]:
         statistical.append("pulses and write noise, which aihwkit's compiled tile draws from the clock")
     statistical += [f"after an interruption: {reason}" for reason in device.not_exact]
     return {"exact": exact, "statistical": statistical, "not_simulated": list(device.not_used)}
+
+
+def write_receipt(job: Job, started: float, seeds: Mapping[str, Any] | None = None) -> None:
+    """Write ``receipt.json``; the seconds since ``started`` (Unix time) are added to those of earlier starts.
+
+    ``seeds``: what there is to tell beside the root seed.
+    """
+    path = job.folder / RECEIPT
+    earlier = read_json(path)
+    write_json(
+        path,
+        {
+            "command": job.command,
+            "config_hash": job.config_hash,
+            "versions": versions(),
+            "git": git_revision(),
+            "machine": machine(),
+            "seeds": {"root": job.seed, **(seeds or {})},
+            "streams": streams(job.device.device if job.device else FloatDevice()),
+            "started": earlier.get("started") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(earlier.get("seconds", 0.0) + time.time() - started, 1),
+        },
+    )

@@ -29,17 +29,17 @@ FILES = {
 
 def write_ablation_page(ablation: Ablation, found: Results) -> Path:
     """Draw the bars and write ``report.html`` into the ablation's folder. WorkError where the disk refuses."""
-    job, folder = ablation.job, ablation.folder
+    run, folder = ablation.run, ablation.folder
     receipt = read_json(folder / "receipt.json")
     with matplotlib.rc_context(STYLE):
-        figure = write_figure(chart(found, job.device.name), folder / "figures")
+        figure = write_figure(chart(found, run.device.name), folder / "figures")
     cells = found.repeats * len(ablation.work())
     trained = "trained on its own devices" if ablation.case == "in-situ" else "programmed with weights trained in float"
     text = render(
         "study.html.j2",
         job="ablate",
-        title=f"{job.model.name} on {job.device.name}: ablation, {ablation.case}",
-        question=f"Which property of {job.device.name} limits {job.model.name}, {trained}, and what does each cost?",
+        title=f"{run.model.name} on {run.device.name}: ablation, {ablation.case}",
+        question=f"Which property of {run.device.name} limits {run.model.name}, {trained}, and what does each cost?",
         answers=[verdict(found)],
         certainty=(
             f"95 % intervals over {found.repeats} training{'s' * (found.repeats > 1)} a variant and {found.images} "
@@ -58,10 +58,10 @@ def write_ablation_page(ablation: Ablation, found: Results) -> Path:
         of=cells,
         scope="",
         figures_first=False,
-        command=job.command,
+        command=ablation.command,
         versions=receipt.get("versions", {}),
         git=receipt.get("git"),
-        study=yaml.safe_dump(ablation.config, sort_keys=False, allow_unicode=True),
+        study=yaml.safe_dump(ablation.resolved, sort_keys=False, allow_unicode=True),
         files=[(name, what) for name, what in FILES.items() if (folder / name).exists()],
     )
     write_text(folder / "report.html", text)

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from hwsim.experiments.corruption.job import Condition, CorruptJob
+from hwsim.experiments.corruption.job import CorruptJob
 from hwsim.experiments.kinds import JobFolder
 from hwsim.reports.page import Record, in_cell, in_sentence
 from hwsim.reports.plotting import PERCENT, STYLE, Drawn, panels, write_canvas
+from hwsim.robustness.corruptions.condition import Condition
 
 
 def write_picture(job: CorruptJob) -> tuple[Path, Path]:
@@ -29,7 +30,7 @@ def _picture(job: CorruptJob) -> Canvas:
     axes = canvas.subplots(len(job.types), len(columns), squeeze=False)
     for row, name in zip(axes, job.types, strict=True):
         for ax, severity in zip(row, columns, strict=True):
-            condition = Condition("corruption" if severity else "clean", name, severity)
+            condition = Condition(name, severity, "severity" if severity else "")
             image = job.images(condition).x[0].permute(1, 2, 0).numpy()
             ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             ax.set_xticks([])

@@ -15,7 +15,7 @@ from torch import Tensor
 from hwsim.errors import InputError
 from hwsim.robustness.attacks import Attack, check_images
 from hwsim.robustness.classifier import Classifier
-from hwsim.robustness.stochastic import judge_on_fresh_draws
+from hwsim.robustness.measure import measure
 from hwsim.robustness.threat import Threat
 
 Progress = Callable[[str, int, int], None]
@@ -124,7 +124,7 @@ def evaluate(
         raise InputError(f"evaluate: expected attacks of different names, got {', '.join(names)}")
     if cascade and any(judge.noisy for judge in judges):
         raise InputError("evaluate: cascade needs verdicts that repeat; a judge is noisy")
-    clean = judge_on_fresh_draws(judges, x, y, draws).share
+    clean = measure(judges, x, y, draws).share
     shares: dict[str, Tensor] = {}
     strayed: dict[str, float] = {}
     worst_images, least = x.clone(), clean.clone()
@@ -136,7 +136,7 @@ def evaluate(
         if len(rows):
             own, labels = x[rows], y[rows]
             moved, outside = _kept_inside(attack(attacked, own, labels, threat, rng).detach(), own, threat)
-            share[rows] = judge_on_fresh_draws(judges, moved, labels, draws).share
+            share[rows] = measure(judges, moved, labels, draws).share
             worse = share[rows] < least[rows]
             worst_images[rows[worse]], least[rows[worse]] = moved[worse], share[rows[worse]]
         shares[attack.name] = torch.minimum(share, least) if cascade else share
@@ -147,7 +147,7 @@ def evaluate(
         threat=threat,
         clean=clean,
         attacked=shares,
-        worst=judge_on_fresh_draws(judges, worst_images, y, draws).share,
+        worst=measure(judges, worst_images, y, draws).share,
         worst_images=worst_images,
         distance=threat.distance(worst_images, x),
         strayed=strayed,

@@ -16,6 +16,7 @@ from hwsim.cards.device import list_devices, read_device
 from hwsim.cards.nonidealities import properties, switched_off
 from hwsim.experiments.ablation.job import ALL_OFF, ALL_ON, Ablation, plan_ablation
 from hwsim.experiments.ablation.results import Cost, Results, verdict
+from hwsim.experiments.requests import AblationRequest
 from hwsim.stats.interval import Interval
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -174,20 +175,8 @@ def test_settings_of_the_user_are_kept_in_every_variant(device: str, tmp_path: P
 
 
 def plan(device: str, tmp_path: Path, names: list[str] | None = None, settings: list[str] | None = None) -> Ablation:
-    return plan_ablation(
-        device=device,
-        model=None,
-        data_name=None,
-        data_dir=None,
-        seed=0,
-        seeds=1,
-        case="in-situ",
-        age_s=0.0,
-        names=names or [],
-        out=tmp_path / "out",
-        settings=settings or [],
-        command="hwsim ablate",
-    )
+    where = {"out": tmp_path / "out", "settings": settings or [], "properties": names or []}
+    return plan_ablation(AblationRequest(device=device, seeds=1, command="hwsim ablate", **where))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hwsim.experiments.attack.plan import plan_attack
 from hwsim.experiments.attack.work import run_attack
 from hwsim.experiments.compare import compare
 from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
+from hwsim.experiments.requests import AttackRequest, CorruptRequest
 from hwsim.jobs.store import read_lines
 
 Call = Callable[..., tuple[int, str, str]]
@@ -114,7 +115,7 @@ def test_folder_of_an_attack(hwsim_here: Call, tmp_path: Path) -> None:
 
 
 def on_chips(folder: Path) -> AttackJob:
-    job = plan_attack(
+    request = AttackRequest(
         model="digits-mlp",
         device=CELLS,
         knows="device",
@@ -128,7 +129,7 @@ def on_chips(folder: Path) -> AttackJob:
         checks=False,
         out=folder,
     )
-    return replace(job, slice_images=5)
+    return replace(plan_attack(request), slice_images=5)
 
 
 def test_interrupted_attack_on_noisy_chips_equals_uninterrupted(tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_chips_are_attacked_at_their_age(hwsim_here: Call, tmp_path: Path) -> No
 
 
 def test_few_pixels_are_attacked_by_default_with_what_works_there(hwsim_here: Call, tmp_path: Path) -> None:
-    planned = plan_attack(model="digits-mlp", threats=["l0:2"])
+    planned = plan_attack(AttackRequest(threats=["l0:2"]))
     assert [attack.name for attack in planned.attacks] == ["pgd-ce", "pgd-margin", "sparse-rs"]
     given = ("--threat", "l0:2", "--attack", "pgd", "--examples", "8", "--no-checks", "--out", str(tmp_path / "a"))
     code, _, err = hwsim_here("attack", *given)
@@ -387,16 +388,8 @@ def test_corruptions_with_a_baseline(hwsim_here: Call, tmp_path: Path) -> None:
 
 def test_interrupted_corruptions_on_chips_equal_uninterrupted(tmp_path: Path) -> None:
     def job(folder: Path) -> Any:
-        return plan_corrupt(
-            model="digits-mlp",
-            device=CELLS,
-            types="fog",
-            severities="2,4",
-            instances=2,
-            draws=2,
-            examples=20,
-            out=folder,
-        )
+        few = {"instances": 2, "draws": 2, "examples": 20}
+        return plan_corrupt(CorruptRequest(device=CELLS, types="fog", severities="2,4", out=folder, **few))
 
     run_corrupt(job(tmp_path / "whole"), Silent())
     with pytest.raises(KeyboardInterrupt):

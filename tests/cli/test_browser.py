@@ -15,6 +15,7 @@ import runfolder
 from hwsim.experiments.ablation.job import plan_ablation
 from hwsim.experiments.ablation.results import results, write_table
 from hwsim.experiments.compare import compare
+from hwsim.experiments.requests import AblationRequest
 from hwsim.reports.ablation import write_ablation_page
 from hwsim.reports.attack import write_attack_page
 from hwsim.reports.compare import write_compare_page
@@ -73,9 +74,7 @@ def _compare(folder: Path) -> Path:
 
 
 def _ablation(folder: Path) -> Path:
-    where = {"device": "ecram", "model": None, "data_name": None, "data_dir": None, "out": folder, "settings": []}
-    asked = {"seed": 0, "seeds": 2, "case": "in-situ", "age_s": 0.0, "names": [], "command": "hwsim ablate"}
-    planned = plan_ablation(**where, **asked)
+    planned = plan_ablation(AblationRequest(device="ecram", seeds=2, out=folder, command="hwsim ablate"))
     variants = {name: 0.9 - 0.02 * i for i, (name, _) in enumerate(planned.work())}
     jobfolders.write_ablation(folder, 0.0, variants)
     found = results(planned)

@@ -16,27 +16,19 @@ from cli_settings import SMALL, small
 from job_progress import HUNG_S, DiesAfter, Silent, wait_for
 from safetensors.torch import load_file
 
-from hwsim.experiments.device_run.job import Job, plan_run
+from hwsim.experiments.device_run.job import RunJob, plan_run
 from hwsim.experiments.device_run.work import run
 from hwsim.experiments.gallery import read_gallery
+from hwsim.experiments.requests import RunRequest
 from hwsim.jobs.store import read_lines
 from hwsim.reports.device_run import write_report
 
 CELLS = "soft-bounds-cell"
 
 
-def job(folder: Path, device: str = CELLS, repeats: int = 1, seed: int = 0) -> Job:
-    return plan_run(
-        device=device,
-        model=None,
-        data_name=None,
-        data_dir=None,
-        seed=seed,
-        repeats=repeats,
-        out=folder,
-        settings=SMALL,
-        command="hwsim run",
-    )
+def job(folder: Path, device: str = CELLS, repeats: int = 1, seed: int = 0) -> RunJob:
+    where = {"out": folder, "settings": SMALL, "command": "hwsim run"}
+    return plan_run(RunRequest(device=device, seed=seed, repeats=repeats, **where))
 
 
 def results(folder: Path) -> dict[tuple[Any, ...], dict[str, Any]]:

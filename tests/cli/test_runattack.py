@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cli_settings import small
 
-from hwsim.experiments.device_run.job import Job, plan_run
+from hwsim.experiments.device_run.job import RunJob, plan_run
 from hwsim.experiments.device_run.work import run
 from hwsim.experiments.gallery import FILE, read_gallery
+from hwsim.experiments.requests import RunRequest
 from hwsim.jobs.store import read_lines
 from hwsim.reports.device_run import write_report
 
@@ -19,10 +20,10 @@ Call = Callable[..., tuple[int, str, str]]
 SECTION = ("threat=linf:0.1", "attack=fgsm", "examples=20", "draws=2", "checks=false")
 
 
-def job(folder: Path, *section: str) -> Job:
+def job(folder: Path, *section: str) -> RunJob:
     settings = [text for text in small(*(f"evaluation.attack.{text}" for text in section)) if text != "--set"]
-    where = {"device": "soft-bounds-cell", "model": None, "data_name": None, "data_dir": None}
-    return plan_run(**where, seed=0, repeats=1, out=folder, settings=settings, command="hwsim run")
+    where = {"out": folder, "settings": settings, "command": "hwsim run"}
+    return plan_run(RunRequest(device="soft-bounds-cell", repeats=1, **where))
 
 
 class Counts:

@@ -22,6 +22,7 @@ from hwsim.errors import InputError
 from hwsim.experiments.device_run.cost import cost_section, rows
 from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.device_run.prices import CostTable, priced, read_table
+from hwsim.experiments.requests import RunRequest
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams
 
@@ -154,17 +155,8 @@ def test_a_table_says_where_its_numbers_are_from_and_mistakes_are_told(tmp_path:
 
 
 def test_the_cost_of_a_run_is_told_for_each_activity() -> None:
-    job = plan_run(
-        device="soft-bounds-cell",
-        model="digits-mlp",
-        data_name=None,
-        data_dir=None,
-        seed=0,
-        repeats=1,
-        out=None,
-        settings=["network.layers=[64, 12, 10]", "inference.steps=8", "inference.average_last=2"],
-        command="",
-    )
+    settings = ["network.layers=[64, 12, 10]", "inference.steps=8", "inference.average_last=2"]
+    job = plan_run(RunRequest(device="soft-bounds-cell", repeats=1, settings=settings))
     section = cost_section(job)
     assert section == cost_section(job)  # the device is seeded, and the count leaves no trace
     programming, inference, training = section["activities"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
@@ -9,11 +9,13 @@ from robust_models import Digits, Shaken, face, rng
 from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.settle import Phase
 from hwsim.errors import InputError
 from hwsim.robustness.attacks import input_gradient
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 from hwsim.robustness.evaluate import evaluate, join
-from hwsim.robustness.stochastic import KNOWLEDGE, OverDraws, attacked_net, judge_on_fresh_draws
+from hwsim.robustness.measure import measure
+from hwsim.robustness.stochastic import KNOWLEDGE, OverDraws, attacked_net
 from hwsim.robustness.suite import Fgsm, Pgd, RandomSearch
 from hwsim.robustness.threat import Threat
 
@@ -122,17 +124,28 @@ def test_mistakes_are_named(model: EquilibriumClassifier, digits: Digits) -> Non
         evaluate(model, [], x, y, LINF, [Fgsm()], rng())
 
 
-def test_noisy_judges_are_asked_again_and_again(model: EquilibriumClassifier, digits: Digits) -> None:
+def test_noisy_instances_are_measured_again_and_again(model: EquilibriumClassifier, digits: Digits) -> None:
     x, y = digits.test_x, digits.test_y
-    chips = [Shaken(model, 0.3, rng(seed)) for seed in range(3)]
-    verdict = judge_on_fresh_draws(chips, x, y, draws=20)
-    assert verdict.hits.shape == (3, 20, len(x))
-    assert 0 < verdict.spread < 0.1
-    assert verdict.majority > verdict.accuracy
-    assert verdict.accuracy == pytest.approx(verdict.share.mean().item())
-    exact = judge_on_fresh_draws([model], x, y, draws=20)
-    assert exact.hits.shape == (1, 1, len(x))
-    assert exact.spread == 0.0
+    shaken = [Shaken(model, 0.3, rng(seed)) for seed in range(3)]
+    measured = measure(shaken, x, y, draws=20)
+    assert measured.right.shape == (3, 20, len(x))
+    accuracies = torch.tensor(measured.hits_by_draw) / len(x)
+    assert 0 < accuracies.std() < 0.1
+    assert (measured.share > 0.5).double().mean() > measured.accuracy
+    assert measured.accuracy == pytest.approx(measured.share.mean().item())
+    by_image = torch.tensor(measured.hits_by_instance).sum(0)
+    assert by_image.tolist() == measured.hits
+    assert by_image.sum() == torch.tensor(measured.hits_by_draw).sum()
+    assert measure([model], x, y, draws=20).right.shape == (1, 1, len(x))
+
+
+def test_what_has_not_settled_is_counted(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:20], digits.test_y[:20]
+    long = replace(model, phase=Phase(500, tolerance=1e-3))
+    short = replace(model, phase=Phase(1, tolerance=1e-6))
+    assert measure([long], x, y).unsettled_share == 0.0
+    assert measure([short], x, y).unsettled_share == 1.0
+    assert measure([long, short], x, y).unsettled_share == 0.5
 
 
 def test_a_lucky_draw_is_not_success(model: EquilibriumClassifier, digits: Digits) -> None:

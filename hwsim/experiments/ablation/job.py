@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hwsim.cards.build import hardware, network
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
-from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.yamlfile import did_you_mean, parse_setting
-from hwsim.crossbar.exact import FloatDevice
-from hwsim.crossbar.synapse import Device
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.device_run.job import Job, plan_run
+from hwsim.experiments.device_run.job import RunJob, plan_run
 from hwsim.experiments.evaluation import measure
-from hwsim.experiments.training.learners import EquilibriumModel
-from hwsim.experiments.training.resume import EpochRecord, train
-from hwsim.jobs.folder import claimed
-from hwsim.jobs.job import Progress
-from hwsim.jobs.job_receipt import write_receipt
-from hwsim.jobs.store import append_line, read_lines
+from hwsim.experiments.requests import AblationRequest, RunRequest
+from hwsim.experiments.trained import deployed, float_device, programmed, trained
+from hwsim.jobs.engine import working
+from hwsim.jobs.job import Job, Progress
+from hwsim.jobs.records import Record
+from hwsim.jobs.request import TrainingRequest
 from hwsim.rng import Streams
 
+LOG = "ablation.jsonl"
 CASES = ("in-situ", "programmed")
 ALL_ON, ALL_OFF = "all on", "all off"
 
@@ -43,109 +39,91 @@ def without(name: str) -> str:
     return f"all but {name}"
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """A resolved and validated ablation.
+@dataclass(frozen=True, kw_only=True)
+class VariantRecord(Record):
+    """One training of a variant: hits of every test image in ``draws`` draws.
+
+    ``diverged`` says why nothing is classified, where the training did not end.
+    """
+
+    variant: str
+    repeat: int
+    draws: int
+    hits: list[int]
+    unsettled_share: float | None = None
+    diverged: str | None = None
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return self.variant, self.repeat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Job):
+    """A resolved and validated ablation; ``device`` is as it is, nothing switched off.
 
     Args:
-        job: the run that every variant is a change of; its ``repeats`` are the trainings a variant.
+        run: the run that every variant is a change of; its ``repeats`` are the trainings a variant.
         properties: what is switched.
         variants: name -> the device card with what is off in it off; equal variants share one card.
         case: ``in-situ``: every variant is trained on its own device; ``programmed``: weights trained in float are
             written into it.
         age_s: seconds since programming at which devices that drift are measured.
-        folder: of the ablation.
     """
 
-    job: Job
+    kind = "ablate"
+    device: DeviceCard
+    run: RunJob
     properties: tuple[Property, ...]
     variants: dict[str, DeviceCard]
     case: str
     age_s: float
-    folder: Path
 
     @property
-    def command(self) -> str:
-        return self.job.command
-
-    @property
-    def device(self) -> DeviceCard:
-        """As it is, nothing switched off."""
-        return self.job.device
-
-    @property
-    def seed(self) -> int:
-        return self.job.seed
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The whole configuration as plain values."""
+    def resolved(self) -> dict[str, Any]:
         off = {item.name: dict(item.off) for item in self.properties}
-        return {**self.job.resolved, "ablation": {"case": self.case, "age_s": self.age_s, "off": off}}
+        return {**self.run.resolved, "ablation": {"case": self.case, "age_s": self.age_s, "off": off}}
 
     @property
-    def config_hash(self) -> str:
-        """SHA-256 of the configuration, first 16 digits."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+    def label(self) -> str:
+        return f"ablate-{self.run.model.name}-{self.device.name}-{self.case}-seed{self.seed}"
 
     def work(self) -> list[tuple[str, DeviceCard]]:
         """Each different device once, under the first name it has."""
-        found: list[tuple[str, DeviceCard]] = []
+        different: list[tuple[str, DeviceCard]] = []
         for name, card in self.variants.items():
-            if all(card is not other for _, other in found):
-                found.append((name, card))
-        return found
+            if all(card is not other for _, other in different):
+                different.append((name, card))
+        return different
 
 
-def plan_ablation(
-    *,
-    device: str,
-    model: str | None,
-    data_name: str | None,
-    data_dir: Path | None,
-    seed: int,
-    seeds: int,
-    case: str,
-    age_s: float,
-    names: Sequence[str],
-    out: Path | None,
-    settings: Sequence[str],
-    command: str,
-) -> Ablation:
+def plan_ablation(request: AblationRequest) -> Ablation:
     """Resolve an ablation and read every variant. Raises InputError for the first mistake.
 
-    ``names`` limits it to these properties; the others stay as they are in every variant.
+    Its ``properties`` limit it; the others stay as they are in every variant.
     """
+    case, age_s, device = request.case, request.age, request.device
     if case not in CASES:
         raise InputError(f"--case: expected one of {', '.join(CASES)}, got {case!r}")
     if not 0 <= age_s < float("inf"):
         raise InputError(f"--age: expected seconds >= 0, got {age_s:g}")
-    job = plan_run(
-        device=device,
-        model=model,
-        data_name=data_name,
-        data_dir=data_dir,
-        seed=seed,
-        repeats=seeds,
-        out=out,
-        settings=settings,
-        command=command,
-    )
-    card = job.device
+    common = {each.name: getattr(request, each.name) for each in fields(TrainingRequest)}
+    run = plan_run(RunRequest(**common, device=device, repeats=request.seeds))
+    card = run.device
     if age_s and not card.device.drifts:
         raise InputError(f"--age: {card.name} does not drift; leave it out")
     ignored = {*(AGEING_ONLY if not age_s else ()), *(TRAINING_ONLY if case == "programmed" else ())}
-    found = [item for item in properties(card) if item.name not in ignored]
-    known = [item.name for item in found]
-    for name in names:
+    own_properties = [item for item in properties(card) if item.name not in ignored]
+    known = [item.name for item in own_properties]
+    for name in request.properties:
         if name not in known:
             near = did_you_mean(name, known)
             raise InputError(f"--property {name!r}: {card.name} has none{near} Known: {', '.join(known) or 'none'}")
-    chosen = [item for item in found if not names or item.name in names]
+    chosen = [item for item in own_properties if not request.properties or item.name in request.properties]
     if not chosen:
         raise InputError(f"--device {device}: {card.name} has nothing that could be switched off")
 
-    parsed = [parse_setting(setting) for setting in settings]
+    parsed = [parse_setting(setting) for setting in request.settings]
     own = [(path.removeprefix("device."), value) for path, value in parsed if path.startswith("device.")]
     cards: dict[str, DeviceCard] = {"[]": card}
 
@@ -160,9 +138,17 @@ def plan_ablation(
     for item in chosen:
         variants[without(item.name)] = built([item])
         variants[only(item.name)] = built([other for other in chosen if other is not item])
-    ablation = Ablation(job, tuple(chosen), variants, case, age_s, Path("."))
-    name = f"ablate-{job.model.name}-{card.name}-{case}-seed{seed}-{ablation.config_hash[:8]}"
-    return Ablation(job, tuple(chosen), variants, case, age_s, out or Path("runs") / name)
+    return Ablation(
+        run=run,
+        device=card,
+        properties=tuple(chosen),
+        variants=variants,
+        case=case,
+        age_s=age_s,
+        seed=run.seed,
+        out=request.out,
+        command=request.command,
+    )
 
 
 def run_ablation(ablation: Ablation, progress: Progress) -> None:
@@ -171,64 +157,45 @@ def run_ablation(ablation: Ablation, progress: Progress) -> None:
     Raises InputError where the folder holds another job and WorkError where work fails. A training that diverges is a
     result: it classifies nothing.
     """
-    job, path = ablation.job, ablation.folder / "ablation.jsonl"
-    with claimed(ablation.folder, ablation.config_hash, ablation.config):
-        done = {(record["variant"], record["repeat"]) for record in read_lines(path)}
-        started, work = time.time(), ablation.work()
-        progress.total(job.repeats * len(work))
-        for repeat in range(job.repeats):
+    repeats = range(ablation.run.repeats)
+    with working(ablation, VariantRecord, log=LOG, repeats=list(repeats)) as log:
+        work = ablation.work()
+        progress.total(len(repeats) * len(work))
+        for repeat in repeats:
             for name, card in work:
-                if (name, repeat) not in done:
-                    append_line(path, {"variant": name, "repeat": repeat, **_measured(ablation, name, card, repeat)})
-                    _checkpoint(ablation, name, repeat).unlink(missing_ok=True)
+                log.once((name, repeat), partial(_measured, ablation, name, card, repeat))
+                _checkpoint(ablation, name, repeat).unlink(missing_ok=True)
                 progress.done(f"{name}, repeat {repeat + 1}")
-        if any((name, repeat) not in done for name, _ in work for repeat in range(job.repeats)):
-            write_receipt(ablation, started, {"repeats": list(range(job.repeats))})
 
 
-def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> dict[str, Any]:
-    job, started = ablation.job, time.perf_counter()
-    streams = Streams(job.seed).child("repeat", repeat)
-    x, labels = job.data.test[: job.model.evaluation.examples]
+def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> VariantRecord:
+    run, of = ablation.run, {"variant": name, "repeat": repeat}
+    streams = Streams(run.seed).child("repeat", repeat)
+    x, labels = run.data.test[: run.model.evaluation.examples]
     try:
         net = _ready(ablation, name, card, repeat, streams)
     except WorkError as error:
-        return {"draws": 1, "hits": [0] * len(x), "diverged": str(error), "seconds": time.perf_counter() - started}
+        return VariantRecord(**of, draws=1, hits=[0] * len(x), diverged=str(error))
     if ablation.age_s:
         net.age(ablation.age_s)
     # All variants see the same images and the same draws of noise, so that they can be compared in pairs.
-    found = measure(net, x, labels, job.model.inference, job.model.evaluation.draws, streams.child("ablation", "read"))
-    record = {"draws": found.draws, "hits": found.hits, "unsettled_share": found.unsettled_share}
-    return {**record, "seconds": time.perf_counter() - started}
+    read = streams.child("ablation", "read")
+    measured = measure(net, x, labels, run.model.inference, run.model.evaluation.draws, read)
+    return VariantRecord(**of, draws=measured.draws, hits=measured.hits, unsettled_share=measured.unsettled_share)
 
 
 def _ready(ablation: Ablation, name: str, card: DeviceCard, repeat: int, streams: Streams) -> LayeredHopfield:
     """The network of a variant, trained and programmed. Devices are drawn alike in all variants."""
-    job, device = ablation.job, card.device
+    model, data, device = ablation.run.model, ablation.run.data, card.device
+    own, new = streams.child("ablation"), streams.child("ablation", "deployed")
     if ablation.case == "in-situ":
-        source = _trained(job, device, job.in_situ, streams, _checkpoint(ablation, name, repeat))
-        if device.trains == "in-situ":
-            return source
-        # Trained under the device's reads, but in digital: what is deployed are devices programmed with the result.
-    else:
-        learning = job.model.settled_learning
-        plain = FloatDevice(learning.momentum, learning.weight_decay)
-        source = _trained(job, plain, learning, streams, _checkpoint(ablation, "float", repeat))
-    net = network(job.model.energy, device, streams.child("ablation", "deployed"))
-    net.program(source.weights())
-    return net
-
-
-def _trained(job: Job, device: Device, recipe: LearningConfig, streams: Streams, checkpoint: Path) -> LayeredHopfield:
-    own = streams.child("ablation")
-    net = network(job.model.energy, hardware(device, recipe), own, momentum=recipe.momentum)
-    learner = EquilibriumModel(net, job.model.energy, recipe, job.model.inference)
-    train(learner, recipe, job.data.train.x, job.data.train.y, streams, checkpoint, _unheard)
-    return net
-
-
-def _unheard(epoch: EpochRecord) -> None:
-    """Progress is told by the training here, not by the epoch."""
+        state = _checkpoint(ablation, name, repeat)
+        source = trained(model, device, ablation.run.in_situ, data, streams, instance=own, checkpoint=state)
+        return deployed(model.energy, device, source, new)
+    state = _checkpoint(ablation, "float", repeat)
+    recipe = model.settled_learning
+    source = trained(model, float_device(model), recipe, data, streams, instance=own, checkpoint=state)
+    return programmed(model.energy, device, source, new)
 
 
 def _checkpoint(ablation: Ablation, name: str, repeat: int) -> Path:

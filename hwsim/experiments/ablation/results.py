@@ -6,14 +6,14 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.errors import WorkError
-from hwsim.experiments.ablation.job import ALL_OFF, ALL_ON, Ablation, only, without
-from hwsim.jobs.store import read_lines, write_text
+from hwsim.experiments.ablation.job import ALL_OFF, ALL_ON, LOG, Ablation, VariantRecord, only, without
+from hwsim.jobs.records import read_records
+from hwsim.jobs.store import write_text
 from hwsim.stats.interval import Interval, accuracy, difference
 
 
@@ -50,18 +50,18 @@ class Results:
 
 def results(ablation: Ablation) -> Results:
     """The costs, from the records in the ablation's folder. Raises WorkError where one is missing."""
-    records = {(r["variant"], r["repeat"]): r for r in read_lines(ablation.folder / "ablation.jsonl")}
+    records = {record.key: record for record in read_records(ablation.folder / LOG, VariantRecord)}
     first = {id(card): name for name, card in ablation.work()}
 
-    def found(variant: str) -> list[dict[str, Any]]:
+    def found(variant: str) -> list[VariantRecord]:
         name = first[id(ablation.variants[variant])]
         try:
-            return [records[name, repeat] for repeat in range(ablation.job.repeats)]
+            return [records[name, repeat] for repeat in range(ablation.run.repeats)]
         except KeyError as error:
             raise WorkError(f"{ablation.folder}: {name} is not measured yet; the same command goes on") from error
 
     def shares(variant: str) -> NDArray[np.float64]:
-        return np.array([np.array(r["hits"]) / r["draws"] for r in found(variant)])
+        return np.array([np.array(r.hits) / r.draws for r in found(variant)])
 
     on, off, costs = shares(ALL_ON), shares(ALL_OFF), []
     for item in ablation.properties:
@@ -73,7 +73,7 @@ def results(ablation: Ablation) -> Results:
                 difference(shares(removed), on),
                 accuracy(shares(left)),
                 accuracy(shares(removed)),
-                sum("diverged" in record for name in (left, removed) for record in found(name)),
+                sum(record.diverged is not None for name in (left, removed) for record in found(name)),
             )
         )
     costs.sort(key=lambda cost: -max(cost.gained.mean, cost.alone.mean))

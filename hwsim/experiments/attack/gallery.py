@@ -11,26 +11,25 @@ from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.work import Unit
 from hwsim.experiments.gallery import FILE, Gallery, Perturbed, perturbed, write_gallery
-from hwsim.experiments.subject import chips
+from hwsim.experiments.subject import instances_of
 from hwsim.rng import Streams
 
 
 def keep_gallery(job: AttackJob, net: LayeredHopfield | None = None) -> Path:
     """Write the first slice's worst images of every threat, with the labels that ``net`` gives them.
 
-    On a device ``net`` is a chip, by default the first that the job programmed; the float model where there is none.
+    On a device ``net`` is an instance of it, by default the first that the job programmed; else the float model.
     """
     if net is None and job.device is not None:
-        streams = Streams(job.seed).child("programmed")
-        net = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")[0]
+        net = instances_of(job)[0]
     if net is not None:
         net.reseed_reads(Streams(job.seed).child("gallery"))
-    judge = job.subject.judge(net)
+    classifier = job.subject.classifier(net)
     age, target = job.moments[0], job.targets[0]
     _, x, y = Unit(job.threats[0], age, target, 0).images(job)
 
     def read(name: str, images: Tensor) -> Perturbed:
-        return perturbed(name, images, judge.logits(images))
+        return perturbed(name, images, classifier.logits(images))
 
     clean = read("clean", x)
     attacked = [

@@ -1,59 +1,47 @@
-"""``hwsim attack``: what is to be evaluated, resolved; ``attackrun`` does it."""
+"""``hwsim attack``: what is to be evaluated, resolved; ``attack.work`` does it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from hwsim.cards.device import DeviceCard
-from hwsim.data.dataset import Dataset
 from hwsim.errors import InputError
-from hwsim.experiments.subject import Subject
+from hwsim.experiments.subject import Subject, SubjectJob
 from hwsim.robustness.attacks import Attack
 from hwsim.robustness.suite import PRESETS, SINGLE, Pgd, Transfer, attacks_named, norms_of
 from hwsim.robustness.threat import Threat
 
 CHECK_EFFORT = {"smoke": (10, 100)}
-"""(PGD steps, Square queries) of the checks by the attack that was asked for."""
+"""(PGD steps, Square queries) of the checks by the attack requested."""
 FULL_EFFORT = (40, 500)
 
 
-@dataclass(frozen=True)
-class AttackJob:
-    """A resolved evaluation; fields are those of the command.
+@dataclass(frozen=True, kw_only=True)
+class AttackJob(SubjectJob):
+    """A resolved evaluation; fields are those of ``AttackRequest``.
 
     Attributes:
-        knows: what the attacker knows of the device, see ``hwsim.robustness.stochastic.KNOWLEDGE``. Who knows the chip
-            or may query it attacks every chip apart; images made from the float weights are judged on all chips.
+        knows: what the attacker knows of the device, see ``hwsim.robustness.stochastic.KNOWLEDGE``. Who knows the
+            device instance or may query it attacks every one apart; images made from the float weights are measured on
+            all of them.
         eot: noise draws behind a gradient or a query, where the attacked copy is noisy.
         sources: other models, whose adversarial images are tried as well.
-        seeds: of the attacks; ``seed`` is the root of everything else, chips included.
-        ages: seconds after programming at which drifting chips are attacked and judged; none: right after it.
+        seeds: of the attacks; ``seed`` is the root of everything else, device instances included.
+        ages: seconds after programming at which drifting devices are attacked and measured; none: right after it.
         cascade: each attack sees only the images that the ones before left; see ``evaluate``.
         checked: images behind the checks that unmask, at most.
         slice_images: images attacked at once.
     """
 
-    subject: Subject
-    device: DeviceCard | None
-    data: Dataset
+    kind = "attack"
     threats: tuple[Threat, ...]
     attack: str
     gradient: str
     knows: str
     eot: int
-    instances: int
-    draws: int
-    sources: tuple[Subject, ...]
-    examples: int
-    seed: int
+    sources: tuple[Subject, ...] = ()
     checks: bool
-    folder: Path
-    command: str
     seeds: tuple[int, ...] = (0,)
     ages: tuple[float, ...] = ()
     cascade: bool = False
@@ -62,26 +50,26 @@ class AttackJob:
 
     @cached_property
     def attacks(self) -> tuple[Attack, ...]:
-        """The attacks asked for, and PGD on every other model.
+        """The attacks requested, and PGD on every other model.
 
-        Where verdicts are noisy or another chip's, PGD for the largest margin joins in: the ensemble's attacks stop
-        just over the boundary, and half of the reads bring such images back.
+        Where predictions are noisy or another device instance's, PGD for the largest margin joins in: the ensemble's
+        attacks stop just over the boundary, and half of the reads bring such images back.
         """
-        asked = attacks_named(self.attack)
-        if self.uncertain and self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in asked}:
-            asked = (*asked, Pgd(self.effort[0], loss="margin"))
+        requested = attacks_named(self.attack)
+        if self.uncertain and self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in requested}:
+            requested = (*requested, Pgd(self.effort[0], loss="margin"))
         moved = [Transfer(s.surrogate("implicit"), Pgd(40), f"transfer from {s.name}") for s in self.sources]
-        return (*asked, *moved)
+        return (*requested, *moved)
 
     @property
     def uncertain(self) -> bool:
-        """May a verdict differ from what the attacker saw?"""
+        """May a prediction differ from what the attacker saw?"""
         module = self.subject.module
         return module.noisy if module is not None else self.device is not None and not self.device.device.ideal
 
     @property
     def effort(self) -> tuple[int, int]:
-        """PGD steps and Square queries beside the attacks that were asked for."""
+        """PGD steps and Square queries beside the attacks requested."""
         kind, _, number = self.attack.rpartition("-")
         if kind == "pgd" and number.isdecimal():
             return int(number), 100
@@ -93,12 +81,12 @@ class AttackJob:
 
     @property
     def targets(self) -> list[int | None]:
-        """The chips that are attacked apart; None for all at once."""
+        """The device instances that are attacked apart; None for all at once."""
         return [None] if self.device is None or self.knows == "float-weights" else list(range(self.instances))
 
     @property
     def moments(self) -> tuple[float | None, ...]:
-        """The ages, or None for chips as they were programmed."""
+        """The ages, or None for devices as they were programmed."""
         return self.ages or (None,)
 
     @property
@@ -108,12 +96,10 @@ class AttackJob:
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The whole configuration as plain values."""
-        device = {"name": self.device.name, "resolved": self.device.resolved} if self.device else {"name": "float"}
         plain = {name: getattr(self, name) for name in ("gradient", "knows", "eot", "instances", "draws", "examples")}
         return {
             "model": self.subject.identity,
-            "device": device,
+            "device": self.resolved_device,
             "data": {"name": self.data.name, "test": len(self.data.test)},
             "threats": [str(threat) for threat in self.threats],
             "attack": {
@@ -130,11 +116,6 @@ class AttackJob:
             "slice_images": self.slice_images,
             "checks": self.checks,
         }
-
-    @property
-    def config_hash(self) -> str:
-        """SHA-256 of the resolved configuration, first 16 digits."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_attacks(job: AttackJob) -> None:

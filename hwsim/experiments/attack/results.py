@@ -1,9 +1,10 @@
-"""What an attack found: accuracies with intervals, the figure to report with its flags, and every caveat."""
+"""What an attack left: accuracies with intervals, the figure to report with its flags, and every caveat."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,24 @@ from numpy.typing import NDArray
 
 from hwsim.experiments.ageing import compensation, told_age
 from hwsim.experiments.attack.job import AttackJob
+from hwsim.experiments.attack.records import (
+    AttackResults,
+    Checked,
+    ChecksRecord,
+    EqualInstances,
+    OfSlice,
+    OverSeeds,
+    Reported,
+    SliceRecord,
+    ThreatResult,
+    Worst,
+    WorstSeedRecord,
+)
 from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
-from hwsim.jobs.store import write_json, written_aside
-from hwsim.stats.interval import accuracy
+from hwsim.jobs.records import Record, write_file
+from hwsim.jobs.store import written_aside
+from hwsim.stats.interval import Interval, accuracy
 
-Record = dict[str, Any]
 Shares = NDArray[np.float64]
 
 COLUMNS: tuple[str, ...] = (
@@ -23,131 +37,136 @@ COLUMNS: tuple[str, ...] = (
 )
 
 
-def write_results(job: AttackJob, records: Sequence[Record]) -> Record:
-    """Write ``results.json``, ``examples.csv`` and, for several budgets, the security curve; returns the results."""
-    results = {
-        "model": job.subject.name,
-        "device": job.device.name if job.device else "float",
-        "data": job.data.name,
-        "images": job.examples,
-        "chips": job.instances if job.device else 0,
-        "knows": job.knows,
-        "gradient": job.gradient,
-        "seeds": list(job.seeds),
-        "threats": [_threat(job, str(threat), age, records) for threat, age in job.conditions],
-        "caveats": list(caveats(job, records)),
-        "config_hash": job.config_hash,
-    }
+def write_results(job: AttackJob, records: Sequence[Record]) -> AttackResults:
+    """Write ``results.json`` and ``examples.csv``; returns the results."""
+    results = AttackResults(
+        model=job.subject.name,
+        device=job.device_name,
+        data=job.data.name,
+        images=job.examples,
+        chips=job.instances if job.device else 0,
+        knows=job.knows,
+        gradient=job.gradient,
+        seeds=list(job.seeds),
+        threats=[_threat(job, str(threat), age, records) for threat, age in job.conditions],
+        caveats=list(caveats(job, records)),
+        config_hash=job.config_hash,
+    )
     with written_aside(job.folder / "examples.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(example_rows(records))
-    write_json(job.folder / "results.json", results)
+    write_file(job.folder / "results.json", results)
     return results
 
 
-def example_rows(records: Sequence[Record]) -> Iterator[Record]:
-    """One row an image, threat, age, chip, attack and attack seed: the shares of draws that found the label.
+def example_rows(records: Sequence[Record]) -> Iterator[dict[str, Any]]:
+    """One row an image, threat, age, device instance, attack and attack seed: the shares of draws that were right.
 
     Where there are several attack seeds, the rows of attack "worst" with seed "all" are the worst over them.
     """
-    for record in (r for r in records if r["kind"] in ("attack", "worst")):
-        worst = np.array(record["hits"]).mean(0) / record["draws"]
-        for name, shares in (*record.get("attacked", {}).items(), ("worst", worst.tolist())):
+    for record in (r for r in records if isinstance(r, OfSlice)):
+        worst = (np.array(record.hits).mean(0) / record.draws).tolist()
+        attacked = record.attacked if isinstance(record, SliceRecord) else {}
+        for name, shares in {**attacked, "worst": worst}.items():
             for i, share in enumerate(shares):
                 yield {
-                    "image": record["first"] + i,
-                    "label": record["labels"][i],
-                    "threat": record["threat"],
-                    "age_s": "" if record["age_s"] is None else record["age_s"],
-                    "chip": "all" if record["chip"] is None else record["chip"],
+                    "image": record.first + i,
+                    "label": record.labels[i],
+                    "threat": record.threat,
+                    "age_s": "" if record.age_s is None else record.age_s,
+                    "chip": "all" if record.chip is None else record.chip,
                     "attack": name,
-                    "seed": record.get("seed", "all"),
-                    "clean": record["clean"][i],
+                    "seed": record.seed if isinstance(record, SliceRecord) else "all",
+                    "clean": record.clean[i],
                     "attacked": share,
-                    "draws": record["draws"],
-                    "distance": record["distance"][i] if name == "worst" else "",
+                    "draws": record.draws,
+                    "distance": record.distance[i] if name == "worst" else "",
                 }
 
 
-def _threat(job: AttackJob, threat: str, age: float | None, records: Sequence[Record]) -> Record:
-    own = [r for r in records if r["threat"] == threat and r.get("age_s") == age]
-    slices = [r for r in own if r["kind"] == "attack"]
+def _threat(job: AttackJob, threat: str, age: float | None, records: Sequence[Record]) -> ThreatResult:
+    own = [r for r in records if isinstance(r, OfSlice) and (r.threat, r.age_s) == (threat, age)]
+    slices = [r for r in own if isinstance(r, SliceRecord)]
     several = len(job.seeds) > 1
-    judged = [r for r in own if r["kind"] == "worst"] if several else slices
-    draws = slices[0]["draws"]
+    measured = [r for r in own if isinstance(r, WorstSeedRecord)] if several else slices
+    draws, counts = slices[0].draws, [len(r.labels) for r in slices]
 
-    def by_seed(part: Callable[[Record], Shares]) -> Shares:
-        return np.stack([_matrix(job, [r for r in slices if r["seed"] == seed], part) for seed in job.seeds])
+    def by_seed(part: Callable[[SliceRecord], Any]) -> Shares:
+        return np.stack([_matrix(job, [r for r in slices if r.seed == seed], part) for seed in job.seeds])
 
-    hits = _matrix(job, judged, lambda r: np.array(r["hits"], dtype=float))
+    def mean(part: Callable[[SliceRecord], float]) -> float:
+        return sum(part(r) * count for r, count in zip(slices, counts, strict=True)) / sum(counts)
+
+    shares = _matrix(job, measured, lambda r: r.hits) / draws
     by_draw = np.concatenate(
-        [sum(np.array(r["hits_by_draw"]) for r in judged if r["chip"] == chip) for chip in job.targets]
+        [sum(np.array(r.hits_by_draw) for r in measured if r.chip == target) for target in job.targets]
     )
-    found: Record = {"threat": threat, "age_s": age, "draws": draws}
-    found["age"] = None if age is None else told_age(age)
-    found["clean"] = _interval(by_seed(lambda r: np.array([r["clean"]])).mean(0))
-    found["attacks"] = {
-        name: _over_seeds(by_seed(lambda r, name=name: np.array([r["attacked"][name]])), draws)
-        for name in slices[0]["attacked"]
-    }
     accuracies = by_draw / job.examples
-    found["worst"] = {
-        **_interval(hits / draws),
-        "spread": float(accuracies.std(ddof=1)) if accuracies.size > 1 else 0.0,
-        "majority": float((hits / draws > 0.5).mean()),
+    attacks = {
+        name: _over_seeds(by_seed(lambda r, name=name: [r.attacked[name]]), draws) for name in slices[0].attacked
     }
-    if several:
-        # How much one seed alone would have found; the row's own figure is of the worst seed for each image.
-        alone = by_seed(lambda r: np.array(r["hits"], dtype=float) / draws).mean((1, 2))
-        found["worst"] |= {"by_seed": alone.tolist(), "seed_spread": float(alone.std(ddof=1))}
-    count = sum(len(r["labels"]) for r in slices)
-    found["strayed"] = {
-        name: sum(r["strayed"][name] * len(r["labels"]) for r in slices) / count for name in slices[0]["strayed"]
-    }
-    found["unsettled_share"] = sum(r["unsettled_share"] * len(r["labels"]) for r in slices) / count
+    # How much one seed alone would have left; the row's own figure is of the worst seed for each image.
+    alone = by_seed(lambda r: np.array(r.hits) / draws).mean((1, 2))
+    worst = Worst(
+        **asdict(accuracy(shares)),
+        spread=float(accuracies.std(ddof=1)) if accuracies.size > 1 else 0.0,
+        majority=float((shares > 0.5).mean()),
+        **_each_seed(alone),
+    )
     # A noisy pick of each image's worst attack can be worse than one attack throughout.
-    least = min((found["worst"], *found["attacks"].values()), key=lambda one: one["mean"])
-    found["reported"] = {**{key: least[key] for key in ("mean", "low", "high", "over")}, "of": "the attacks"}
-    for checks in (r for r in own if r["kind"] == "checks"):
-        count = checks["images"]
-        found["checks"] = {key: checks[key] for key in ("images", "checks", "accuracies", "lowest")}
-        found["flags"] = [check["name"] for check in checks["checks"] if not check["passed"]]
+    least = min((worst, *attacks.values()), key=lambda row: row.mean)
+    result: dict[str, Any] = {"reported": _reported(least, "the attacks")}
+    for checks in (r for r in records if isinstance(r, ChecksRecord) and (r.threat, r.age_s) == (threat, age)):
+        result["checks"] = Checked(checks.images, checks.checks, checks.accuracies, checks.lowest)
+        result["flags"] = [check.name for check in checks.checks if not check.passed]
         # Only what is lower on the same images is a stronger attack, and not easier images.
-        if checks["lowest"] < min((hits[0] / draws)[:count].mean(), found["reported"]["mean"]):
-            left = round(checks["lowest"] * count)
-            lower = _interval(np.repeat([1.0, 0.0], [left, count - left])[None])
-            where = f"first {count} images" + (", first chip" if job.device else "")
-            found["reported"] = {**lower, "mean": checks["lowest"], "of": f"the checks, {where}"}
-    return found
+        if checks.lowest < min(shares[0][: checks.images].mean(), least.mean):
+            left = round(checks.lowest * checks.images)
+            lower = accuracy(np.repeat([1.0, 0.0], [left, checks.images - left])[None])
+            where = f"first {checks.images} images" + (", first chip" if job.device else "")
+            result["reported"] = Reported(**{**asdict(lower), "mean": checks.lowest}, of=f"the checks, {where}")
+    return ThreatResult(
+        threat=threat,
+        age_s=age,
+        draws=draws,
+        age=None if age is None else told_age(age),
+        clean=accuracy(by_seed(lambda r: [r.clean]).mean(0)),
+        attacks=attacks,
+        worst=worst,
+        strayed={name: mean(lambda r, name=name: r.strayed[name]) for name in slices[0].strayed},
+        unsettled_share=mean(lambda r: r.unsettled_share),
+        **result,
+    )
 
 
-def _over_seeds(shares: Shares, draws: int) -> Record:
-    """One attack's shares (seeds, chips, images): the mean over seeds with its interval, and every seed's accuracy.
+def _reported(row: Interval, of: str) -> Reported:
+    return Reported(mean=row.mean, low=row.low, high=row.high, over=row.over, of=of)
+
+
+def _over_seeds(shares: Shares, draws: int) -> OverSeeds:
+    """One attack's shares (seeds, instances, images): the mean over seeds with its interval, and every seed's accuracy.
 
     Without noise the least over seeds, image by image, stands beside it; with noise that would count luck as strength.
     """
-    found = _interval(shares.mean(0))
-    if len(shares) > 1:
-        alone = shares.mean((1, 2))
-        found |= {"by_seed": alone.tolist(), "seed_spread": float(alone.std(ddof=1))}
-        if draws == 1:
-            found["least_over_seeds"] = float(shares.min(0).mean())
-    return found
+    least = float(shares.min(0).mean()) if len(shares) > 1 and draws == 1 else None
+    return OverSeeds(**asdict(accuracy(shares.mean(0))), **_each_seed(shares.mean((1, 2))), least_over_seeds=least)
 
 
-def _matrix(job: AttackJob, slices: Sequence[Record], part: Callable[[Record], Shares]) -> Shares:
-    """(chips, images) from the slices' (chips, images of the slice)."""
+def _each_seed(accuracies: Shares) -> dict[str, Any]:
+    """Of several attack seeds, the accuracy that each leaves, and their spread."""
+    if len(accuracies) < 2:
+        return {}
+    return {"by_seed": accuracies.tolist(), "seed_spread": float(accuracies.std(ddof=1))}
+
+
+def _matrix(job: AttackJob, slices: Sequence[OfSlice], part: Callable[[Any], Any]) -> Shares:
+    """(instances, images) from the slices' (instances, images of the slice)."""
     rows = []
-    for chip in job.targets:
-        parts = sorted((r for r in slices if r["chip"] == chip), key=lambda r: r["slice"])
-        rows.append(np.concatenate([part(r) for r in parts], axis=1))
+    for target in job.targets:
+        parts = sorted((r for r in slices if r.chip == target), key=lambda r: r.slice)
+        rows.append(np.concatenate([np.array(part(r), dtype=float) for r in parts], axis=1))
     return np.concatenate(rows)
-
-
-def _interval(shares: Shares) -> Record:
-    found = accuracy(shares)
-    return {"mean": found.mean, "low": found.low, "high": found.high, "over": found.over}
 
 
 def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
@@ -178,7 +197,7 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
             yield "Right after programming: this device drifts, and ageing is not part of the figure (--age 1h,1month)."
         if not job.device.device.ideal and job.instances < 5:
             yield f"On {job.instances} programmed chips; at least 5 are needed to speak of a device."
-        if any(record["kind"] == "chips" and record["equal"] for record in records):
+        if any(isinstance(record, EqualInstances) and record.equal for record in records):
             yield (
                 "All chips hold the same weights: this device takes programmed weights exactly, so its chips differ "
                 "in read noise only. Give weights that were trained in situ on it (hwsim train --device) instead."
@@ -192,14 +211,14 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
     if not job.checks and job.white_box:
         yield "The checks were left out (--no-checks), so nothing speaks against masked gradients."
     for threat in job.threats:
-        own = [r for r in records if r["kind"] == "attack" and r["threat"] == str(threat)]
-        unsettled = max(r["unsettled_share"] for r in own)
+        own = [r for r in records if isinstance(r, SliceRecord) and r.threat == str(threat)]
+        unsettled = max(r.unsettled_share for r in own)
         if unsettled > MAX_UNSETTLED_SHARE:
             yield (
                 f"{threat}: up to {unsettled:.0%} of a slice's adversarial images had not settled when they were "
-                "judged; their verdict depends on when it is read."
+                "classified; their class depends on when it is read."
             )
-        strayed = {name: max(r["strayed"][name] for r in own) for name in (attack.name for attack in job.attacks)}
+        strayed = {name: max(r.strayed[name] for r in own) for name in (attack.name for attack in job.attacks)}
         for name, share in strayed.items():
             if share:
                 yield f"{threat}: {name} left the budget on up to {share:.1%} of a slice's images, which were clipped."

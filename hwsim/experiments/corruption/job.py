@@ -2,89 +2,90 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hwsim.cards.device import DeviceCard
 from hwsim.cards.yamlfile import did_you_mean
-from hwsim.data.dataset import Dataset, Split, load_corrupted
+from hwsim.data.dataset import Split, load_corrupted
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
-from hwsim.experiments.subject import Subject, at_least_one, chips, counted, read_judged, read_source, seeded
-from hwsim.jobs.folder import claimed
-from hwsim.jobs.job import Progress
-from hwsim.jobs.job_receipt import write_receipt
-from hwsim.jobs.store import append_line, read_lines
-from hwsim.rng import Streams
-from hwsim.robustness.corruptions.corruptions import (
-    COMMON,
-    CORRUPTIONS,
-    SEVERITIES,
-    corrupt,
-    input_noise,
-    salt_and_pepper,
+from hwsim.experiments.requests import CorruptRequest
+from hwsim.experiments.subject import (
+    Subject,
+    SubjectJob,
+    at_least_one,
+    instances_of,
+    read_source,
+    reseed,
+    resolved_subject,
 )
-from hwsim.robustness.stochastic import judge_on_fresh_draws
+from hwsim.jobs.engine import working
+from hwsim.jobs.job import Progress
+from hwsim.jobs.records import Record
+from hwsim.rng import Streams
+from hwsim.robustness.corruptions.condition import Condition, corrupted
+from hwsim.robustness.corruptions.corruptions import COMMON, CORRUPTIONS, SEVERITIES
+from hwsim.robustness.measure import measure
 
 SETS = {"common": tuple(COMMON), "all": tuple(CORRUPTIONS)}
 FILES = {"elastic": "elastic_transform", "jpeg": "jpeg_compression"}
 """Names of the published files, where they are not ours with underscores."""
 
 
-@dataclass(frozen=True)
-class Condition:
-    """``kind`` is clean, corruption, input-noise (sigma, pixel units) or salt-and-pepper (share of values)."""
+@dataclass(frozen=True, kw_only=True)
+class CorruptionRecord(Record):
+    """A line of the log: hits of (instances, images) under a condition, in so many draws.
+
+    ``kind`` is the condition's, ``case`` "model" or "baseline".
+    """
 
     kind: str
+    case: str
     name: str
-    level: float
+    level: int | float
+    draws: int
+    hits: list[list[int]]
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return self.case, self.name, self.level
 
 
-@dataclass(frozen=True)
-class CorruptJob:
-    """A resolved measurement; fields are those of the command."""
+@dataclass(frozen=True, kw_only=True)
+class CorruptJob(SubjectJob):
+    """A resolved measurement; fields are those of ``CorruptRequest``.
 
-    subject: Subject
-    device: DeviceCard | None
-    data: Dataset
+    ``age``: seconds after programming at which drifting devices are measured; None: right after it.
+    """
+
+    kind = "corrupt"
     types: tuple[str, ...]
     severities: tuple[int, ...]
     noise: tuple[float, ...]
     salt: tuple[float, ...]
     baseline: Subject | None
     corrupted_dir: Path | None
-    instances: int
-    draws: int
-    examples: int
-    seed: int
-    folder: Path
-    command: str
     age: float | None = None
-    """Seconds after programming at which drifting chips are judged; None: right after it."""
 
     @property
     def conditions(self) -> list[Condition]:
-        found = [Condition("clean", "clean", 0)]
-        found += [Condition("corruption", name, severity) for name in self.types for severity in self.severities]
-        found += [Condition("input-noise", "input-noise", sigma) for sigma in self.noise]
-        return found + [Condition("salt-and-pepper", "salt-and-pepper", share) for share in self.salt]
+        columns = [Condition("clean", 0)]
+        columns += [Condition(name, severity, "severity") for name in self.types for severity in self.severities]
+        columns += [Condition("input-noise", sigma, "sigma") for sigma in self.noise]
+        return columns + [Condition("salt-and-pepper", share, "share") for share in self.salt]
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The whole configuration as plain values."""
-        device = {"name": self.device.name, "resolved": self.device.resolved} if self.device else {"name": "float"}
         plain = {name: getattr(self, name) for name in ("instances", "draws", "examples", "seed")}
         lists = {name: list(getattr(self, name)) for name in ("types", "severities", "noise", "salt")}
         return {
             "model": self.subject.identity,
             "baseline": self.baseline.identity if self.baseline else None,
-            "device": device,
+            "device": self.resolved_device,
             "data": {"name": self.data.name, "test": len(self.data.test)},
             "age_s": self.age,
             "corrupted": "files" if self.corrupted_dir else "computed",
@@ -92,132 +93,76 @@ class CorruptJob:
             **plain,
         }
 
-    @property
-    def config_hash(self) -> str:
-        """SHA-256 of the resolved configuration, first 16 digits."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
-
     def images(self, condition: Condition) -> Split:
         """Images and labels; equal for all models and devices, one stream a condition."""
-        clean = self.data.test[: self.examples]
-        x, y = clean
-        rng = Streams(self.seed).child(condition.name, condition.level).generator("corruption")
-        if condition.kind == "input-noise":
-            return Split(input_noise(x, condition.level, rng), y)
-        if condition.kind == "salt-and-pepper":
-            return Split(salt_and_pepper(x, condition.level, rng), y)
-        if condition.kind == "clean":
-            return clean
-        if self.corrupted_dir is None:
-            return Split(corrupt(condition.name, x, int(condition.level), rng), y)
-        name = FILES.get(condition.name, condition.name.replace("-", "_"))
-        classes = len(self.data.classes)
-        return load_corrupted(self.corrupted_dir, name, int(condition.level), classes=classes, count=self.examples)
+        if condition.kind == "corruption" and self.corrupted_dir is not None:
+            name = FILES.get(condition.name, condition.name.replace("-", "_"))
+            level, classes = int(condition.level), len(self.data.classes)
+            return load_corrupted(self.corrupted_dir, name, level, classes=classes, count=self.examples)
+        x, y = self.data.test[: self.examples]
+        return Split(corrupted(x, condition, Streams(self.seed).child(condition.name, condition.level)), y)
 
 
-def plan_corrupt(
-    *,
-    model: str,
-    weights: Path | None = None,
-    device: str | None = None,
-    types: str = "common",
-    severities: str = "1,2,3,4,5",
-    noise: str = "",
-    salt_pepper: str = "",
-    baseline: str | None = None,
-    corrupted_dir: Path | None = None,
-    instances: int | None = None,
-    draws: int = 20,
-    examples: int | None = None,
-    seed: int = 0,
-    age: str | None = None,
-    data_name: str | None = None,
-    data_dir: Path | None = None,
-    out: Path | None = None,
-    command: str = "",
-) -> CorruptJob:
+def plan_corrupt(request: CorruptRequest) -> CorruptJob:
     """Resolve a measurement. Raises InputError for the first mistake."""
-    names, levels = tuple(_types(types)), tuple(int(level) for level in _numbers("--severities", severities))
-    if not levels or any(level not in SEVERITIES for level in levels):
-        raise InputError(f"--severities: expected numbers from 1 to 5, got {severities!r}")
-    at_least_one("--draws", draws)
-    subject, dataset, card, count = read_judged(model, weights, device, instances, data_name, data_dir)
-    if corrupted_dir is not None and dataset.shape != (3, 32, 32):
+    severities = tuple(int(level) for level in _numbers("--severities", request.severities))
+    if not severities or any(level not in SEVERITIES for level in severities):
+        raise InputError(f"--severities: expected numbers from 1 to 5, got {request.severities!r}")
+    types = tuple(_types(request.types))
+    at_least_one("--draws", request.draws)
+    common = resolved_subject(request)
+    dataset, directory = common["data"], request.corrupted_dir
+    if directory is not None and dataset.shape != (3, 32, 32):
         raise InputError(f"--corrupted-dir: holds images of CIFAR, and {dataset.name} has images of {dataset.shape}")
-    ages = ages_of(age, card)
+    ages = ages_of(request.age, common["device"])
     if len(ages) > 1:
-        raise InputError(f"--age: expected one time after programming, got {age!r}")
+        raise InputError(f"--age: expected one time after programming, got {request.age!r}")
     job = CorruptJob(
-        subject=subject,
-        device=card,
-        data=dataset,
-        types=names,
-        severities=levels,
-        noise=tuple(_numbers("--noise", noise)),
-        salt=tuple(_numbers("--salt-and-pepper", salt_pepper)),
-        baseline=read_source(baseline, dataset.name, data_dir) if baseline else None,
-        corrupted_dir=corrupted_dir,
-        instances=count,
-        draws=draws,
-        examples=counted(examples, dataset),
-        seed=seeded(seed),
-        folder=Path("."),
-        command=command,
+        **common,
+        types=types,
+        severities=severities,
+        noise=tuple(_numbers("--noise", request.noise)),
+        salt=tuple(_numbers("--salt-and-pepper", request.salt_and_pepper)),
+        baseline=read_source(request.baseline, dataset.name, request.data_dir) if request.baseline else None,
+        corrupted_dir=directory,
         age=ages[0] if ages else None,
     )
     for condition in job.conditions:  # what cannot be made is told before anything is measured
-        if condition.level == (levels[0] if condition.kind == "corruption" else condition.level):
+        if condition.kind != "corruption" or condition.level == severities[0]:
             replace(job, examples=1).images(condition)
-    where = card.name if card else "float"
-    label = f"corrupt-{subject.name.replace(':', '-')}-{where}-seed{seed}-{job.config_hash[:8]}"
-    return replace(job, folder=out or Path("runs") / label)
+    return job
 
 
-def run_corrupt(job: CorruptJob, progress: Progress) -> list[dict[str, Any]]:
-    """Measure what is not measured yet; the records of everything. ``hits`` are (chips, images), over draws."""
-    with claimed(job.folder, job.config_hash, job.resolved):
-        log, started = job.folder / "metrics.jsonl", time.time()
-        found = {_key(record): record for record in read_lines(log)}
+def run_corrupt(job: CorruptJob, progress: Progress) -> list[CorruptionRecord]:
+    """Measure what is not measured yet; the records of everything."""
+    with working(job, CorruptionRecord) as log:
         cases = ["model", *(["baseline"] if job.baseline else [])]
         progress.total(len(job.conditions) * len(cases))
-        nets: list[LayeredHopfield] = []
-        if job.device is not None:
-            streams = Streams(job.seed).child("programmed")
-            nets = chips(job.subject, job.device.device, job.instances, streams, job.folder / "states")
+        nets = instances_of(job)
         for net in nets:
             if job.age is not None:
                 net.age(job.age)
         for condition in job.conditions:
             for case in cases:
-                if (case, condition.name, condition.level) not in found:
-                    record = _measured(job, nets, case, condition)
-                    append_line(log, record)
-                    found[_key(record)] = record
-                progress.done(f"{case}: {condition.name} {condition.level:g}")
-        write_receipt(job, started)
-        return list(found.values())
+                log.once((case, condition.name, condition.level), partial(_measured, job, nets, case, condition))
+                progress.done(f"{case}: {condition}")
+        return list(log)
 
 
-def _measured(job: CorruptJob, nets: list[LayeredHopfield], case: str, condition: Condition) -> dict[str, Any]:
+def _measured(job: CorruptJob, nets: list[LayeredHopfield], case: str, condition: Condition) -> CorruptionRecord:
     x, y = job.images(condition)
     subject = job.subject if case == "model" or job.baseline is None else job.baseline
-    judged = nets if case == "model" else []
-    streams = Streams(job.seed).child("judged", case, condition.name, condition.level)
-    for i, net in enumerate(judged):
-        net.reseed_reads(streams.child("chip", i))
-    verdict = judge_on_fresh_draws([subject.judge(net) for net in judged] or [subject.judge()], x, y, job.draws)
-    return {
-        "kind": condition.kind,
-        "case": case,
-        "name": condition.name,
-        "level": condition.level,
-        "draws": verdict.hits.shape[1],
-        "hits": verdict.hits.sum(1).tolist(),
-    }
-
-
-def _key(record: dict[str, Any]) -> tuple[Any, ...]:
-    return record["case"], record["name"], record["level"]
+    measured_on = nets if case == "model" else []
+    reseed(measured_on, Streams(job.seed).child("judged", case, condition.name, condition.level))
+    measured = measure(subject.classifiers(measured_on), x, y, job.draws)
+    return CorruptionRecord(
+        kind=condition.kind,
+        case=case,
+        name=condition.name,
+        level=condition.level,
+        draws=measured.draws,
+        hits=measured.hits_by_instance,
+    )
 
 
 def _types(text: str) -> Iterator[str]:

@@ -3,82 +3,120 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import compensation, told_age
-from hwsim.experiments.corruption.job import CorruptJob
-from hwsim.jobs.store import write_json, written_aside
+from hwsim.experiments.corruption.job import CorruptionRecord, CorruptJob
+from hwsim.jobs.records import write_file
+from hwsim.jobs.store import written_aside
 from hwsim.robustness.corruptions.corruptions import COMMON
 from hwsim.robustness.scores import mce, mean_corruption_accuracy, relative_mce
-from hwsim.stats.interval import accuracy
+from hwsim.stats.interval import Interval, accuracy
 
-Record = dict[str, Any]
+COLUMNS = ("case", "kind", "name", "level", "mean", "low", "high", "over")
 
 
-def write_results(job: CorruptJob, records: Sequence[Record]) -> Record:
+@dataclass(frozen=True, kw_only=True)
+class Row(Interval):
+    """The accuracy of one case under one condition."""
+
+    case: str
+    kind: str
+    name: str
+    level: int | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """Over the types of one group and all severities, with the ratios to the baseline where there is one.
+
+    A ratio that cannot be had is the sentence that says why: a baseline that loses nothing divides by zero.
+    """
+
+    over: str
+    types: int
+    accuracy: float
+    baseline_accuracy: float | None = None
+    mce: float | str | None = None
+    relative_mce: float | str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionResults:
+    """``results.json``; ``chips`` counts device instances, 0 in float."""
+
+    model: str
+    baseline: str | None
+    device: str
+    data: str
+    images: int
+    chips: int
+    severities: list[int]
+    rows: list[Row]
+    means: list[Means]
+    caveats: list[str]
+    config_hash: str
+
+
+def write_results(job: CorruptJob, records: Sequence[CorruptionRecord]) -> CorruptionResults:
     """Write ``results.json`` and ``corruptions.csv``; returns the results."""
     rows = [_row(record) for record in records]
-    tables = {
-        case: {name: [_mean(rows, case, name, severity) for severity in job.severities] for name in job.types}
-        for case in ("model", "baseline")
-        if case == "model" or job.baseline
-    }
-    clean = {case: _mean(rows, case, "clean", 0) for case in tables}
-    results: Record = {
-        "model": job.subject.name,
-        "baseline": job.baseline.name if job.baseline else None,
-        "device": job.device.name if job.device else "float",
-        "data": job.data.name,
-        "images": job.examples,
-        "chips": job.instances if job.device else 0,
-        "severities": list(job.severities),
-        "rows": rows,
-        "means": _means(job, tables, clean),
-        "caveats": list(_caveats(job)),
-        "config_hash": job.config_hash,
-    }
+    results = CorruptionResults(
+        model=job.subject.name,
+        baseline=job.baseline.name if job.baseline else None,
+        device=job.device_name,
+        data=job.data.name,
+        images=job.examples,
+        chips=job.instances if job.device else 0,
+        severities=list(job.severities),
+        rows=rows,
+        means=list(_means(job, rows)),
+        caveats=_caveats(job),
+        config_hash=job.config_hash,
+    )
     with written_aside(job.folder / "corruptions.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
-    write_json(job.folder / "results.json", results)
+        writer.writerows({name: getattr(row, name) for name in COLUMNS} for row in rows)
+    write_file(job.folder / "results.json", results)
     return results
 
 
-def _row(record: Record) -> Record:
-    found = accuracy(np.array(record["hits"]) / record["draws"])
-    head = {key: record[key] for key in ("case", "kind", "name", "level")}
-    return {**head, "mean": found.mean, "low": found.low, "high": found.high, "over": found.over}
+def _row(record: CorruptionRecord) -> Row:
+    interval = accuracy(np.array(record.hits) / record.draws)
+    return Row(case=record.case, kind=record.kind, name=record.name, level=record.level, **asdict(interval))
 
 
-def _mean(rows: Sequence[Record], case: str, name: str, level: float) -> float:
-    return next(row["mean"] for row in rows if (row["case"], row["name"], row["level"]) == (case, name, level))
-
-
-def _means(job: CorruptJob, tables: dict[str, dict[str, list[float]]], clean: dict[str, float]) -> list[Record]:
+def _means(job: CorruptJob, rows: Sequence[Row]) -> Iterator[Means]:
     """The 15 common types and the four extra ones apart, as is the custom; ratios where there is a baseline."""
-    found = []
-    for title, wanted in (("common types", True), ("extra types", False)):
-        own = {case: {n: r for n, r in table.items() if (n in COMMON) == wanted} for case, table in tables.items()}
-        if not own["model"]:
+    at = {(row.case, row.name, row.level): row.mean for row in rows}
+    for title, common in (("common types", True), ("extra types", False)):
+        types = [name for name in job.types if (name in COMMON) == common]
+        if not types:
             continue
-        row: Record = {"over": title, "types": len(own["model"]), "accuracy": mean_corruption_accuracy(own["model"])}
+
+        def table(case: str, types: Sequence[str] = types) -> dict[str, list[float]]:
+            return {name: [at[case, name, severity] for severity in job.severities] for name in types}
+
+        own, ratios = table("model"), {}
         if job.baseline:
-            row["baseline_accuracy"] = mean_corruption_accuracy(own["baseline"])
-            row["mce"] = _or_told(lambda own=own: mce(own["model"], own["baseline"]))
-            row["relative_mce"] = _or_told(
-                lambda own=own: relative_mce(own["model"], clean["model"], own["baseline"], clean["baseline"])
-            )
-        found.append(row)
-    return found
+            other, clean = table("baseline"), [at[case, "clean", 0] for case in ("model", "baseline")]
+            ratios: dict[str, Any] = {
+                "baseline_accuracy": mean_corruption_accuracy(other),
+                "mce": _or_why(partial(mce, own, other)),
+                "relative_mce": _or_why(partial(relative_mce, own, clean[0], other, clean[1])),
+            }
+        yield Means(over=title, types=len(types), accuracy=mean_corruption_accuracy(own), **ratios)
 
 
-def _or_told(score: Callable[[], float]) -> float | str:
-    """The score, or why there is none: a baseline that loses nothing under a type divides by zero."""
+def _or_why(score: Callable[[], float]) -> float | str:
+    """The score, or why there is none."""
     try:
         return score()
     except InputError as error:
@@ -86,22 +124,22 @@ def _or_told(score: Callable[[], float]) -> float | str:
 
 
 def _caveats(job: CorruptJob) -> list[str]:
-    told = []
+    caveats = []
     if job.examples < len(job.data.test):
-        told.append(f"On the first {job.examples} of {len(job.data.test)} test images.")
+        caveats.append(f"On the first {job.examples} of {len(job.data.test)} test images.")
     if job.corrupted_dir is None:
-        told.append(
+        caveats.append(
             "Corruptions computed here with the constants of CIFAR-10-C; the ice of `frost` is drawn, not photographs. "
             "For published figures use the published files (--corrupted-dir)."
         )
     side = job.data.shape[1]
     if side != 32:
-        told.append(f"Lengths are those for 32 x 32 pixels; on images of {side} x {side} a blur weighs differently.")
+        caveats.append(f"Lengths are those for 32 x 32 pixels; on images of {side} x {side} a blur weighs differently.")
     if job.device and job.age is not None:
         how = compensation(job.device.device)
-        told.append(f"At {told_age(job.age)} after programming; the drift is {how}.")
+        caveats.append(f"At {told_age(job.age)} after programming; the drift is {how}.")
     elif job.device and job.device.device.drifts:
-        told.append("Right after programming: this device drifts, and ageing is not part of the figure (--age 1h).")
+        caveats.append("Right after programming: this device drifts, and ageing is not part of the figure (--age 1h).")
     if job.baseline:
-        told.append(f"mCE and relative mCE are ratios to {job.baseline.name}; there is no canonical baseline.")
-    return told
+        caveats.append(f"mCE and relative mCE are ratios to {job.baseline.name}; there is no canonical baseline.")
+    return caveats

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.attack.gallery import keep_gallery
 from hwsim.experiments.attack.job import AttackJob, check_attacks
 from hwsim.experiments.attack.results import write_results
 from hwsim.experiments.attack.work import attack_nets
+from hwsim.experiments.device_run.job import RunJob
+from hwsim.experiments.device_run.records import AttackRecord
 from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.subject import Subject
 from hwsim.jobs.job import Quiet
 from hwsim.robustness.threat import parse
 
-if TYPE_CHECKING:
-    from hwsim.experiments.device_run.job import Job
 
-
-def case_job(job: Job, case: str, repeat: int, trained: LayeredHopfield) -> AttackJob:
-    """What attacks one case: in float, or one chip with the float network ``trained`` known beside it.
+def case_job(job: RunJob, case: str, repeat: int, trained: LayeredHopfield) -> AttackJob:
+    """What attacks one case: in float, or one device instance with the float network ``trained`` known beside it.
 
     Raises InputError where the section's attacks do not go with its threats.
     """
@@ -30,8 +27,8 @@ def case_job(job: Job, case: str, repeat: int, trained: LayeredHopfield) -> Atta
     threats = tuple(parse(threat) for threat in config.threat)
     identity = {"run": job.config_hash, "case": case, "repeat": repeat}
     name = "sparse" if all(threat.norm == "l0" for threat in threats) else "quick"
-    # Chips of a run are aged by the run itself, case by case.
-    found = AttackJob(
+    # Devices of a run are aged by the run itself, case by case.
+    attacks = AttackJob(
         subject=Subject(job.model.name, identity, job.model, trained),
         device=None if case == "float" else job.device,
         data=job.data,
@@ -46,39 +43,37 @@ def case_job(job: Job, case: str, repeat: int, trained: LayeredHopfield) -> Atta
         examples=min(config.examples, len(job.data.test), evaluation.examples or len(job.data.test)),
         seed=job.seed + repeat,
         checks=config.checks,
-        folder=job.folder / "attacks" / f"{file_stem(case)}-{repeat}",
+        out=job.folder / "attacks" / f"{file_stem(case)}-{repeat}",
         command=job.command,
         seeds=tuple(range(config.seeds)),
         checked=config.check_images,
     )
-    check_attacks(found)
-    return found
+    check_attacks(attacks)
+    return attacks
 
 
 def attack_case(
-    job: Job, case: str, repeat: int, net: LayeredHopfield, trained: LayeredHopfield
-) -> Iterator[dict[str, Any]]:
+    job: RunJob, case: str, repeat: int, net: LayeredHopfield, trained: LayeredHopfield
+) -> Iterator[AttackRecord]:
     """One record a threat: the figure to report with its interval and flags, and where the rest lies."""
     attacks = case_job(job, case, repeat, net if case == "float" else trained)
-    Path(attacks.folder).mkdir(parents=True, exist_ok=True)
+    attacks.folder.mkdir(parents=True, exist_ok=True)
     records = attack_nets(attacks, [] if case == "float" else [net], Quiet())
     results = write_results(attacks, records)
     if repeat == 0:  # the one whose images the page shows
         keep_gallery(attacks, None if case == "float" else net)
-    for found in results["threats"]:
-        worst, least = found["worst"], found["reported"]
-        yield {
-            "kind": "attack",
-            "case": case,
-            "repeat": repeat,
-            "condition": found["threat"],
-            "attack": attacks.attack,
-            "images": attacks.examples,
-            "clean": found["clean"],
-            "worst": worst,
-            "reported": least,
-            "flags": found.get("flags", []),
-            "checked": "checks" in found,
-            "caveats": results["caveats"],
-            "folder": str(attacks.folder.relative_to(job.folder)),
-        }
+    for left in results.threats:
+        yield AttackRecord(
+            case=case,
+            repeat=repeat,
+            condition=left.threat,
+            attack=attacks.attack,
+            images=attacks.examples,
+            clean=left.clean,
+            worst=left.worst,
+            reported=left.reported,
+            flags=left.flags or [],
+            checked=left.checks is not None,
+            caveats=results.caveats,
+            folder=str(attacks.folder.relative_to(job.folder)),
+        )

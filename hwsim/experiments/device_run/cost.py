@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
 from hwsim.crossbar.work import Work, cost_of
 from hwsim.ebm.build import initial_weights
 from hwsim.ebm.inference import infer
+from hwsim.experiments.device_run.job import RunJob
 from hwsim.experiments.device_run.prices import CostTable, priced, read_table
 from hwsim.experiments.evaluation import relaxation
 from hwsim.rng import Streams
 
-if TYPE_CHECKING:
-    from hwsim.experiments.device_run.job import Job
-
 ACTIVITIES = {"programming": "programming", "inference": "inference, an example", "training": "training, an example"}
 
 
-def cost_section(job: Job, table: CostTable | None = None) -> dict[str, Any]:
+def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
     """Counts and prices of a job on its device, as plain values.
 
     The network is built anew, programmed with its initial weights, trained by one batch and asked for one batch; so

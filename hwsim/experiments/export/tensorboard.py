@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hwsim.errors import InputError
 from hwsim.experiments.kinds import JobFolder, curves_of, flat, results_of
+from hwsim.experiments.training.epochs import EpochRecord
+from hwsim.jobs.records import plain
 
 FOLDER = "tensorboard"
 
 
-def teller(folder: Path) -> Callable[[dict[str, Any]], None]:
+def teller(folder: Path) -> Callable[[EpochRecord], None]:
     """Writes the numbers of every epoch's record below ``folder``/tensorboard.
 
     Raises InputError where TensorBoard is not installed.
@@ -23,12 +24,12 @@ def teller(folder: Path) -> Callable[[dict[str, Any]], None]:
         raise InputError("--tensorboard: TensorBoard is not installed; pip install 'hwsim[tensorboard]'") from error
     writers: list[SummaryWriter] = []
 
-    def tell(record: dict[str, Any]) -> None:
+    def tell(record: EpochRecord) -> None:
         if not writers:  # made with the first epoch, once the folder is known to be this job's
             writers.append(SummaryWriter(str(folder / FOLDER)))
-        for name, value in record.items():
+        for name, value in plain(record).items():
             if isinstance(value, int | float) and name not in ("epoch", "repeat"):
-                writers[0].add_scalar(name, value, record["epoch"])
+                writers[0].add_scalar(name, value, record.epoch)
         writers[0].flush()
 
     return tell

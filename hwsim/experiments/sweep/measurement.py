@@ -5,28 +5,26 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from hwsim.cards.build import hardware, network
 from hwsim.cards.device import DeviceCard, read_device
-from hwsim.cards.model import ModelConfig
+from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.read import check_fit, in_situ_recipe, read_model
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.averaged import AveragedDevice
-from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.ebm.hopfield import LayeredHopfield
-from hwsim.experiments.evaluation import Condition, Measured, measure, perturbed
+from hwsim.experiments.evaluation import measure, perturbed
 from hwsim.experiments.sweep.study import Spec
-from hwsim.experiments.training.learners import EquilibriumModel
-from hwsim.experiments.training.resume import EpochRecord, train
+from hwsim.experiments.trained import deployed, float_device, trained
+from hwsim.learning.train import Epoch
 from hwsim.rng import Streams
+from hwsim.robustness.corruptions.condition import Condition
+from hwsim.robustness.measure import Measured
 
 Record = dict[str, Any]
 
@@ -90,7 +88,7 @@ def _resolved(
     """Seeds share it; settings come as JSON, which can be looked up."""
     card = read_device(device, json.loads(for_device))
     document, model = read_model(model_name, json.loads(for_model))
-    model.energy  # noqa: B018 - refuses feed-forward modules
+    require_energy(model)
     recipe = in_situ_recipe(document, model, card)
     dataset, digest = _data(data_name or model.data, data_dir)
     check_fit(document, model, dataset)
@@ -117,34 +115,19 @@ def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[LayeredHopfield
 
     Raises WorkError where training diverges.
     """
-    device, recipe, streams = found.card.device, found.recipe, Streams(seed)
+    device, streams = found.card.device, Streams(seed)
     device = AveragedDevice(device, reads) if reads > 1 else device
-    net = network(found.model.energy, hardware(device, recipe), streams, momentum=recipe.momentum)
-    epochs: list[EpochRecord] = []
-    _train(net, found, recipe, streams, epochs.append)
-    if device.trains == "hardware-aware":
-        net.program(net.weights())
-    told: Record = {"epochs": len(epochs), "accuracy_train_share": epochs[-1]["accuracy_train"] if epochs else None}
-    return net, told
+    epochs: list[Epoch] = []
+    net = trained(
+        found.model, device, found.recipe, found.dataset, streams, on_epoch=lambda epoch, seconds: epochs.append(epoch)
+    )
+    columns: Record = {"epochs": len(epochs), "accuracy_train_share": epochs[-1].accuracy_train if epochs else None}
+    return deployed(found.model.energy, device, net, streams.child("deployed")), columns
 
 
 def in_float(found: Resolved, seed: int) -> LayeredHopfield:
     """The model trained in float by its own recipe, from the same initial weights and order of examples."""
-    recipe, streams = found.model.settled_learning, Streams(seed)
-    device = FloatDevice(recipe.momentum, recipe.weight_decay)
-    net = network(found.model.energy, device, streams, momentum=recipe.momentum)
-    _train(net, found, recipe, streams, lambda epoch: None)
-    return net
-
-
-def _train(
-    net: LayeredHopfield, found: Resolved, recipe: LearningConfig, streams: Streams, tell: Callable[[EpochRecord], None]
-) -> None:
-    x, labels = found.dataset.train
-    with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / "state.safetensors"
-        learner = EquilibriumModel(net, found.model.energy, recipe, found.model.inference)
-        train(learner, recipe, x, labels, streams, state, tell)
+    return trained(found.model, float_device(found.model), found.model.settled_learning, found.dataset, Streams(seed))
 
 
 def judged(
@@ -172,4 +155,4 @@ def column(condition: Condition, what: str = "accuracy") -> str:
 
 
 def share(measured: Measured) -> float:
-    return sum(measured.hits) / (measured.draws * len(measured.hits))
+    return measured.accuracy

@@ -2,53 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from hwsim.cards.device import DeviceCard, read_device
-from hwsim.cards.model import ModelConfig
+from hwsim.cards.device import read_device
+from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.read import DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
 from hwsim.cards.recipe import LearningSection
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.errors import InputError
+from hwsim.experiments.requests import TrainRequest
+from hwsim.jobs.job import Job
 
 
-@dataclass(frozen=True)
-class TrainJob:
+@dataclass(frozen=True, kw_only=True)
+class TrainJob(Job):
     """A resolved training. ``device`` None: exact arithmetic with the recipe's momentum and weight decay.
 
     ``place`` is the torch device that computes; it is no part of the configuration, a training may go on elsewhere.
     """
 
+    kind = "train"
     model: ModelConfig
     recipe: LearningSection
-    device: DeviceCard | None
     data: Dataset
-    seed: int
-    folder: Path
-    command: str
     place: str = "cpu"
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The whole configuration as plain values."""
-        device = {"name": self.device.name, "resolved": self.device.resolved} if self.device else {"name": "float"}
         sizes = {part: len(split) for part, split in self.data.splits.items()}
-        model = self.model.model_dump(include={"name", "network", "inference"})
-        data = {"name": self.data.name, **sizes}
-        return {"model": model, "learning": self.recipe.model_dump(), "device": device, "data": data, "seed": self.seed}
+        return {
+            "model": self.model.model_dump(include={"name", "network", "inference"}),
+            "learning": self.recipe.model_dump(),
+            "device": self.resolved_device,
+            "data": {"name": self.data.name, **sizes},
+            "seed": self.seed,
+        }
 
     @property
-    def config_hash(self) -> str:
-        """SHA-256 of the resolved configuration, first 16 digits."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()[:16]
+    def label(self) -> str:
+        return f"train-{self.model.name}-{self.device_name}-seed{self.seed}"
 
 
 def check_place(place: str, on_device: bool) -> None:
@@ -64,34 +60,26 @@ def check_place(place: str, on_device: bool) -> None:
         )
 
 
-def plan_training(
-    *,
-    model: str | None,
-    data_name: str | None,
-    data_dir: Path | None,
-    device: str | None,
-    seed: int,
-    out: Path | None,
-    settings: Sequence[str],
-    command: str,
-    place: str = "cpu",
-) -> TrainJob:
-    """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe.
-
-    ``place`` is the torch device that computes, see ``check_place``.
-    """
-    check_place(place, device is not None)
-    for_device, for_model = parted(settings, seed)
+def plan_training(request: TrainRequest) -> TrainJob:
+    """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe."""
+    device = request.device
+    check_place(request.accelerator, device is not None)
+    for_device, for_model = parted(request.settings, request.seed)
     if for_device and device is None:
         raise InputError(f"--set device.{for_device[0][0]}: there is no device to set it on; give --device")
     card = read_device(device, for_device) if device else None
-    document, config = read_model(model or DEFAULT_MODEL, for_model)
+    document, config = read_model(request.model or DEFAULT_MODEL, for_model)
     if card:
-        config.energy  # noqa: B018 - modules have no arrays
-    recipe = in_situ_recipe(document, config, card) if card else config.learning
-    dataset = data.load(data_name or config.data, data_dir)
+        require_energy(config)  # modules have no arrays
+    dataset = data.load(request.data or config.data, request.data_dir)
     check_fit(document, config, dataset)
-    job = TrainJob(config, recipe, card, dataset, seed, Path("."), command, place)
-    where = card.name if card else "float"
-    folder = out or Path("runs") / f"train-{config.name}-{where}-seed{seed}-{job.config_hash[:8]}"
-    return replace(job, folder=folder)
+    return TrainJob(
+        model=config,
+        recipe=in_situ_recipe(document, config, card) if card else config.learning,
+        device=card,
+        data=dataset,
+        seed=request.seed,
+        place=request.accelerator,
+        out=request.out,
+        command=request.command,
+    )

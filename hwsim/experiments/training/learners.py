@@ -22,22 +22,21 @@ from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.ebm.build import initial_weights
 from hwsim.ebm.hopfield import LayeredHopfield
-from hwsim.experiments.evaluation import Measured, measure, relaxation, relaxed
+from hwsim.experiments.evaluation import measure, relaxation, relaxed
 from hwsim.jobs.weights import load_weights, save_weights
 from hwsim.learning.rule import StepStats
 from hwsim.learning.train import Learner
 from hwsim.rng import Streams
-from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier, correct
+from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier
+from hwsim.robustness.measure import Measured
+from hwsim.robustness.measure import measure as classify
 
 WATCHED = 64
 """Validation images whose relaxation is followed after every epoch."""
 
-JUDGED_AT_ONCE = 250
-"""Images that a module is given at once, which bounds memory."""
-
 
 class Model(Learner, Protocol):
-    """A learner that can be judged and kept."""
+    """A learner that can be measured and kept."""
 
     def measure(self, x: Tensor, labels: Tensor, draws: int, streams: Streams) -> Measured:
         """Hits of each image and how its relaxation ended."""
@@ -180,11 +179,10 @@ class ModuleModel:
         self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": entries})
 
     def measure(self, x: Tensor, labels: Tensor, draws: int, streams: Streams) -> Measured:
-        """One draw: modules are judged in evaluation mode, where nothing is drawn, and have nothing to settle."""
+        """One draw: in evaluation mode modules draw nothing, and have nothing to settle."""
         del draws, streams
         self.module.eval()
-        hits = correct(self.classifier, x, labels, JUDGED_AT_ONCE)
-        return Measured(1, hits.long().tolist(), 0.0, 0.0)
+        return classify([self.classifier], x, labels)
 
     def figures(self, x: Tensor, streams: Streams) -> dict[str, Any]:
         del x, streams

@@ -22,9 +22,11 @@ from hwsim.cards.read import check_fit, read_model
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.errors import InputError
+from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.learners import model_of
 from hwsim.experiments.training.work import SHORTENED_ON
-from hwsim.jobs.store import read_lines, write_json, write_text, written_aside
+from hwsim.jobs.records import read_records
+from hwsim.jobs.store import write_json, write_text, written_aside
 from hwsim.jobs.weights import WEIGHTS
 from hwsim.rng import Streams
 
@@ -40,8 +42,8 @@ _OF_THE_PLACE = ("--data-dir", "--out", "--threads")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One part of the data, judged again.
+class Again:
+    """One part of the data, measured again.
 
     Attributes:
         part: "validation" or "test".
@@ -89,10 +91,10 @@ def ship(training: Path, to: Path | None = None) -> Path:
     if _sha256(training / WEIGHTS) != card["sha256"]:
         raise InputError(f"{training / WEIGHTS}: not the weights that {CARD} describes (sha256 {card['sha256']})")
     model_of(config, config.learning, FloatDevice(), Streams(0)).load_weights(training / WEIGHTS)  # do they fit?
-    records = {r["epoch"]: r for r in read_lines(training / "metrics.jsonl") if r.get("kind") == "training"}
+    epochs = {record.epoch: record.accuracy_train for record in read_records(training / "metrics.jsonl", EpochRecord)}
     card["command"] = _portable(card["command"])
-    if records:
-        card["curve_train"] = [round(records[epoch]["accuracy_train"], 4) for epoch in sorted(records)]
+    if epochs:
+        card["curve_train"] = [round(epochs[epoch], 4) for epoch in sorted(epochs)]
     with written_aside(folder / WEIGHTS) as aside:
         shutil.copyfile(training / WEIGHTS, aside)
     write_json(folder / CARD, card)
@@ -145,7 +147,7 @@ def described(card: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def verify(model: str, data_dir: Path | None) -> list[Measured]:
+def verify(model: str, data_dir: Path | None) -> list[Again]:
     """Judge a model's shipped weights again, as their card did. InputError where there are none, or not the card's."""
     document, config = read_model(model)
     folder = shelf.find("models", model).folder
@@ -156,15 +158,14 @@ def verify(model: str, data_dir: Path | None) -> list[Measured]:
         raise InputError(f"{folder / WEIGHTS}: sha256 {found}; its card says {card['sha256']}")
     dataset = data.load(card["data"], data_dir)
     check_fit(document, config, dataset)
-    judged = model_of(config, config.learning, FloatDevice(), Streams(card["seed"]))
-    judged.load_weights(folder / WEIGHTS)
+    model_again = model_of(config, config.learning, FloatDevice(), Streams(card["seed"]))
+    model_again.load_weights(folder / WEIGHTS)
     streams, again = Streams(card["seed"]).child("card"), []
     for part in PARTS:
         stated = card[f"accuracy_{part}"]
         x, labels = dataset.splits[part]
-        measured = judged.measure(x, labels, 1, streams.child(part))
-        found = sum(measured.hits) / (measured.draws * len(x))
-        again.append(Measured(part, len(x), stated["images"], stated["mean"], found))
+        measured = model_again.measure(x, labels, 1, streams.child(part))
+        again.append(Again(part, len(x), stated["images"], stated["mean"], measured.accuracy))
     return again
 
 

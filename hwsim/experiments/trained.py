@@ -1,0 +1,80 @@
+"""Networks as every job and measurement gets them: trained in float or on a device, programmed onto one, deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwsim.cards.build import hardware, network
+from hwsim.cards.model import ModelConfig
+from hwsim.cards.network import EnergyConfig
+from hwsim.cards.recipe import LearningConfig
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.synapse import Device
+from hwsim.data.dataset import Dataset
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.experiments.training.learners import EquilibriumModel
+from hwsim.experiments.training.resume import OnEpoch, train
+from hwsim.jobs.checkpoint import load_state, save_state
+from hwsim.rng import Streams
+
+
+def trained(
+    model: ModelConfig,
+    device: Device,
+    recipe: LearningConfig,
+    data: Dataset,
+    streams: Streams,
+    *,
+    instance: Streams | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> LayeredHopfield:
+    """The model trained on a device by a recipe.
+
+    Args:
+        streams: initial weights and order of examples; equal ones pair trainings on different devices.
+        instance: of the devices themselves, by default ``streams``.
+        checkpoint, on_epoch: see ``train``.
+
+    Raises WorkError where the training diverges.
+    """
+    net = network(model.energy, hardware(device, recipe), instance or streams, momentum=recipe.momentum)
+    learner = EquilibriumModel(net, model.energy, recipe, model.inference)
+    train(learner, recipe, data.train, streams, checkpoint=checkpoint, on_epoch=on_epoch)
+    return net
+
+
+def float_device(model: ModelConfig) -> Device:
+    """What the model's own recipe trains on: exact arithmetic with its momentum and weight decay."""
+    recipe = model.settled_learning
+    return FloatDevice(recipe.momentum, recipe.weight_decay)
+
+
+def programmed(
+    config: EnergyConfig, device: Device, source: LayeredHopfield, streams: Streams, *, state: Path | None = None
+) -> LayeredHopfield:
+    """A network on a new instance of the device, programmed with the weights of ``source``.
+
+    ``state``: a file that keeps what was programmed; what it holds is taken over.
+    """
+    net = network(config, device, streams)
+    if state is not None and state.exists():
+        load_state(net, state)
+    else:
+        net.program(source.weights())
+        if state is not None:
+            save_state(net, state, 0)
+    return net
+
+
+def deployed(
+    config: EnergyConfig, device: Device, source: LayeredHopfield, streams: Streams, *, state: Path | None = None
+) -> LayeredHopfield:
+    """What predicts after a training on a device: ``source`` itself where its arrays were updated in situ.
+
+    Where training was hardware-aware, under the device's reads but in digital, it is a new instance programmed with
+    the result.
+    """
+    if device.trains == "hardware-aware":
+        return programmed(config, device, source, streams, state=state)
+    return source
