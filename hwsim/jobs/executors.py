@@ -32,9 +32,11 @@ class Pool(Protocol):
 
     Attributes:
         workers: how many points are measured at once.
+        remote: may they not see the files of this machine?
     """
 
     workers: int
+    remote: bool
 
     def executor(self) -> Executor:
         """An executor, a fresh one after the last one broke."""
@@ -51,6 +53,8 @@ class Processes:
     They are spawned, not forked: the fork of a process that has used torch's threads may hang. A worker whose
     sweep was killed ends by itself.
     """
+
+    remote = False
 
     def __init__(self, jobs: int | None = None, threads: int = 1) -> None:
         for name, count in (("jobs", jobs), ("threads", threads)):
@@ -101,9 +105,11 @@ def _prepare(threads: int, parent: int) -> None:
 class Cluster:
     """The workers of a Dask scheduler at ``address``, such as tcp://10.0.0.1:8786.
 
-    A task whose worker died goes to another one by itself. Workers need hwsim and the data, no shared folder: results
-    travel back and are written here.
+    A task whose worker died goes to another one by itself. Workers need hwsim and the data, no shared folder: the
+    study's files travel with each point, results travel back and are written here.
     """
+
+    remote = True
 
     def __init__(self, address: str) -> None:
         try:

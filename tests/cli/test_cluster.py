@@ -15,27 +15,30 @@ import pyarrow.parquet as parquet
 import pytest
 
 from hwsim.errors import InputError
-from hwsim.experiments.sweep import work
-from hwsim.experiments.sweep.study import read_study
+from hwsim.experiments.sweep import shipping, work
+from hwsim.experiments.sweep.study import Spec, read_study
 from hwsim.jobs import executors
 from hwsim.jobs.executors import Cluster
 
 MEASUREMENT = """
 import os, time
 from pathlib import Path
+from hwsim.cards.device import read_device
 from hwsim.experiments.sweep.measurement import Measurement
+from .numbers import power
 
 def resolve(spec):
     return {"settings": list(spec.settings)}
 
 def compute(spec):
-    with (Path(spec.folder) / "log").open("a") as log:
-        log.write(f"{os.getpid()}\\n")
+    with Path(spec.options()["log"]).open("a") as log:
+        log.write(f"{os.getpid()} {spec.folder}\\n")
     time.sleep(0.3)
-    return {"columns": {"square": dict(spec.settings)["x"] ** 2}}
+    return {"columns": {"square": power(dict(spec.settings)["x"]), "device": read_device(spec.device).name}}
 
-squares = Measurement(resolve, compute)
+SQUARES = Measurement(resolve, compute, (("log", None),))
 """
+NUMBERS = "def power(x):\n    return x**2\n"
 POINTS = 12
 
 
@@ -65,13 +68,13 @@ def wait_for(path: Path, lines: int) -> None:
 
 
 class KillsOne:
-    """Kills a worker once some points are done."""
+    """Takes the study's folder out of the workers' sight, and kills one of them once some points are done."""
 
-    def __init__(self, victim: subprocess.Popen[bytes]) -> None:
-        self.victim, self.count = victim, 0
+    def __init__(self, victim: subprocess.Popen[bytes], study: Path) -> None:
+        self.victim, self.study, self.count = victim, study, 0
 
     def total(self, units: int) -> None:
-        pass
+        self.study.rename(self.study.with_name("moved"))
 
     def done(self, what: str, units: int = 1) -> None:
         self.count += units
@@ -80,10 +83,20 @@ class KillsOne:
 
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    (tmp_path / "kind.py").write_text(MEASUREMENT)
-    study = tmp_path / "study.yaml"
-    axes = f"{{x: {list(range(POINTS))}}}"
-    study.write_text(f"name: squares\nmeasurement: ./kind.py:squares\nblocks: {{one: {{axes: {axes}}}}}\n")
+    study = tmp_path / "squares"
+    study.mkdir()
+    log, axes = tmp_path / "log", f"{{x: {list(range(POINTS))}}}"
+    for name, text in (
+        ("measurement.py", MEASUREMENT),
+        ("numbers.py", NUMBERS),
+        ("device.yaml", "name: own\nfloat: {}\n"),
+        (
+            "study.yaml",
+            f"name: squares\nmeasurement: ./measurement.py:SQUARES\ndevice: ./device.yaml\n"
+            f"set: {{measurement.log: {log}}}\nblocks: {{one: {{axes: {axes}}}}}\n",
+        ),
+    ):
+        (study / name).write_text(text)
     where = tmp_path / "scheduler.json"
     options = ("--scheduler-file", str(where), "--no-dashboard")
     with ExitStack() as stack:
@@ -93,16 +106,18 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
         workers = [stack.enter_context(process(*worker, folder=tmp_path)) for _ in range(2)]
         cluster = Cluster(json.loads(where.read_text())["address"])
         cluster.wait_for(2)
-        progress = KillsOne(workers[0])
-        planned, folder = work.plan(read_study(study)), work.Folder(tmp_path / "out")
+        progress = KillsOne(workers[0], study)
+        planned, folder = work.plan(read_study(study / "study.yaml")), work.Folder(tmp_path / "out")
         failures = work.sweep(planned, folder, cluster, progress)
     assert failures == []
     assert workers[0].returncode < 0
-    squares = [row["square"] for row in work.write_results(planned, folder)]
-    assert squares == [x * x for x in range(POINTS)]
-    used = (tmp_path / "log").read_text().split()
-    assert len(set(used)) == 2, "both workers had points"
+    rows = work.write_results(planned, folder)
+    assert [(row["square"], row["device"]) for row in rows] == [(x * x, "own") for x in range(POINTS)]
+    used = [line.split() for line in log.read_text().splitlines()]
+    assert len({process for process, _ in used}) == 2, "both workers had points"
     assert len(used) <= POINTS + 1, "only what the killed one was at was computed again"
+    assert str(study) not in {place for _, place in used}
+    assert len({place for _, place in used}) == 2, "each worker unpacked the study once"
 
 
 def test_no_scheduler_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,3 +146,33 @@ def test_parquet_is_the_table(tmp_path: Path) -> None:
         {"x": "1", "form": "plain", "sigma": 0.5, "none": None},
         {"x": "inf", "form": None, "sigma": 1.0, "none": None},
     ]
+
+
+def test_what_travels_is_a_study_s_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No results, environments, hidden or large files; a worker that sees the same files uses them."""
+    small = ("study.yaml", "parts/low.py", "bare/model.yaml")
+    for name in (
+        *small,
+        ".git/x",
+        "runs/a.csv",
+        "out/sweep.json",
+        "out/points/a.json",
+        "venv/pyvenv.cfg",
+        "a/__pycache__/x",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "weights.safetensors").write_bytes(bytes(shipping.MOST_BYTES_A_FILE + 1))
+    parcel = shipping.packed(tmp_path)
+    assert set(parcel.files) == set(small)
+    spec = Spec("m", str(tmp_path / "bare"), "ideal", None, 0, (), str(tmp_path))
+    assert shipping.arrived(spec, parcel) == spec
+    (tmp_path / "study.yaml").write_text("changed")
+    elsewhere = shipping.arrived(spec, parcel)
+    assert elsewhere.folder != str(tmp_path)
+    assert (Path(elsewhere.folder) / "study.yaml").read_text() == "x"
+    assert (Path(elsewhere.model) / "model.yaml").read_text() == "x"
+    assert elsewhere.device == "ideal"
+    monkeypatch.setattr(shipping, "MOST_BYTES", 4)
+    with pytest.raises(InputError, match="give the study a folder of its own"):
+        shipping.packed(tmp_path)

@@ -49,6 +49,8 @@ squares = Measurement(resolve, compute, (("sleep", 0), ("fails", None), ("dies",
 class Threads:
     """The seam's other side: any executor will do."""
 
+    remote = False
+
     def __init__(self, workers: int = 2) -> None:
         self.workers = workers
 
@@ -145,6 +147,17 @@ def test_keys_depend_on_what_is_computed_and_on_nothing_else(tmp_path: Path) -> 
     assert set(keys).isdisjoint(key for _, key in work.plan(read_study(study(tmp_path, "measurement.sleep: 1"))).points)
     (tmp_path / "kind.py").write_text(MEASUREMENT + "\n# another source\n")
     assert set(keys).isdisjoint(key for _, key in work.plan(read_study(path)).points)
+
+
+def test_code_that_changes_while_a_sweep_runs_is_not_taken_for_the_planned_one(tmp_path: Path) -> None:
+    path, folder = study(tmp_path), work.Folder(tmp_path / "out")
+    planned = work.plan(read_study(path))
+    (tmp_path / "kind.py").write_text(MEASUREMENT.replace("x**2", "x**3"))
+    failures = work.sweep(planned, folder, Threads(), Silent())
+    assert {failure.reason.partition(";")[0] for failure in failures} == {
+        "the code of the measurement changed while the sweep ran"
+    }
+    assert not swept(path, tmp_path / "out")[0]
 
 
 def test_keys_of_trainings_follow_model_device_recipe_seed_and_data(tmp_path: Path) -> None:

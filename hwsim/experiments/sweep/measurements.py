@@ -18,6 +18,7 @@ from hwsim.cards.yamlfile import Document, Keys, did_you_mean
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.evaluation import conditions
 from hwsim.experiments.sweep.measurement import Measurement, Record, column, in_situ, judged, plain, resolve, share
+from hwsim.experiments.sweep.shipping import Parcel, arrived
 from hwsim.experiments.sweep.study import Spec
 
 KEYS: Keys = ("measurement",)
@@ -80,8 +81,12 @@ def key_of(spec: Spec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def compute(spec: Spec) -> Record:
-    """A point's record, with the seconds that it took. WorkError where the study's code is another than was planned."""
+def compute(spec: Spec, parcel: Parcel | None = None) -> Record:
+    """A point's record, with the seconds that it took. WorkError where the study's code is another than was planned.
+
+    ``parcel``: the study's folder, for a worker on a machine that may not see it.
+    """
+    spec = arrived(spec, parcel) if parcel else spec
     if spec.code is not None and (code := code_of(spec)) is not None and code.digest != spec.code:
         raise WorkError("the code of the measurement changed while the sweep ran; the same command measures by the new")
     started = time.perf_counter()

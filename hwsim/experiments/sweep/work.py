@@ -27,6 +27,7 @@ from typing import IO, Any
 from hwsim.cards.yamlfile import to_yaml
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.sweep import measurements
+from hwsim.experiments.sweep.shipping import Parcel, packed
 from hwsim.experiments.sweep.study import Point, Spec, Study
 from hwsim.jobs import receipt
 from hwsim.jobs.executors import Pool
@@ -169,10 +170,11 @@ def sweep(planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> list
     Points that another sweep has claimed are waited for, and taken over if it ends without them.
     """
     todo = [key for key in planned.specs if not folder.finished(key)]
+    parcel = packed(planned.study.folder) if todo and pool.remote else None
     progress.total(len(todo))
     if todo:
         try:
-            _Crew(planned, folder, pool, progress).work(todo)
+            _Crew(planned, folder, pool, progress, parcel).work(todo)
         finally:
             pool.stop()
     where: dict[str, Point] = {}
@@ -185,7 +187,8 @@ def sweep(planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> list
 class _Crew:
     """One sweep at work: what waits, what runs under which claim, and who is suspected of killing workers."""
 
-    def __init__(self, planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> None:
+    def __init__(self, planned: Plan, folder: Folder, pool: Pool, progress: Progress, parcel: Parcel | None) -> None:
+        self.parcel = parcel
         self.specs, self.folder, self.pool, self.progress = planned.specs, folder, pool, progress
         self.waiting: deque[str] = deque()
         self.elsewhere: deque[str] = deque()
@@ -234,7 +237,7 @@ class _Crew:
             self.progress.done("finished by another sweep")
         else:
             try:
-                future = executor.submit(measurements.compute, self.specs[key])
+                future = executor.submit(measurements.compute, self.specs[key], self.parcel)
             except BrokenExecutor:
                 claim.close()
                 queue.appendleft(key)
