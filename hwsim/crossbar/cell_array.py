@@ -19,6 +19,7 @@ from hwsim.crossbar.pulses import coincidences, mean_counts
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.reads.readable import ArrayReads
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.crossbar.updates.pulsed import count_rows
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -192,6 +193,25 @@ class CellSynapse(ArrayReads):
         else:
             counts = coincidences(pre, post, k, self.device.desired_bl, parts, self._rng_update)
         self._set(self._stepped(g, counts))
+
+    @property
+    def granularity(self) -> float:
+        return self.device.cell.dw_min * self.scale
+
+    @torch.no_grad()
+    def pulse(self, counts: Tensor) -> None:
+        """Whole pulses, (post, pre); many are applied in parts, as those of a train are."""
+        count_rows(self.meter, counts)
+        most = int(counts.abs().max())
+        if not most:
+            return
+        parts = min(most, self._parts(float(counts.abs().amax(1).sum())))
+        done, trains = torch.zeros_like(counts), []
+        for part in range(1, parts + 1):
+            now = (counts * (part / parts)).trunc_() if part < parts else counts
+            sent, done = now - done, now
+            trains.append((sent.clamp_min(0), (-sent).clamp_min(0)))
+        self._set(self._stepped(self.g, trains))
 
     def _stepped(self, g: Tensor, counts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """``g`` after pulses in this order. Cross-points do not see each other, so large arrays go block by block."""

@@ -95,6 +95,13 @@ class FloatSynapse:
         else:
             self.tensor.addmm_(post.T, pre, alpha=rate)
 
+    @property
+    def granularity(self) -> float:
+        return 0.0
+
+    def pulse(self, counts: Tensor) -> None:
+        raise ValueError(f"an exact array takes no pulses, got {int(counts.abs().sum())}")
+
     def read_images(self, images: Tensor, window: Window) -> Tensor:
         read = window.correlate(images, self.tensor)
         self.meter.vectors_read += len(read) * read.shape[2:].numel()

@@ -24,7 +24,8 @@ class Meter:
     (aihwkit's ``desired_bl``). Saturated conversions are counted only while ``count_saturation``
     is set, because counting costs time on the hottest path. ``slots`` are the time slots of all pulse trains sent,
     ``pulses`` the pulses that cross-points are expected to get in them, ``programmed`` the matrices written,
-    ``writes`` the shots or pulses that devices took to get there.
+    ``writes`` the shots or pulses that devices took to get there. ``rows_written`` are rows of whole pulses, one row at
+    a time, ``digital_products`` the multiplications beside the array that an update mode needs.
     """
 
     vectors_read: int = 0
@@ -34,6 +35,8 @@ class Meter:
     pulses: float = 0.0
     programmed: int = 0
     writes: int = 0
+    rows_written: int = 0
+    digital_products: int = 0
     conversions: int = 0
     saturated: int = 0
     k_max: float = 0.0
@@ -46,6 +49,7 @@ class Meter:
         """Start counting anew; the settings (``k_limit``, ``count_saturation``) stay."""
         self.vectors_read = self.vectors_read_transpose = self.vectors_updated = 0
         self.conversions = self.saturated = self.k_count = self.programmed = self.writes = 0
+        self.rows_written = self.digital_products = 0
         self.k_max = self.k_sum = self.slots = self.pulses = 0.0
 
     def count_train(self, pre: Tensor, post: Tensor, per_unit: float) -> Tensor:

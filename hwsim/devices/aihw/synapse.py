@@ -25,6 +25,7 @@ from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.reads.readable import ArrayReads
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.crossbar.updates.pulsed import count_rows
 from hwsim.devices.aihw.pair import check_pair
 from hwsim.devices.aihw.readpath import not_covered, read_path
 from hwsim.errors import InputError
@@ -230,6 +231,34 @@ class AihwSynapse(ArrayReads):
         self._count_pulses(pre, post, rate)
         self.tile.set_learning_rate(rate)
         self.tile.update(pre.detach().contiguous(), -post.detach())  # the tile does W -= rate d^T x
+        self._refresh()
+
+    @property
+    def granularity(self) -> float | Tensor | None:
+        """None where the tile sums updates itself, or does not tell the size of its pulses."""
+        if not self.device.pulsed:
+            return 0.0
+        if not self._dw_min or isinstance(self.device.config, DigitalRankUpdateRPUConfig):
+            return None
+        return self._dw_min * (self.scale if self._columns is None else self._columns[:, None])
+
+    @torch.no_grad()
+    def pulse(self, counts: Tensor) -> None:
+        """Whole pulses, (post, pre), slot by slot: in each, a row is selected and its columns carry a pulse or none.
+
+        A tile that manages the length of its trains sends exactly these; one with trains of fixed length sends as many
+        in the mean.
+        """
+        count_rows(self.meter, counts)
+        step = torch.as_tensor(self.granularity).expand(self.shape[0], 1)
+        # A hair less than one pulse is a train of one slot, in which the pulse is all but certain.
+        rate = getattr(self.device.config.device, "fast_lr", 0.0) or 1.0
+        select = torch.diag(step[:, 0] * (1 - 1e-6) / rate)
+        self.tile.set_learning_rate(1.0)
+        for slot in range(int(counts.abs().max())):
+            now = counts.sign() * (counts.abs() > slot)
+            rows = now.any(1)
+            self.tile.update(now[rows].contiguous(), -select[rows])
         self._refresh()
 
     def _count_pulses(self, pre: Tensor, post: Tensor, rate: float) -> None:

@@ -1,0 +1,49 @@
+"""Arrays that take whole pulses, and how far one pulse moves a weight."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hwsim.crossbar.composite import arrays_of
+from hwsim.crossbar.synapse import Meter, Synapse
+
+
+@runtime_checkable
+class Pulsed(Protocol):
+    """An array whose cross-points can be sent a whole number of pulses each."""
+
+    @property
+    def granularity(self) -> float | Tensor | None:
+        """Mean change of a weight by one pulse around weight 0, one or (post, 1); 0: exact updates; None: unknown."""
+        ...
+
+    def pulse(self, counts: Tensor) -> None:
+        """Send counts (post, pre), whole and signed, row by row: a cross-point gets |count| pulses of that sign."""
+        ...
+
+
+def granularity(synapse: Synapse) -> float | Tensor | None:
+    """The change of a weight by one pulse, see ``Pulsed``; None where the synapse does not say."""
+    return synapse.granularity if isinstance(synapse, Pulsed) else None
+
+
+def mean_granularity(synapse: Synapse) -> float:
+    """The same as one number, the mean over all arrays that a layer lies on; 0: exact updates, or unknown."""
+    steps = [step for array in arrays_of(synapse) if (step := granularity(array)) is not None]
+    return sum(float(torch.as_tensor(step).mean()) for step in steps) / len(steps) if steps else 0.0
+
+
+def count_rows(meter: Meter, counts: Tensor) -> None:
+    """Count whole pulses sent row by row: a row takes as many slots as its largest count."""
+    sizes = counts.abs()
+    slots = sizes.amax(1)
+    meter.rows_written += int((slots > 0).sum())
+    meter.slots += float(slots.sum())
+    meter.pulses += float(sizes.sum())
+    most = float(slots.max())
+    meter.k_count += 1
+    meter.k_sum += most
+    meter.k_max = max(meter.k_max, most)
