@@ -13,6 +13,7 @@ from typing import Any
 
 from hwsim.cards.network import EnergyConfig, LayeredConfig, NormaliseConfig
 from hwsim.cards.recipe import AdversarialConfig, LearningConfig
+from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.twin import TwinDevice
@@ -47,9 +48,17 @@ def normalisation(config: NormaliseConfig | None) -> Normalise | None:
 
 
 def network(
-    config: EnergyConfig, device: Device, streams: Streams, *, momentum: float = 0.0, place: str = "cpu"
+    config: EnergyConfig,
+    device: Device | Sequence[Device],
+    streams: Streams,
+    *,
+    momentum: float = 0.0,
+    place: str = "cpu",
 ) -> LayeredHopfield:
-    """The network of a model card with its arrays on ``device`` and digital biases in float, computed at ``place``."""
+    """The network of a model card with its arrays on ``device``, one or one a link, and digital biases in float.
+
+    Everything digital is computed at ``place``.
+    """
     common: dict[str, Any] = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
     common |= {"normalise": normalisation(config.normalise), "bias_device": FloatDevice(momentum, place=place)}
     if isinstance(config, LayeredConfig):
@@ -60,9 +69,21 @@ def network(
     return conv_hopfield(image, convolutions, config.dense, device, streams, **common)
 
 
-def hardware(device: Device, config: LearningConfig) -> Device:
-    """What a recipe trains on: arrays that both phases share, or two for every weight."""
-    return TwinDevice(device) if config.phase_hardware == "twin" else device
+def hardware(device: Device, config: LearningConfig) -> Device | list[Device]:
+    """What a recipe trains on: arrays that both phases share, or two for every weight, and how they are written to.
+
+    One device for all links, or one a link where the recipe has an update mode for each.
+    """
+    if config.phase_hardware == "twin":
+        device = TwinDevice(device)
+    if isinstance(config.update, list):
+        return [parse_mode(mode).device(device) for mode in config.update]
+    return parse_mode(config.update).device(device)
+
+
+def array_shapes(config: EnergyConfig) -> list[tuple[int, int]]:
+    """(post, pre) of every link's array, without building one."""
+    return [link.synapse.shape for link in network(config, FloatDevice(place="meta"), Streams(0), place="meta").links]
 
 
 def learning_rule(config: LearningConfig) -> LearningRule:

@@ -70,7 +70,7 @@ def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]
     if first["type"] == "value_error":
         # "path: what" from one of the validators above
         path, _, message = str(first.get("ctx", {})["error"]).partition(": ")
-        keys = (*keys, *path.split("."))
+        keys = (*keys, *(int(key) if key.isdecimal() else key for key in path.split(".") if key))
     elif first["type"] == "missing":
         message = "missing; expected a value"
     elif first["type"] in ("union_tag_invalid", "union_tag_not_found"):

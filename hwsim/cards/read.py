@@ -8,11 +8,13 @@ from typing import Any
 
 import hwsim.robustness.corruptions.corruptions
 from hwsim.cards import shelf
+from hwsim.cards.build import array_shapes
 from hwsim.cards.device import DeviceCard
 from hwsim.cards.layers import Layer, build
 from hwsim.cards.model import EvaluationConfig, ModelConfig
 from hwsim.cards.network import LayeredConfig, ModuleConfig
 from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.updates import check_modes
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
 from hwsim.data import dataset as data
 from hwsim.errors import InputError
@@ -65,6 +67,14 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     recipe = build(LearningConfig, [*layers, Layer(Document(typed, "--set in_situ", settings=origins))])
     if len(recipe.rates) != config.energy.links:
         raise _rates_error(document, ("in_situ", "rates"), recipe.rates, config.energy.links)
+    home = next((layer for layer in reversed(layers) if layer.has(("update",))), layers[1])
+
+    def place(keys: Keys, message: str) -> InputError:
+        if "update" in typed:
+            return InputError(f"--set in_situ.update{''.join(f'[{key}]' for key in keys)}: {message}")
+        return home.document.error((*home.prefix, "update", *keys), message)
+
+    check_modes(recipe.update, card.device, array_shapes(config.energy), config.energy.bias, place)
     return recipe
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hwsim.cards.card import Card, Solvers
+from hwsim.cards.updates import plain_modes
 from hwsim.ebm.settle import SOLVERS
 from hwsim.errors import InputError
 from hwsim.robustness.threat import parse
@@ -81,13 +82,15 @@ class LearningConfig(Recipe):
     """A recipe for an energy-based network; the names are those of ``hwsim.learning.ep.EquilibriumProp``.
 
     Under rule 'exact-gradient' (``hwsim.learning.exact.ExactGradient``) there are no nudged phases: the implicit
-    gradient is taken where a relaxation of at most ``free_steps`` ends.
+    gradient is taken where a relaxation of at most ``free_steps`` ends. ``update`` says how updates are written, once
+    for all links or once a link: ``hwsim.crossbar.updates.modes.UpdateMode``.
     """
 
     rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
     nudge: Literal["centred", "one-sided", "random-sign"] = "centred"
     beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
+    update: str | list[str] = "per-sample"
     phase_hardware: Literal["shared", "twin"] = "shared"
     hold_input: bool = True
     solver: Solvers = "synchronous"
@@ -98,6 +101,11 @@ class LearningConfig(Recipe):
     tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     stop_early: bool = False
     rates: list[float] = Field(min_length=1)
+
+    @field_validator("update", mode="before")
+    @classmethod
+    def _known_modes(cls, update: Any) -> Any:
+        return plain_modes(update)
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:

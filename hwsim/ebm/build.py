@@ -52,9 +52,9 @@ class NetworkOptions(TypedDict, total=False):
 
 
 def layered_hopfield(
-    layers: Sequence[int], device: Device, streams: Streams, **options: Unpack[NetworkOptions]
+    layers: Sequence[int], device: Device | Sequence[Device], streams: Streams, **options: Unpack[NetworkOptions]
 ) -> LayeredHopfield:
-    """A network of ``layers`` units, input first, with one array of ``device`` a link.
+    """A network of ``layers`` units, input first, with one array of ``device`` a link; or one device a link.
 
     Layer l's array gets the streams of the child ``("layer", l)``. Raises InputError for fewer than two layers, sizes
     below one or an unknown bias.
@@ -68,7 +68,7 @@ def conv_hopfield(
     image: tuple[int, int, int],
     convolutions: Sequence[ConvLayer],
     dense: Sequence[int],
-    device: Device,
+    device: Device | Sequence[Device],
     streams: Streams,
     **options: Unpack[NetworkOptions],
 ) -> LayeredHopfield:
@@ -87,7 +87,7 @@ def _network(
     shape: tuple[int, ...],
     convolutions: Sequence[ConvLayer],
     dense: Sequence[int],
-    device: Device,
+    device: Device | Sequence[Device],
     streams: Streams,
     *,
     bias: str = "digital",
@@ -98,9 +98,13 @@ def _network(
     normalise: Normalise | None = None,
 ) -> LayeredHopfield:
     links: list[Link] = []
+    count = len(convolutions) + len(dense)
+    devices = [device] * count if isinstance(device, Device) else list(device)
+    if len(devices) != count:
+        raise InputError(f"network: expected one device or {count}, one a link, got {len(devices)}")
 
     def arrays(post: int, pre: int) -> tuple[Synapse, Synapse | None]:
-        return with_biases(post, pre, device, streams.child("layer", len(links)), bias, bias_device)
+        return with_biases(post, pre, devices[len(links)], streams.child("layer", len(links)), bias, bias_device)
 
     for layer in convolutions:
         channels, *size = shape

@@ -196,7 +196,11 @@ class ModuleModel:
 
 
 def model_of(
-    config: ModelConfig, recipe: LearningConfig | BackpropConfig, device: Device, streams: Streams, place: str = "cpu"
+    config: ModelConfig,
+    recipe: LearningConfig | BackpropConfig,
+    device: Device | Sequence[Device],
+    streams: Streams,
+    place: str = "cpu",
 ) -> EquilibriumModel | ModuleModel:
     """What a card and a recipe describe, ready to be trained; ``device`` holds the arrays of a network."""
     if isinstance(config.network, ModuleConfig):

@@ -93,7 +93,7 @@ def run_training(job: TrainJob, on_epoch: Callable[[EpochRecord], None]) -> dict
         return _card(job, model, data, weights, list(log), revision)
 
 
-def _device(job: TrainJob) -> Device:
+def _device(job: TrainJob) -> Device | list[Device]:
     if job.device is not None:
         assert isinstance(job.recipe, LearningConfig)
         return hardware(job.device.device, job.recipe)

@@ -1,0 +1,98 @@
+"""``update`` of a recipe: what may stand there, and where a mistake in it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hwsim.cards.build import array_shapes, hardware, network
+from hwsim.cards.device import read_device
+from hwsim.cards.read import in_situ_recipe, read_model
+from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.updates import check_modes
+from hwsim.crossbar.cell_array import CellSynapse
+from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.updates.accumulate import AccumulatedUpdates
+from hwsim.crossbar.updates.low_rank import LowRankUpdates
+from hwsim.errors import InputError
+from hwsim.rng import Streams
+
+CELL = "soft-bounds-cell"
+CARD = """\
+name: two
+network: {type: layered-hopfield, layers: [64, 12, 10]}
+learning: {rates: [0.5, 0.5]}
+in_situ:
+  update: accumulate
+"""
+
+
+def recipe(update: object, device: str = CELL, model: str = "digits-mlp") -> LearningConfig:
+    document, config = read_model(model, [("in_situ.update", update)])
+    return in_situ_recipe(document, config, read_device(device))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("per-sample", "per-sample"),
+        ("accumulate", "accumulate"),
+        ({"accumulate": 4}, "accumulate: 4"),
+        ("low-rank:4", "low-rank: 4"),
+        (["accumulate", {"low-rank": 2}], ["accumulate", "low-rank: 2"]),
+    ],
+)
+def test_modes_are_given_once_or_once_a_link(given: object, text: str | list[str]) -> None:
+    assert recipe(given).update == text
+
+
+def test_every_link_has_its_own_mode() -> None:
+    made = recipe(["accumulate", "per-sample"])
+    _, config = read_model("digits-mlp")
+    net = network(config.energy, hardware(read_device(CELL).device, made), Streams(0))
+    assert [type(link.synapse) for link in net.links] == [AccumulatedUpdates, CellSynapse]
+    net = network(config.energy, hardware(read_device(CELL).device, recipe("low-rank: 3")), Streams(0))
+    assert {type(link.synapse) for link in net.links} == {LowRankUpdates}
+
+
+def test_shapes_are_known_before_any_array_is_built() -> None:
+    _, config = read_model("ep-cnn-tiny")
+    assert array_shapes(config.energy) == [(16, 75), (32, 144), (10, 512)]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("acumulate", r"update: expected one of per-sample, accumulate, low-rank, pooled, got 'acumulate'"),
+        (["accumulate", "low-rank"], r"update.*1\].*: low-rank needs the number of factors"),
+        (["accumulate"] * 3, "update: expected one mode or 2, one a link of the network, got 3"),
+        ({"low-rank": 40}, "update: link 1 has an array of 10 x 128, whose sums have 10 factors at most; got 40"),
+        (["per-sample", {"low-rank": 11}], r"update\[1\]: link 1 has an array of 10 x 128"),
+        ({"low-rank": 1.5}, "update: low-rank: expected a whole number, got 1.5"),
+        ({"low-rank": True}, "update: low-rank: expected a whole number, got True"),
+        (7, "update: expected a mode such as accumulate or low-rank: 4, got 7"),
+        ({"accumulate": 0}, "update: accumulate: expected training steps between two writes >= 1, got 0"),
+    ],
+)
+def test_mistakes_are_told_at_their_place(given: object, words: str) -> None:
+    with pytest.raises(InputError, match=rf"^--set in_situ\.{words}"):
+        recipe(given)
+
+
+def test_mistakes_in_a_file_have_its_line(tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(CARD)
+    document, config = read_model(str(tmp_path / "model.yaml"))
+    with pytest.raises(InputError, match=r"model.yaml:5: in_situ.update: accumulate: expected a device that updates"):
+        in_situ_recipe(document, config, read_device("pcm-inference"))
+    assert in_situ_recipe(document, config, read_device(CELL)).update == "accumulate"
+
+
+def test_what_a_device_cannot_is_refused() -> None:
+    with pytest.raises(InputError, match=r"in_situ.update: accumulate: AihwSynapse does not say"):
+        recipe("accumulate", "mixed-precision-pcm")
+    place = lambda keys, message: InputError(f"{keys} {message}")  # noqa: E731
+    with pytest.raises(InputError, match="needs digital biases"):
+        check_modes("pooled", FloatDevice(), [(4, 5)], "column", place)
+    with pytest.raises(InputError, match=r"digital sums of 4e\+06 GB do not fit into"):
+        check_modes("accumulate", FloatDevice(), [(10**6, 10**9)], "digital", place)
