@@ -14,7 +14,7 @@ from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
 from hwsim.devices.fitting.estimate import Fits
 from hwsim.devices.fitting.likelihood import cells_of
-from hwsim.devices.fitting.merit import curve, standardised, symmetry_point
+from hwsim.devices.fitting.merit import curve, standardised, symmetry_of
 from hwsim.devices.fitting.responses import RESPONSES
 from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels, write_canvas
 
@@ -154,13 +154,14 @@ def _steps(ax: Axes, fits: Fits, measured: Measured) -> None:
             markersize=4,
         )
     _curves(ax, fits.best.cell, fits)
-    point = symmetry_point(curve(fits.best.cell))
-    if np.isfinite(point):
-        x = float(_physical(fits, np.array(point)))
-        ax.axvline(x, color="black", linewidth=1, linestyle=DASHES[1])
-        side = -1 if point > 0 else 1
+    point = symmetry_of(fits.best.cell)
+    places = (point.attracting,) if point.exists else point.repelling
+    for place in places:
+        x = float(_physical(fits, np.array(place)))
+        ax.axvline(x, color="black", linewidth=1, linestyle=DASHES[1] if point.exists else DASHES[4])
+        side = -1 if place > 0 else 1
         ax.annotate(
-            f"symmetry point {x:.3g}",
+            f"{'symmetry' if point.exists else 'repelling'} point {x:.3g}",
             (x, 0.97),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
@@ -176,7 +177,7 @@ def _steps(ax: Axes, fits: Fits, measured: Measured) -> None:
     )
     sizes = curve(fits.best.cell)
     ax.set_ylim(0, 1.35 * fits.half * float(max(sizes.up.max(), -sizes.down.min())))
-    ax.legend(loc="upper left" if point < 0 else "upper right", fontsize=8)
+    ax.legend(loc="upper left" if any(place < 0 for place in places) else "upper right", fontsize=8)
 
 
 def _curves(ax: Axes, cell: BaseCell, fits: Fits) -> None:

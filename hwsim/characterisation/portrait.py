@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from hwsim.characterisation.fit_figure import PNG_DPI
 from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.devices.symmetry import SymmetryPoint, symmetry_point
 from hwsim.errors import InputError
 from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels, write_canvas
 from hwsim.rng import Streams
@@ -89,33 +89,49 @@ def write_device_figure(portrait: Portrait, name: str, folder: Path, dpi: int = 
 
 
 def steps_by_level(response: Response, up: bool, windows: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(windows,) mean weight of the array, mean step over the update asked for, its spread between cross-points.
+    """(n,) mean weight of the array, mean step over the update asked for, its spread between cross-points; n <= windows.
 
     Steps are slopes over windows of the train: single steps, sorted by the weight they start at, would show noise of
-    the weights as steps back to the mean.
+    the weights as steps back to the mean. Updates that a bound cuts short are left out, and so are windows that fewer
+    than half of the cross-points pass uncut.
     """
-    train = (response.up if up else response.down).double().flatten(1).numpy()
-    told = []
-    for window in np.array_split(np.arange(len(train)), min(windows, len(train) // 4)):
+    train = _uncut((response.up if up else response.down).double().flatten(1).numpy())
+    length = int(np.median(np.isfinite(train).sum(0)))
+    steps = []
+    for window in np.array_split(np.arange(length), max(1, min(windows, length // 4))):
+        values = train[window]
+        values = values[:, np.isfinite(values).all(0)]
+        if len(window) < 2 or 2 * values.shape[1] < train.shape[1]:
+            continue
         time = window - window.mean()
-        slope = time @ train[window] / (time @ time) / response.size
-        told.append((train[window].mean(), slope.mean(), slope.std()))
-    place, mean, spread = (np.array(column) for column in zip(*told, strict=True))
+        slope = time @ values / (time @ time) / response.size
+        steps.append((values.mean(), slope.mean(), slope.std()))
+    place, mean, spread = np.array(steps).reshape(-1, 3).T
     return place, mean, spread
 
 
-def crossing(response: Response) -> float:
-    """The weight at which mean up and down steps are equally large; NaN where they never are."""
+def _uncut(train: np.ndarray) -> np.ndarray:
+    """(N + 1, cross-points) weights, NaN from the update on that a bound cuts short.
+
+    At a bound the outermost weight of a train is reached more than once, to the bit.
+    """
+    outermost = np.where(train[-1] >= train[0], train.max(0), train.min(0))
+    there = train == outermost
+    first = np.where((there.sum(0) > 1) & ~there[0], there.argmax(0), len(train))
+    return np.where(np.arange(len(train))[:, None] < first, train, np.nan)
+
+
+def symmetry_of(response: Response) -> SymmetryPoint:
+    """Where alternating updates lead the array, by its mean steps where both trains show them uncut."""
     (x_up, up, _), (x_down, down, _) = steps_by_level(response, True), steps_by_level(response, False)
     x_down, down = x_down[::-1], down[::-1]
+    if len(x_up) < 2 or len(x_down) < 2:
+        return SymmetryPoint()
     low, high = max(x_up[0], x_down[0]), min(x_up[-1], x_down[-1])
     if not low < high:
-        return math.nan
+        return SymmetryPoint()
     grid = np.linspace(low, high, 401)
-    net = np.interp(grid, x_up, up) + np.interp(grid, x_down, down)
-    least = 1e-3 * np.abs(up).max()  # equal everywhere, up to rounding: no point of symmetry
-    found = np.flatnonzero((net[:-1] > 0) & (net[1:] <= 0)) if np.abs(net).max() > least else []
-    return float(grid[found[0]]) if len(found) else math.nan
+    return symmetry_point(grid, np.interp(grid, x_up, up), np.interp(grid, x_down, down))
 
 
 def _pulse_response(device: Device, streams: Streams, updates: int) -> Response:
@@ -184,7 +200,8 @@ def _written_alike(device: Device, streams: Streams, response: Response | None) 
     if response is None:
         synapse.program(torch.full((ROWS, COLUMNS), 1.0))
         return synapse.weight().numpy()
-    for _ in range(len(response.up) // 4):
+    moving = np.isfinite(_uncut(response.up.double().flatten(1).numpy())).sum(0)
+    for _ in range(int(np.median(moving)) // 4):  # from weight 0, so that few reach a bound
         synapse.update(torch.ones(1, COLUMNS), torch.ones(1, ROWS), response.size)
     return synapse.weight().numpy()
 
@@ -210,9 +227,12 @@ def _draw_steps(ax: Axes, response: Response) -> None:
         size = np.abs(mean)
         ax.fill_between(place, np.maximum(size - spread, 0), size + spread, color=colour, alpha=0.15, linewidth=0)
         ax.plot(place, size, color=colour, linestyle=style, marker="o", markersize=3.5, label=name)
-    point = crossing(response)
-    if math.isfinite(point):
-        ax.axvline(point, color="black", linewidth=1, linestyle=DASHES[2], label=f"symmetry point {point:.3g}")
+    point = symmetry_of(response)
+    if point.exists:
+        label = f"symmetry point {point.attracting:.3g}"
+        ax.axvline(point.attracting, color="black", linewidth=1, linestyle=DASHES[2], label=label)
+    for place in () if point.exists else point.repelling:
+        ax.axvline(place, color="black", linewidth=1, linestyle=DASHES[4], label=f"repelling point {place:.3g}")
     ax.set(title="Step / update asked for, ±1σ", xlabel="weight", ylabel="step / update")
     ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
     ax.legend(fontsize=8)

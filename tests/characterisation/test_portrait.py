@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from hwsim.cards.differences import diff
-from hwsim.characterisation.portrait import LEVELS, SECONDS, crossing, portray, steps_by_level, write_device_figure
+from hwsim.characterisation.portrait import LEVELS, SECONDS, portray, steps_by_level, symmetry_of, write_device_figure
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.devices.responses import CubicWindowCell, LinearStepCell, SoftBoundsCell
+from hwsim.devices.fitting import merit
+from hwsim.devices.responses import CubicWindowCell, LinearStepCell, SoftBoundsCell, TabulatedCell
 from hwsim.errors import InputError
 
 
@@ -21,7 +22,7 @@ def test_the_symmetry_point_of_soft_bounds_is_found() -> None:
     device = CellDevice(SoftBoundsCell(dw_min=0.005, up_down=0.3))
     response = portray(device).response
     assert response is not None
-    assert crossing(response) == pytest.approx(0.3, abs=0.05)
+    assert symmetry_of(response).attracting == pytest.approx(0.3, abs=0.05)
     level, step, _ = steps_by_level(response, True)
     np.testing.assert_allclose(step, 1.3 * (1 - level), atol=0.15)
     level, step, _ = steps_by_level(response, False)
@@ -33,7 +34,35 @@ def test_constant_unequal_steps_have_no_symmetry_point(up_down: float) -> None:
     cell = LinearStepCell(dw_min=0.005, gamma_up=0, gamma_down=0, up_down=up_down, w_max=50, w_min=-50)
     response = portray(CellDevice(cell), updates=40).response
     assert response is not None
-    assert np.isnan(crossing(response))
+    assert not symmetry_of(response).exists
+
+
+def test_a_point_that_repels_is_no_symmetry_point_in_a_plot_as_in_the_figures_of_merit() -> None:
+    """Up steps grow with the weight faster than down steps, which cross them once, from below, at about 0.5.
+
+    Steps of the plot are those of the table wherever no bound cut them: its last update, from 0.8 to the bound at 1.2,
+    once joined a point of symmetry to the rest.
+    """
+    cell = TabulatedCell(
+        dw_min=0.0121,
+        w_max=1.2,
+        w_min=-1.36,
+        piecewise_up=(0.355, 0.344, 0.777, 1.0, 1.154, 1.383, 1.831),
+        piecewise_down=(1.424, 0.949, 0.909, 1.0, 1.077, 1.087, 1.0),
+        up_down=-0.0631,
+    )
+    of_cell = merit.symmetry_of(cell)
+    response = portray(CellDevice(cell, pulses="mean")).response
+    assert response is not None
+    drawn = symmetry_of(response)
+    assert not of_cell.exists
+    assert not drawn.exists
+    assert drawn.repelling == pytest.approx(of_cell.repelling, abs=0.03)
+    steps = merit.curve(cell)
+    for up, size in ((True, steps.up), (False, steps.down)):
+        level, step, _ = steps_by_level(response, up)
+        assert len(level) >= 10
+        np.testing.assert_allclose(step, np.interp(level, steps.g, size) / cell.dw_min, atol=0.06)
 
 
 def test_float_has_steps_as_asked_and_no_noise() -> None:
@@ -42,7 +71,7 @@ def test_float_has_steps_as_asked_and_no_noise() -> None:
     assert portrait.retention is None
     for up, sign in ((True, 1), (False, -1)):
         np.testing.assert_allclose(steps_by_level(portrait.response, up)[1], sign, atol=1e-4)
-    assert np.isnan(crossing(portrait.response))
+    assert not symmetry_of(portrait.response).exists
     assert portrait.noise.max() == 0
     assert portrait.drawn.std() < 1e-6
 

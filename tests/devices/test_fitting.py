@@ -13,7 +13,7 @@ from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting import estimate, likelihood
 from hwsim.devices.fitting.data import Traces, local_steps, noise
 from hwsim.devices.fitting.estimate import Fits, fit_traces, guess_of, random_effects
-from hwsim.devices.fitting.merit import cautions, curve, figures, figures_with_errors, standardised, symmetry_point
+from hwsim.devices.fitting.merit import cautions, curve, figures, figures_with_errors, standardised, symmetry_of
 from hwsim.devices.fitting.responses import RESPONSES, start
 from hwsim.devices.responses import ExpStepCell, LinearStepCell, PowerStepCell, SoftBoundsCell, TabulatedCell
 from hwsim.errors import InputError
@@ -181,7 +181,7 @@ def test_one_polarity_gives_a_mirrored_response_and_a_caution() -> None:
     ups = Traces(data.g[:, :101], data.direction[:, :100], data.device, data.weight[:, :100])
     fits = fit_traces(ups, ["soft-bounds"])
     assert any("only up pulses" in caution for caution in cautions(fits, ups))
-    assert abs(symmetry_point(curve(fits.best.cell))) < 1e-2
+    assert abs(symmetry_of(fits.best.cell).attracting) < 1e-2
     assert fits.half * figures(fits.best.cell)["states"] > 0
 
 

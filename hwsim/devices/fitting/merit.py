@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 
 from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
 from hwsim.devices.fitting.estimate import FEWEST_DEVICES, Estimate, Fit, Fits
 from hwsim.devices.fitting.likelihood import innovations
 from hwsim.devices.fitting.responses import RESPONSES
+from hwsim.devices.symmetry import SymmetryPoint, symmetry_point
 
 _POINTS = 201
 
@@ -35,23 +35,17 @@ def curve(cell: BaseCell, points: int = _POINTS) -> Curve:
     return Curve(g.numpy(), cell.pulse(g, True, rng).numpy(), cell.pulse(g, False, rng).numpy())
 
 
-def symmetry_point(steps: Curve) -> float:
-    """The conductance at which an up and a down step are equally large, to which alternating pulses drive the device;
-    NaN where there is none.
-    """
-    net = steps.up + steps.down
-    crossing = np.flatnonzero((net[:-1] > 0) & (net[1:] <= 0))
-    if not len(crossing):
-        return math.nan
-    i = int(crossing[0])
-    return float(brentq(lambda g: np.interp(g, steps.g, net), steps.g[i], steps.g[i + 1]))
+def symmetry_of(cell: BaseCell) -> SymmetryPoint:
+    """Where alternating pulses lead a cell, in its own unit."""
+    steps = curve(cell)
+    return symmetry_point(steps.g, steps.up, steps.down)
 
 
 def figures(cell: BaseCell) -> dict[str, float]:
     """Figures of merit of a cell, by name; conductances in the cell's unit.
 
     ``states``: range over the mean step in the middle of the range. ``asymmetry``: (up - down) / (up + down) of the
-    sizes there, ``asymmetry_mean`` its mean size over the range. ``symmetry_point``: see there. ``snr_pulse``: a step
+    sizes there, ``asymmetry_mean`` its mean size over the range. ``symmetry_point``: the one that attracts, else NaN. ``snr_pulse``: a step
     over the noise of a pulse; ``snr_read``: a step over the noise of the difference of two single reads.
     """
     steps = curve(cell)
@@ -63,7 +57,7 @@ def figures(cell: BaseCell) -> dict[str, float]:
         "states": float(steps.g[-1] - steps.g[0]) / size,
         "asymmetry": float(ratio[middle]),
         "asymmetry_mean": float(np.abs(ratio).mean()),
-        "symmetry_point": symmetry_point(steps),
+        "symmetry_point": symmetry_point(steps.g, steps.up, steps.down).attracting,
         "snr_pulse": 1 / cell.dw_min_std if cell.dw_min_std else math.inf,
         "snr_read": size / (math.sqrt(2) * cell.read_noise) if cell.read_noise else math.inf,
     }
