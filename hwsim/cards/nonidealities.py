@@ -191,6 +191,7 @@ _RULES: dict[str, Rule] = {
     _BOUNDS: _bounds,
     "state-dependent steps": _state_dependence,
     "asymmetry": _zero("up_down", "pow_up_down", "asymmetry"),
+    "memory of reversals": _zero("reversal_loss"),
     "device-to-device variation": _variation,
     "cycle-to-cycle variation": _zero("dw_min_std", "dw_min_std_add", "dw_min_std_slope"),
     "write noise": _zero("write_noise_std"),
@@ -199,7 +200,14 @@ _RULES: dict[str, Rule] = {
     _UNCOMPENSATED: lambda keys, fields: {},  # a matter of the whole card
 }
 
-TRAINING_ONLY = (_GRANULARITY, "state-dependent steps", "asymmetry", "cycle-to-cycle variation", "leak")
+TRAINING_ONLY = (
+    _GRANULARITY,
+    "state-dependent steps",
+    "asymmetry",
+    "memory of reversals",
+    "cycle-to-cycle variation",
+    "leak",
+)
 """Properties that act on updates alone, and so on nothing that is only programmed."""
 
 AGEING_ONLY = ("drift", _UNCOMPENSATED)

@@ -13,7 +13,8 @@ from hwsim.cards.yamlfile import did_you_mean, to_yaml
 from hwsim.characterisation.fit_figure import write_fit_figure
 from hwsim.characterisation.traces import Measured, read_traces
 from hwsim.devices.fitting.estimate import Estimate, Fits, fit_traces
-from hwsim.devices.fitting.merit import cautions, figures_with_errors
+from hwsim.devices.fitting.merit import cautions_of, figures_with_errors, symmetry_of
+from hwsim.devices.fitting.predictive import MOST_RMS
 from hwsim.devices.fitting.responses import RESPONSES
 from hwsim.errors import InputError
 from hwsim.jobs.store import write_text, written_aside
@@ -56,11 +57,31 @@ class FitResult:
     def lines(self) -> list[str]:
         """What the command line prints."""
         best = self.fits.best
-        told = [f"{best.response}: {self.fits.reason}"]
-        told += [f"  {e.name:<22} {_with_error(e)}" for e in best.estimates]
-        told += [f"{MERIT_NAMES[e.name]}: {_with_error(e)}" for e in self.merit]
-        told += [f"caution: {warning}" for warning in self.warnings]
-        return [*told, f"wrote {self.card}, {self.readme.name}, {self.svg.name}, {self.png.name}, {self.csv.name}"]
+        lines = [self.verdict, f"{best.response}: {self.fits.reason}"]
+        lines += [f"  {e.name:<22} {_with_error(e)}" for e in best.estimates]
+        lines += [f"{MERIT_NAMES[e.name]}: {self.merit_text(e)}" for e in self.merit]
+        lines += [f"caution: {warning}" for warning in self.warnings]
+        return [*lines, f"wrote {self.card}, {self.readme.name}, {self.svg.name}, {self.png.name}, {self.csv.name}"]
+
+    @property
+    def passed(self) -> bool:
+        """Does the fitted cell, running free, do what the devices did?"""
+        return self.fits.best.predictive.passed
+
+    @property
+    def verdict(self) -> str:
+        """The outcome of the predictive check, one line."""
+        found = self.fits.best.predictive
+        if found.passed:
+            return f"check passed: {found}"
+        why = "the fit does not follow the data" if not found.follows else "the fitted cell is far noisier than the data"
+        return f"CHECK FAILED, {why}: {found}"
+
+    def merit_text(self, estimate: Estimate) -> str:
+        """A figure of merit as text; of a symmetry point also which way pulses lead."""
+        if estimate.name == "symmetry_point" and math.isnan(estimate.value):
+            return str(symmetry_of(self.fits.best.cell).scaled(self.fits.middle, self.fits.half))
+        return _with_error(estimate)
 
 
 def fit_device(
@@ -88,7 +109,7 @@ def fit_device(
     content = csv.read_bytes()
     fits = fit_traces(measured.traces, [response] if response else tuple(RESPONSES))
     merit = tuple(_in_unit(e, fits) if e.name == "symmetry_point" else e for e in figures_with_errors(fits.best))
-    warnings = (*measured.warnings, *cautions(fits, measured.traces))
+    warnings = (*measured.warnings, *cautions_of(fits, measured.traces))
     svg, png = write_fit_figure(fits, measured, out)
     result = FitResult(fits, measured, merit, warnings, card, out / "README.md", svg, png, out / "traces.csv")
     with written_aside(result.csv) as aside:
@@ -127,6 +148,8 @@ def _yaml(result: FitResult, name: str, source: str) -> str:
         f"# g_min = {low:.6g}, g_max = {high:.6g} (mean bounds of the devices).",
         *(f"# Caution: {warning}." for warning in result.warnings),
     ]
+    if not result.passed:
+        head.insert(0, f"# {result.verdict}.")
     text = "\n".join(head) + "\n\n" + to_yaml(card)
     told = "# As on other shelf devices, not measured: 7-bit DAC, 9-bit ADC, output noise; the transpose read alike.\n"
     text = text.replace("\nforward:", f"\n{told}forward:", 1)
@@ -140,11 +163,15 @@ def _readme(result: FitResult, name: str) -> str:
     lines = [
         f"# {name}: fitted to measured pulses",
         "",
+        *([f"**{result.verdict}.**", ""] if not result.passed else []),
         f"Cell `{fits.best.response}`, fitted by maximum likelihood to {_counted(result)} in `traces.csv`.",
         f"Conductance = {fits.middle:.5g} + {fits.half:.5g} g, in {unit}; parameters are in units of g.",
         "",
         *(f"> {remark}\n" for remark in result.measured.remarks),
         "![Data and fit](fit.png)",
+        "",
+        f"{result.verdict[0].upper()}{result.verdict[1:]}. A fit passes where a free run is off by at most "
+        f"{MOST_RMS:.0%} of the range, or by no more than the noise that it has.",
         "",
         "| parameter | value | standard error |",
         "|---|---|---|",
@@ -156,10 +183,11 @@ def _readme(result: FitResult, name: str) -> str:
         "",
         f"{fits.reason[0].upper()}{fits.reason[1:]}. One held-out block is a {fits.held_out_by}.",
         "",
-        "| response | free parameters | log-likelihood, nats | held out, nats |",
-        "|---|---|---|---|",
+        "| response | free parameters | log-likelihood, nats | held out, nats | free run off by | in its 90 % band | check |",
+        "|---|---|---|---|---|---|---|",
         *(
-            f"| {fit.response} | {fit.parameters} | {fit.log_likelihood:.1f} | {fit.held_out.sum():.1f} |"
+            f"| {fit.response} | {fit.parameters} | {fit.log_likelihood:.1f} | {fit.held_out.sum():.1f} "
+            f"| {fit.predictive.rms:.1%} | {fit.predictive.inside:.0%} | {'ok' if fit.predictive.passed else 'FAILED'} |"
             for fit in fits.fits
         ),
         "",
@@ -180,7 +208,8 @@ def _merit_rows(result: FitResult, unit: str) -> str:
     rows = []
     for e in result.merit:
         name = MERIT_NAMES[e.name] + (f", {unit}" if e.name == "symmetry_point" else "")
-        rows.append(f"| {name} | {_short(e.value)} | {_short(e.std)} |")
+        value = result.merit_text(e) if math.isnan(e.value) else _short(e.value)
+        rows.append(f"| {name} | {value} | {_short(e.std)} |")
     return "\n".join(rows)
 
 

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 
 from hwsim.characterisation.traces import Measured
 from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
 from hwsim.devices.fitting.estimate import Fits
-from hwsim.devices.fitting.likelihood import cells_of
 from hwsim.devices.fitting.merit import curve, standardised, symmetry_of
+from hwsim.devices.fitting.predictive import free_run
 from hwsim.devices.fitting.responses import RESPONSES
 from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels, write_canvas
 
@@ -77,33 +76,28 @@ def _response(ax: Axes, fits: Fits, measured: Measured) -> None:
             )
     ax.plot([], [], ".", color=UP, label="up")
     ax.plot([], [], ".", color=DOWN, label="down")
-    ax.plot([], [], color="black", label="fit and 90 % of its draws")
+    ax.plot([], [], color="black", label="free run, 90 % of its draws")
     bottom, top = ax.get_ylim()
     ax.set_ylim(top=top + 0.14 * (top - bottom))  # room for the legend
     ax.legend(loc="upper center", fontsize=8, handlelength=1.2, ncols=3, columnspacing=1)
-    ax.set(title=f"One device: {fits.best.response}", xlabel="pulse", ylabel=f"conductance ({_unit(measured)})")
+    found = fits.best.predictive
+    verdict = f"off by {100 * found.rms:.1f} %, {100 * found.inside:.0f} % in band"
+    ax.set(
+        title=f"{fits.best.response}: {verdict}" if found.passed else f"{fits.best.response} FAILS: {verdict}",
+        xlabel="pulse",
+        ylabel=f"conductance ({_unit(measured)})",
+    )
 
 
 def _simulated(fits: Fits, row: int, count: int) -> tuple[Array, Array, Array]:
-    """5 %, 50 % and 95 % of the conductance read after each pulse, the device being that of the segment."""
-    device = int(fits.traces.device[row])
-    common = fits.best.cell
-    cell = cells_of(RESPONSES[fits.best.response], fits.best.optimum.u)
-    cell = cell.with_varied({name: value[device] for name, value in cell.varied().items()})
-    rng = torch.Generator().manual_seed(0)
-    g = torch.full((_DRAWS,), float(fits.traces.g[row, 0]), dtype=torch.float64)
-    lower, upper = cell.bounds()
-    g = torch.clamp(g, torch.as_tensor(lower), torch.as_tensor(upper))
-    told = [g]
-    one, none = torch.ones_like(g), torch.zeros_like(g)
-    for direction in fits.traces.direction[row, :count]:
-        if direction:
-            g = cell.step(g, one if direction > 0 else none, none if direction > 0 else one, rng)
-        told.append(g)
-    states = torch.stack(told).numpy()
-    noise = torch.randn(states.shape, generator=rng, dtype=torch.float64).numpy()
-    low, high = np.quantile(states + common.read_noise * noise, (0.05, 0.95), axis=1)
-    return low, np.median(states, axis=1), high
+    """5 %, noiseless and 95 % of the conductance read after each pulse, running free from the segment's first read."""
+    fit, traces = fits.best, fits.traces
+    part = Traces(
+        traces.g[[row], : count + 1], traces.direction[[row], :count], traces.device[[row]], traces.weight[[row], :count]
+    )
+    mean, draws = free_run(RESPONSES[fit.response], fit.optimum.u, fit.cell.read_noise, part, _DRAWS)
+    low, high = np.quantile(draws[0], (0.05, 0.95), axis=1)
+    return low, mean[0], high
 
 
 def _residuals(ax: Axes, fits: Fits, measured: Measured) -> None:

@@ -83,12 +83,21 @@ def fit(
     unit: Annotated[str | None, typer.Option(help="Of the conductances; else as the header says.")] = None,
     response: Annotated[str | None, typer.Option(help="Fit only this response; else all, and choose.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a device that is there already.")] = False,
+    accept: Annotated[bool, typer.Option(help="End with exit code 0 though the fit does not follow the data.")] = False,
 ) -> None:
-    """Turn measured pulses into a device: fit its response, spreads and noise, and write its YAML, card and figure."""
-    from hwsim.characterisation.fit import fit_device
+    """Turn measured pulses into a device: fit its response, spreads and noise, and write its YAML, card and figure.
 
-    for line in fit_device(traces, out, unit, response, overwrite).lines():
+    The fitted cell then runs free along all pulses of the data. Exit code 1 if it does not follow them (its files are
+    written and say so), 2 if the file cannot be read or fitted.
+    """
+    from hwsim.characterisation.fit import fit_device
+    from hwsim.errors import WorkError
+
+    result = fit_device(traces, out, unit, response, overwrite)
+    for line in result.lines():
         print(line)
+    if not (result.passed or accept):
+        raise WorkError(f"{out}: the fit did not pass its check; look at {result.png}, or --accept it as it is")
     print(f"next: hwsim ablate --device {out}    (its accuracy, and the property that limits it)")
     print(f"      hwsim device card {out} --write    (its plot and conformance checks, into its README.md)")
 

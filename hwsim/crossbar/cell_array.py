@@ -69,6 +69,15 @@ class Cell(Protocol):
         """The conductances after ``n_up`` and ``n_down`` pulses, of an array or of some of its rows."""
         ...
 
+    def after(self, n_up: Tensor, n_down: Tensor) -> Cell:
+        """The cell once it has had these pulses: another one where the conductance is not all that they change."""
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Does ``after`` change anything?"""
+        ...
+
     def leak(self, g: Tensor, rng: torch.Generator) -> Tensor:
         """The conductances one training step later."""
         ...
@@ -216,9 +225,9 @@ class CellSynapse(ArrayReads):
     def _stepped(self, g: Tensor, counts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """``g`` after pulses in this order. Cross-points do not see each other, so large arrays go block by block."""
         rows = max(1, _BLOCK // self.shape[1])
-        if rows >= self.shape[0]:
+        if rows >= self.shape[0] or self.cell.remembers:
             for n_up, n_down in counts:
-                g = self.cell.step(g, n_up, n_down, self._rng_update)
+                g = self._pulsed(g, n_up, n_down)
             return g
         if self._blocks is None:
             self._blocks = [self._rows_of(slice(i, i + rows)) for i in range(0, self.shape[0], rows)]
@@ -229,6 +238,11 @@ class CellSynapse(ArrayReads):
                 part = self._blocks[index].step(part, n_up[block], n_down[block], self._rng_update)
             done.append(part)
         return torch.cat(done)
+
+    def _pulsed(self, g: Tensor, n_up: Tensor, n_down: Tensor) -> Tensor:
+        g = self.cell.step(g, n_up, n_down, self._rng_update)
+        self.cell = self.cell.after(n_up, n_down)
+        return g
 
     def _rows_of(self, rows: slice) -> Cell:
         varied = self.cell.varied().items()
@@ -262,7 +276,7 @@ class CellSynapse(ArrayReads):
 
     def _pulse(self, weight: Tensor, n_up: Tensor, n_down: Tensor) -> Tensor:
         reference = self.cell.reference
-        return self.cell.step(weight + reference, n_up, n_down, self._rng_update) - reference
+        return self._pulsed(weight + reference, n_up, n_down) - reference
 
     @torch.no_grad()
     def age(self, seconds: float) -> None:

@@ -50,6 +50,7 @@ class BaseCell:
     reference: float = 0.0
 
     absolute_spread: ClassVar[tuple[str, ...]] = ()
+    remembers: ClassVar[bool] = False  # does ``after`` change anything?
     nonidealities: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Name -> the fields, with the values that switch it off, of what is not ideal about a cell of one's own."""
 
@@ -88,6 +89,14 @@ class BaseCell:
             noise = torch.randn(g.shape, generator=rng, dtype=g.dtype)
             change.addcmul_(noise, variance.sqrt_(), value=self.dw_min_std)
         return bounded(change.add_(fall).add_(g), *self.bounds())
+
+    def after(self, n_up: Tensor, n_down: Tensor) -> BaseCell:
+        """The cell that these pulses, (post, pre) each, leave behind beside g; itself where only g remembers them.
+
+        What it remembers is a field that differs from cross-point to cross-point, so it is saved with the array.
+        """
+        del n_up, n_down
+        return self
 
     def bounds(self) -> tuple[Tensor | float, Tensor | float]:
         """Lowest and highest g."""

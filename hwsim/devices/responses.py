@@ -85,6 +85,53 @@ class SoftBoundsCell(LinearStepCell):
 
 
 @dataclass(frozen=True)
+class ReversalStepCell(LinearStepCell):
+    """Linear steps that remember the polarity of the pulses before, as ions that have to turn round do:
+
+        up:    g += linear step (1 + reversal_loss h)          h -> 1 + (h - 1) exp(-1 / reversal_pulses)
+        down:  g -= linear step (1 - reversal_loss h)          h -> -1 + (h + 1) exp(-1 / reversal_pulses)
+
+    After a long train h is 1 or -1: the first pulse back is a step times 1 - reversal_loss, and the size recovers over
+    ``reversal_pulses`` pulses. ``dw_min`` is the step where up and down pulses come mixed, h = 0. This describes traces
+    of organic transistors and other ion devices; it is no model of their physics.
+
+    Args:
+        reversal_loss: share of a step, 0 to 1, that a change of polarity costs.
+        reversal_pulses: pulses after which all but 1/e of the past is forgotten.
+        polarisation: h before the first pulse.
+    """
+
+    reversal_loss: float = 0.5
+    reversal_pulses: float = 20.0
+    polarisation: float = 0.0
+
+    remembers: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.reversal_loss <= 1:
+            raise InputError(f"ReversalStepCell.reversal_loss: expected in [0, 1], got {self.reversal_loss}")
+        if not self.reversal_pulses > 0:
+            raise InputError(f"ReversalStepCell.reversal_pulses: expected > 0, got {self.reversal_pulses}")
+        if not -1 <= self.polarisation <= 1:
+            raise InputError(f"ReversalStepCell.polarisation: expected in [-1, 1], got {self.polarisation}")
+
+    def pulse(self, g: Tensor, up: bool, rng: torch.Generator) -> Tensor:
+        along = self.polarisation if up else -self.polarisation
+        return super().pulse(g, up, rng) * (1 + self.reversal_loss * along)
+
+    def spread(self, shape: tuple[int, int], rng: torch.Generator) -> BaseCell:
+        drawn = super().spread(shape, rng)
+        return drawn.with_varied({"polarisation": torch.full(shape, float(self.polarisation))})
+
+    def after(self, n_up: Tensor, n_down: Tensor) -> BaseCell:
+        count = n_up + n_down
+        kept = torch.exp(-count / self.reversal_pulses)
+        towards = (n_up - n_down) / count.clamp_min(1e-30)
+        return self.with_varied({"polarisation": towards + (self.polarisation - towards) * kept})
+
+
+@dataclass(frozen=True)
 class CubicWindowCell(BaseCell):
     """A memristor whose state moves freely inside and ever slower near the end that it moves to.
 
@@ -218,6 +265,7 @@ class TabulatedCell(BaseCell):
 CELLS: dict[str, type[BaseCell]] = {
     "ideal": IdealCell,
     "linear-step": LinearStepCell,
+    "reversal-step": ReversalStepCell,
     "soft-bounds": SoftBoundsCell,
     "cubic-window": CubicWindowCell,
     "exp-step": ExpStepCell,

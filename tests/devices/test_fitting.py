@@ -13,7 +13,7 @@ from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting import estimate, likelihood
 from hwsim.devices.fitting.data import Traces, local_steps, noise
 from hwsim.devices.fitting.estimate import Fits, fit_traces, guess_of, random_effects
-from hwsim.devices.fitting.merit import cautions, curve, figures, figures_with_errors, standardised, symmetry_of
+from hwsim.devices.fitting.merit import cautions_of, curve, figures, figures_with_errors, standardised, symmetry_of
 from hwsim.devices.fitting.responses import RESPONSES, start
 from hwsim.devices.responses import ExpStepCell, LinearStepCell, PowerStepCell, SoftBoundsCell, TabulatedCell
 from hwsim.errors import InputError
@@ -96,8 +96,9 @@ def zscores(weight: float = 1.0) -> np.ndarray:
     for seed in range(RUNS):
         data = measured(TRUTHS["soft-bounds"], cycles=3, pulses=60, seed=100 + seed)
         data = replace(data, weight=weight * data.weight)
-        first = start(response, guess_of(data))
-        found = estimate._maximise(response, data, first, first)
+        guess = guess_of(data)
+        first = start(response, guess)
+        found = estimate._maximise(response, data, guess, first, first)
         z.append((found.u[0, :5] - TRUE_U) / np.diag(found.covariance)[:5] ** 0.5)
     return np.array(z)
 
@@ -137,7 +138,7 @@ def test_noise_of_reads_is_not_taken_for_noise_of_pulses() -> None:
     assert np.median(np.abs(step)) / 0.01 > 3
     assert fits.best.cell.dw_min_std < 1.5
     assert fits.half * fits.best.cell.read_noise == pytest.approx(np.hypot(0.03, 0.05), rel=0.2)
-    assert any("lasts" in caution for caution in cautions(fits, data))
+    assert any("lasts" in caution for caution in cautions_of(fits, data))
 
 
 def test_random_effects_take_the_errors_off_the_spread() -> None:
@@ -180,7 +181,7 @@ def test_one_polarity_gives_a_mirrored_response_and_a_caution() -> None:
     data = measured(TRUTHS["soft-bounds"], cycles=4, pulses=100)
     ups = Traces(data.g[:, :101], data.direction[:, :100], data.device, data.weight[:, :100])
     fits = fit_traces(ups, ["soft-bounds"])
-    assert any("only up pulses" in caution for caution in cautions(fits, ups))
+    assert any("only up pulses" in caution for caution in cautions_of(fits, ups))
     assert abs(symmetry_of(fits.best.cell).attracting) < 1e-2
     assert fits.half * figures(fits.best.cell)["states"] > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -87,12 +88,36 @@ class LocalSteps:
     device: NDArray[np.int64]
 
 
+FEWEST_REPEATS = 10  # further reads of one state, from which on they are the estimate of read noise
+
+
 def noise(traces: Traces) -> tuple[float, float]:
     """Moment estimates (read, pulse) of the standard deviation of a read and of a pulse's change.
 
     The error of one read enters two neighbouring increments with opposite signs, so their covariance is -read^2; what
-    is left of their variance is the pulses'.
+    is left of their variance is the pulses'. Where states were read repeatedly, read noise comes from that alone.
     """
+    read, pulse = _noise_of_trains(traces)
+    repeated = np.where(traces.direction == 0, np.diff(traces.g, axis=1), np.nan)
+    if np.isfinite(repeated).sum() >= FEWEST_REPEATS:
+        read = math.sqrt(_mean(repeated**2) / 2)
+    return read, pulse
+
+
+def most_read_noise(traces: Traces) -> float:
+    """The largest standard deviation of a read that the data leave room for; infinite where they do not say.
+
+    Third differences along a train are free of any smooth response. Of independent reads they keep 20 times the
+    variance; pulses, and noise that lasts, only add to it.
+    """
+    third = np.diff(traces.g, n=3, axis=1)
+    towards = traces.direction
+    same = (towards[:, 2:] == towards[:, 1:-1]) & (towards[:, 1:-1] == towards[:, :-2])
+    third = third[same & np.isfinite(third)]
+    return math.sqrt(float((third**2).mean()) / 20) if len(third) >= 20 else math.inf
+
+
+def _noise_of_trains(traces: Traces) -> tuple[float, float]:
     step = np.diff(traces.g, axis=1)
     step = np.where(traces.direction != 0, step, np.nan)
     # Differences of increments two apart, divided by sqrt(2), are free of a slowly varying mean step.

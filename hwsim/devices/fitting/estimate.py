@@ -11,13 +11,15 @@ from scipy.optimize import minimize_scalar
 
 from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting import likelihood
-from hwsim.devices.fitting.data import Array, Traces, device_ranges, local_steps, noise
+from hwsim.devices.fitting.data import Array, Traces, device_ranges, local_steps, most_read_noise, noise
 from hwsim.devices.fitting.optimum import Optimum, Prior, maximise
+from hwsim.devices.fitting.predictive import Predictive, check
 from hwsim.devices.fitting.responses import RESPONSES, SIGNED, Guess, Parameter, Response, start
 from hwsim.errors import InputError
 
 FOLDS = 4
 LEAST_LEAD = 2.0  # nats; with few blocks the standard error of a small difference may be small by chance
+_BOUND_WIDTH = 0.002  # of half the range: how far inside the measured range a bound may end up
 FEWEST_DEVICES = 3  # below, a spread from device to device is not estimated
 
 
@@ -37,13 +39,15 @@ class Fit:
     Args:
         response: its name in ``RESPONSES``.
         cell: the fitted cell with its spreads, in units where the mean range of the devices is [-1, 1].
-        estimates: every fitted parameter of ``cell``, spreads and noise included; then ``wander`` and ``memory``, the
-            part of ``read_noise`` that is kept from one pulse to the next and the share kept, which the cell redraws.
+        estimates: every fitted parameter of ``cell``, spreads and noise included; then ``wander`` and ``memory``: noise
+            of the state, and the share of it that a pulse leaves. What successive reads do not share of it is part of
+            ``read_noise``; the rest the cell does not have.
         log_likelihood: of all data, nats.
         held_out: (B,) log-likelihood of each held-out block of data, predicted from the other blocks.
         optimum: parameters on the unbounded scale, (D, n).
         draws: (200, n) parameters on the unbounded scale within their uncertainty, for intervals of derived figures.
         converged: did the optimisation reach its tolerance?
+        predictive: does the cell, running free, do what the devices did?
     """
 
     response: str
@@ -54,6 +58,7 @@ class Fit:
     optimum: Optimum
     draws: Array
     converged: bool
+    predictive: Predictive
 
     @property
     def parameters(self) -> int:
@@ -111,13 +116,32 @@ def guess_of(data: Traces) -> Guess:
     """Ranges, noise and local steps of traces in the cell's unit."""
     read, pulse = noise(data)
     low, high = device_ranges(data, read)
-    return Guess(local_steps(data), low, high, read, pulse)
+    return Guess(local_steps(data), low, high, read, pulse, most_read_noise(data), _longest_train(data))
+
+
+def _longest_train(data: Traces) -> int:
+    longest = 1
+    for direction in data.direction:
+        pulses = direction[direction != 0]
+        edges = np.flatnonzero(np.diff(pulses)) + 1
+        longest = max(longest, *np.diff([0, *edges, len(pulses)]))
+    return int(longest)
 
 
 def choose(fits: Sequence[Fit]) -> tuple[Fit, str]:
     """The response with the fewest parameters among those within one standard error, or ``LEAST_LEAD``, of the highest
     held-out likelihood, and why; the standard error is that of the paired difference over held-out blocks.
+
+    Only responses that pass their predictive check stand for choice. If none does, the one whose free run is nearest.
     """
+    passing = [fit for fit in fits if fit.predictive.passed]
+    if not passing:
+        best = min(fits, key=lambda fit: fit.predictive.rms)
+        return best, f"no response follows the data; the free run of {best.response} comes nearest"
+    if len(passing) < len(fits):
+        failing = ", ".join(fit.response for fit in fits if not fit.predictive.passed)
+        best, reason = choose(passing)
+        return best, f"{reason}; {failing} did not pass the check"
     top = max(fits, key=lambda fit: fit.held_out.sum())
     close = []
     for fit in fits:
@@ -137,23 +161,44 @@ def choose(fits: Sequence[Fit]) -> tuple[Fit, str]:
 
 def _fit(response: Response, data: Traces, guess: Guess, blocks: np.ndarray) -> Fit:
     first = start(response, guess)
-    whole = _maximise(response, data, first, first)
+    whole = _maximise(response, data, guess, first, first)
     held_out = np.zeros(blocks.max() + 1)
     fold = blocks % FOLDS
     for k in range(FOLDS):
         seen = replace(data, weight=np.where(fold == k, 0.0, data.weight))
-        trained = _maximise(response, seen, whole.u, first, 8)
+        trained = _maximise(response, seen, guess, whole.u, first, 8)
         density = likelihood.log_likelihood(likelihood.innovations(response, trained.u, data)) * data.weight
         unseen = fold == k
         held_out += np.bincount(blocks[unseen], density[unseen], minlength=len(held_out))
-    cell, estimates, draws = _population(response, whole, data)
-    return Fit(response.name, cell, estimates, whole.value, held_out, whole, draws, whole.converged)
+    cell, estimates, draws = _population(response, whole, data, guess.most_read)
+    predictive = check(response, whole.u, cell.read_noise, data)
+    return Fit(response.name, cell, estimates, whole.value, held_out, whole, draws, whole.converged, predictive)
 
 
-def _maximise(response: Response, data: Traces, at: Array, centre: Array, most_passes: int = 40) -> Optimum:
+def _maximise(
+    response: Response, data: Traces, guess: Guess, at: Array, centre: Array, most_passes: int = 40
+) -> Optimum:
     std = np.array([parameter.prior_std for parameter in response.parameters])
     own = np.array([parameter.per_device for parameter in response.parameters])
-    return maximise(lambda u: likelihood.curvature(response, u, data), at, Prior(centre, std, own), most_passes)
+    return maximise(
+        lambda u: _enclosing(response, u, guess, likelihood.curvature(response, u, data)),
+        at,
+        Prior(centre, std, own),
+        most_passes,
+    )
+
+
+def _enclosing(response: Response, u: Array, guess: Guess, here: likelihood.Curvature) -> likelihood.Curvature:
+    """With a penalty on bounds inside the measured range, which would hold back a device that went further."""
+    value, gradient, information = here.value.copy(), here.gradient.copy(), here.information.copy()
+    for i, parameter in enumerate(response.parameters):
+        if parameter.name in ("w_max", "w_min"):
+            bound, slope = parameter.scale.value(u[:, i]), parameter.scale.slope(u[:, i])
+            gap = np.maximum(guess.high - bound, 0) if parameter.name == "w_max" else np.minimum(guess.low - bound, 0)
+            value -= 0.5 * (gap / _BOUND_WIDTH) ** 2
+            gradient[:, i] += gap * slope / _BOUND_WIDTH**2
+            information[:, i, i] += np.where(gap != 0, (slope / _BOUND_WIDTH) ** 2, 0.0)
+    return likelihood.Curvature(value, gradient, information)
 
 
 def _blocks(data: Traces) -> tuple[np.ndarray, str]:
@@ -178,7 +223,9 @@ def _blocks(data: Traces) -> tuple[np.ndarray, str]:
     return blocks, "stretch of pulses"
 
 
-def _population(response: Response, found: Optimum, data: Traces) -> tuple[BaseCell, tuple[Estimate, ...], Array]:
+def _population(
+    response: Response, found: Optimum, data: Traces, most_read: float
+) -> tuple[BaseCell, tuple[Estimate, ...], Array]:
     """Values and spreads over all devices, of which those measured are a sample."""
     values: dict[str, float] = {}
     estimates: list[Estimate] = []
@@ -199,9 +246,12 @@ def _population(response: Response, found: Optimum, data: Traces) -> tuple[BaseC
     draws = np.random.default_rng(0).multivariate_normal(centre, covariance, size=200, method="svd")
     cell = response.cell(**response.fields(values | {spread.name: spread.value for spread in spreads}))
     *shape, read, wander, memory = estimates
-    slope = np.array([read.value, wander.value]) ** 2 / cell.read_noise  # of the root of the sum of squares
-    read = Estimate(read.name, cell.read_noise, math.sqrt(slope @ covariance[-3:-1, -3:-1] @ slope))
-    estimates = [*shape, read, *spreads, wander, memory]
+    if cell.read_noise > most_read:
+        cell = replace(cell, read_noise=most_read)
+    variances = read.value**2, (1 - memory.value) * wander.value**2
+    slope = np.array([*variances, 0.0])  # by logarithms of read and wander; the memory only moves it from one to other
+    error = math.sqrt(slope @ covariance[-3:, -3:] @ slope) / max(cell.read_noise, 1e-12)
+    estimates = [*shape, Estimate(read.name, cell.read_noise, error), *spreads, wander, memory]
     return cell, tuple(estimates), draws
 
 

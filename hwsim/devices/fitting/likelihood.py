@@ -1,7 +1,8 @@
 """The likelihood of measured conductances under a cell: an extended Kalman filter along the pulses.
 
 A pulse moves the hidden conductance by step(g) (1 + dw_min_std xi). What is read is that conductance, plus noise that
-each read draws anew, plus a wander with a memory of some pulses. Regressing increments on conductances instead would
+each read draws anew, plus a wander with a memory of some pulses. Where steps depend on the pulses before, that past is
+known: it is taken that before the first pulse of a segment there was a long train the other way. Regressing increments on conductances instead would
 take all of it for the noise of pulses, which adds up, and be biased by it. Gaussian innovations also give the Fisher
 information from first derivatives alone, hence fast optimisation and standard errors.
 """
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, Traces
@@ -98,7 +100,10 @@ def curvature(response: Response, u: Array, traces: Traces) -> Curvature:
 
 @dataclass(frozen=True)
 class _Tables:
-    """Responses tabulated between the bounds: ``steps`` (P, D, 2, G), down then up; bounds (P, D); ``NOISE`` (P,)."""
+    """Responses tabulated between the bounds: ``steps`` (P, D, 2, G), down then up; bounds (P, D); ``NOISE`` (P,).
+
+    ``loss``, ``fading``: (P,) of a step that depends on the pulses before; None where none does.
+    """
 
     steps: Array
     lower: Array
@@ -107,6 +112,8 @@ class _Tables:
     read: Array
     wander: Array
     memory: Array
+    loss: Array | None = None
+    fading: Array | None = None
 
     @classmethod
     def of(cls, response: Response, points: Array) -> _Tables:
@@ -120,7 +127,11 @@ class _Tables:
             bounds.append((lower[:, 0].numpy(), upper[:, 0].numpy()))
         pulse, read, wander, memory = (p.scale.value(points[:, 0, i - len(NOISE)]) for i, p in enumerate(NOISE))
         lower, upper = (np.array(side) for side in zip(*bounds, strict=True))
-        return cls(np.array(steps), lower, upper, pulse, np.maximum(read, _LEAST_READ), wander, memory)
+        past: list[Array] = []
+        if response.remembers:
+            named = {p.name: p.scale.value(points[:, 0, i]) for i, p in enumerate(response.parameters)}
+            past = [named["reversal_loss"], np.exp(-1 / named["reversal_pulses"])]
+        return cls(np.array(steps), lower, upper, pulse, np.maximum(read, _LEAST_READ), wander, memory, *past)
 
 
 def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
@@ -143,6 +154,7 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
     fresh = off2 * (1 - memory**2)
     spread, both, off = off2 + read2, -off2, np.zeros_like(mean)
     error, variance, level = (np.empty((len(towards), *lower.shape)) for _ in range(3))
+    factors = _factors(tables, traces) if tables.loss is not None else None
     for t, direction in enumerate(towards):
         place = (mean - lower) * per_unit
         node = place.astype(np.int64)
@@ -150,6 +162,9 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
         entry += _GRID * (direction > 0)
         step = lefts.take(entry) + rises.take(entry) * (place - node)
         keep = slopes.take(entry)
+        if factors is not None:
+            step *= factors[t]
+            keep = 1 + factors[t] * (keep - 1)
         if not direction.all():
             step *= direction != 0
             keep[:, direction == 0] = 1.0
@@ -173,3 +188,22 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
         both = both - gain * reach_off
         off2 = off2 - gain_off * reach_off
     return error, variance, level
+
+
+def _factors(tables: _Tables, traces: Traces) -> Array:
+    """(T, P, S) factor of every step by the pulses before it: 1 + loss h for an up pulse, 1 - loss h for a down one."""
+    assert tables.loss is not None
+    assert tables.fading is not None
+    loss, fading = tables.loss[:, None], tables.fading[:, None]
+    past = np.broadcast_to(-first_direction(traces).astype(float), (len(loss), len(traces.device)))
+    factors = np.empty((traces.direction.shape[1], *past.shape))
+    for t, direction in enumerate(traces.direction.T):
+        factors[t] = 1 + loss * direction * past
+        past = np.where(direction != 0, direction + (past - direction) * fading, past)
+    return factors
+
+
+def first_direction(traces: Traces) -> NDArray[np.int64]:
+    """(S,) direction of the first pulse of every segment; 0 where there is none."""
+    pulsed = traces.direction != 0
+    return traces.direction[np.arange(len(pulsed)), pulsed.argmax(1)]

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from hwsim.devices.cell import BaseCell
-from hwsim.devices.fitting.data import Array, Traces
+from hwsim.devices.fitting.data import FEWEST_REPEATS, Array, Traces
 from hwsim.devices.fitting.estimate import FEWEST_DEVICES, Estimate, Fit, Fits
 from hwsim.devices.fitting.likelihood import innovations
 from hwsim.devices.fitting.responses import RESPONSES
 from hwsim.devices.symmetry import SymmetryPoint, symmetry_point
 
+LEAST_INSIDE = 0.5  # of the reads, in the 90 % band
 _POINTS = 201
 
 
@@ -92,55 +93,94 @@ def standardised(fits: Fits, fit: Fit | None = None) -> tuple[Array, Array]:
     return found.error / np.sqrt(found.variance), found.level
 
 
-def cautions(fits: Fits, measured: Traces) -> tuple[str, ...]:
+def cautions_of(fits: Fits, measured: Traces) -> tuple[str, ...]:
     """What a reader of this fit must know before trusting it. ``measured``: the traces before any mirroring."""
-    told = []
+    cautions = []
     best = fits.best
     if len(measured.polarities) == 1:
         one, other = ("up", "down") if measured.polarities[0] > 0 else ("down", "up")
-        told.append(
+        cautions.append(
             f"only {one} pulses were measured: the {other} response is their mirror image, so asymmetry and symmetry "
             "point are assumed, not measured"
         )
     for direction in measured.polarities:
         count = int(((measured.direction == direction) & (measured.weight > 0)).sum())
         if count < 50:
-            told.append(f"only {count} {'up' if direction > 0 else 'down'} pulses were measured; expected 50 or more")
+            cautions.append(f"only {count} {'up' if direction > 0 else 'down'} pulses were measured; expected 50 or more")
     if measured.devices < FEWEST_DEVICES:
-        told.append(
+        cautions.append(
             f"{measured.devices} device{'s were' if measured.devices > 1 else ' was'} measured: no spread from device "
             f"to device is known and none is written; expected {FEWEST_DEVICES} or more, better 10"
         )
     if not best.converged:
-        told.append(f"the fit of {best.response} did not converge; its standard errors are unreliable")
+        cautions.append(f"the fit of {best.response} did not converge; its standard errors are unreliable")
     vague = [e.name for e in best.estimates if e.name in ("dw_min", "dw_min_std") and e.std > 0.5 * e.value]
     if vague:
-        told.append(f"the data hardly determine {' and '.join(vague)} (standard error over half of the value)")
+        cautions.append(f"the data hardly determine {' and '.join(vague)} (standard error over half of the value)")
     merit = figures(best.cell)
     if merit["snr_pulse"] < 0.2:
-        told.append(f"one pulse changes the conductance {1 / merit['snr_pulse']:.0f} times less than its noise does")
+        cautions.append(f"one pulse changes the conductance {1 / merit['snr_pulse']:.0f} times less than its noise does")
     z, _ = standardised(fits)
-    told += _residual_cautions(z)
-    wander, memory = best.estimates[-2:]
-    share = (wander.value / best.cell.read_noise) ** 2
-    if share > 0.25 and memory.value > 0.2:
-        told.append(
-            f"{share:.0%} of the noise of reads (variance) lasts, {memory.value:.0%} of it from pulse to pulse; the "
-            "cell draws it anew at every read, so it averages out faster than on the device"
+    cautions += _residual_cautions(z)
+    cautions += _slow_noise(fits, measured)
+    cautions += _bounds_of(fits)
+    if not best.predictive.passed:
+        cautions.insert(0, f"the fit does not follow the data: {best.predictive}")
+    elif best.predictive.inside < LEAST_INSIDE:
+        cautions.append(
+            f"only {best.predictive.inside:.0%} of the reads lie in the cell's own 90 % band: what it is off by is no "
+            "noise that it has"
         )
-    edge = curve(best.cell)
+    return tuple(cautions)
+
+
+def _slow_noise(fits: Fits, measured: Traces) -> list[str]:
+    """What lasts from read to read is no white noise, and the cell has none of it."""
+    wander, memory = fits.best.estimates[-2:]
+    slow = math.sqrt(memory.value) * wander.value
+    cautions = []
+    if memory.value > 0.2 and slow > 0.5 * fits.best.cell.read_noise:
+        cautions.append(
+            f"the state wanders by {fits.half * slow:.3g} about what the pulses gave it, {memory.value:.0%} of it from "
+            f"one pulse to the next, beside {fits.half * fits.best.cell.read_noise:.3g} of noise of a read (in the "
+            "data's unit): slow noise, such as 1/f, which the cell does not have"
+        )
+    drift = _rest_drift(measured)
+    if drift is not None:
+        cautions.append(
+            f"reads without a pulse between them move by {drift:.3g} each in one direction: the state relaxes or "
+            "drifts, which the cell does not"
+        )
+    return cautions
+
+
+def _rest_drift(measured: Traces) -> float | None:
+    """Mean change between reads without a pulse, where it differs from 0 by more than 4 standard errors."""
+    change = np.diff(measured.g, axis=1)
+    change = change[(measured.direction == 0) & np.isfinite(change)]
+    if len(change) < FEWEST_REPEATS:
+        return None
+    mean, error = float(change.mean()), float(change.std(ddof=1)) / math.sqrt(len(change))
+    return mean if abs(mean) > 4 * error > 0 else None
+
+
+def _bounds_of(fits: Fits) -> list[str]:
+    cautions = []
+    edge = curve(fits.best.cell)
     reach_low, reach_high = fits.guess.low.mean(), fits.guess.high.mean()
-    for name, bound, end, size in (
-        ("upper", edge.g[-1], reach_high, np.interp(reach_high, edge.g, edge.up)),
-        ("lower", edge.g[0], reach_low, -np.interp(reach_low, edge.g, edge.down)),
+    for name, beyond, size in (
+        ("upper", edge.g[-1] - reach_high, np.interp(reach_high, edge.g, edge.up)),
+        ("lower", reach_low - edge.g[0], -np.interp(reach_low, edge.g, edge.down)),
     ):
-        if size > 0.5 * best.cell.dw_min and abs(bound - end) < 0.1:
-            told.append(
+        if size > 0.5 * fits.best.cell.dw_min and abs(beyond) < 0.1:
+            cautions.append(
                 f"steps are still large at the {name} end of the measured range; the bound there is only that end"
             )
-        elif abs(bound - end) > 0.5:
-            told.append(f"the {name} bound lies far outside of the measured range, so it is extrapolated")
-    return tuple(told)
+        elif beyond > 0.5:
+            cautions.append(f"the {name} bound lies far outside of the measured range, so it is extrapolated")
+        elif beyond < -0.05:
+            cautions.append(f"the {name} bound lies inside of the measured range")
+    return cautions
 
 
 def _residual_cautions(z: Array) -> list[str]:

@@ -65,7 +65,7 @@ def maximise(at: Callable[[Array], Curvature], start: Array, prior: Prior, most_
         if gain < _TOLERANCE:
             converged = True
             break
-        trial = u + np.clip(step, -2.0, 2.0)
+        trial = u + np.clip(step, -1.0, 1.0)
         there = at(trial)
         reached = there.value.sum() + prior.log_density(trial)
         if np.isfinite(reached) and reached > best:

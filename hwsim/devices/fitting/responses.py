@@ -16,7 +16,14 @@ from scipy.optimize import least_squares
 
 from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import Array, LocalSteps
-from hwsim.devices.responses import ExpStepCell, LinearStepCell, PowerStepCell, SoftBoundsCell, TabulatedCell
+from hwsim.devices.responses import (
+    ExpStepCell,
+    LinearStepCell,
+    PowerStepCell,
+    ReversalStepCell,
+    SoftBoundsCell,
+    TabulatedCell,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,14 @@ UNIT = Scale(  # in (0, 1)
     lambda u: 1 / (2 + np.exp(u) + np.exp(-u)),
 )
 BELOW_ONE = Scale(lambda u: 1 - np.exp(u), lambda x: np.log(1 - x), lambda u: -np.exp(u))
+
+LONGEST_MEMORY = 0.9
+"""Share of a wander that may be left after a pulse. One that lasts longer could stand for any wrong response."""
+MEMORY = Scale(
+    lambda u: LONGEST_MEMORY * UNIT.value(u),
+    lambda x: UNIT.inverse(x / LONGEST_MEMORY),
+    lambda u: LONGEST_MEMORY * UNIT.slope(u),
+)
 
 
 @dataclass(frozen=True)
@@ -59,13 +74,12 @@ class Parameter:
 
 
 # The noise of pulses, of reads, and of what a device does by itself: it wanders by ``wander`` about the state that the
-# pulses gave it, of which the share ``memory`` is left after a pulse. The cell draws all noise of reads anew, so its
-# ``read_noise`` is the root of the sum of squares of the two.
+# pulses gave it, of which the share ``memory`` is left after a pulse.
 NOISE = (
     Parameter("dw_min_std", POSITIVE, None),
     Parameter("read_noise", POSITIVE, None),
     Parameter("wander", POSITIVE, None),
-    Parameter("memory", UNIT, 0.8, prior_std=1.0),
+    Parameter("memory", MEMORY, 0.7, prior_std=1.0),
 )
 STEP = Parameter("dw_min", POSITIVE, None, per_device=True)
 UP_DOWN = Parameter("up_down", SIGNED, 0.0, per_device=True)
@@ -92,6 +106,11 @@ class Response:
     fixed: tuple[tuple[str, Any], ...] = ()
 
     @property
+    def remembers(self) -> bool:
+        """Does a step depend on the pulses before?"""
+        return self.cell.remembers
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """All free parameters, those of the noise last."""
         return STEP, UP_DOWN, *self.shape, *NOISE
@@ -105,8 +124,17 @@ class Response:
             entries.insert(len(entries) // 2, 1.0)  # the middle step is dw_min
             fields[name] = tuple(entries)
         own = {name: value for name, value in values.items() if "[" not in name and name not in ("wander", "memory")}
-        own["read_noise"] = math.hypot(values.get("read_noise", 0.0), values.get("wander", 0.0))
+        if "wander" in values:
+            own["read_noise"] = fast_noise(values["read_noise"], values["wander"], values["memory"])
         return fields | own
+
+
+def fast_noise(read: float, wander: float, memory: float) -> float:
+    """Noise that two successive reads do not share, which a cell draws anew at every read.
+
+    What they share, ``memory`` of the wander's variance, is no white noise and is left to a caution.
+    """
+    return math.sqrt(read**2 + (1 - memory) * wander**2)
 
 
 def _table(nodes: int) -> tuple[Parameter, ...]:
@@ -129,6 +157,17 @@ RESPONSES: dict[str, Response] = {
             "linear-step",
             LinearStepCell,
             (*ENDS, Parameter("gamma_up", BELOW_ONE, 0.5), Parameter("gamma_down", BELOW_ONE, 0.5)),
+        ),
+        Response(
+            "reversal-step",
+            ReversalStepCell,
+            (
+                *ENDS,
+                Parameter("gamma_up", BELOW_ONE, 0.5),
+                Parameter("gamma_down", BELOW_ONE, 0.5),
+                Parameter("reversal_loss", UNIT, 0.3, prior_std=2.0),
+                Parameter("reversal_pulses", POSITIVE, None, prior_std=1.5),
+            ),
         ),
         Response(
             "exp-step",
@@ -157,7 +196,8 @@ RESPONSES: dict[str, Response] = {
 class Guess:
     """What is known before a fit, in units where the range is [-1, 1].
 
-    ``low``, ``high``: (D,) measured range of every device; ``read``, ``pulse``: noise as ``data.noise`` estimates it.
+    ``low``, ``high``: (D,) measured range of every device; ``read``, ``pulse``: noise as ``data.noise`` estimates it;
+    ``most_read``: see ``data.most_read_noise``; ``train``: pulses of one direction that follow each other, the longest.
     """
 
     steps: LocalSteps
@@ -165,6 +205,8 @@ class Guess:
     high: Array
     read: float
     pulse: float
+    most_read: float
+    train: int
 
 
 def start(response: Response, guess: Guess) -> Array:
@@ -178,6 +220,7 @@ def start(response: Response, guess: Guess) -> Array:
         "dw_min_std": np.clip(guess.pulse / size, 0.02, 30.0),
         "read_noise": max(guess.read, floor, 1e-4),
         "wander": 0.3 * max(guess.read, floor, 1e-4),
+        "reversal_pulses": max(3.0, guess.train / 8),
     }
     first = np.array([p.scale.inverse(given.get(p.name, p.start)) for p in parameters], dtype=float)
     count = len(parameters) - len(NOISE)
@@ -198,6 +241,7 @@ def start(response: Response, guess: Guess) -> Array:
     u = np.tile(np.append(found, first[count:]), (len(guess.low), 1))
     for column, parameter in enumerate(parameters):
         if parameter.name in ("w_max", "w_min"):  # devices differ in their bounds as in their measured ranges
-            ranges = guess.high if parameter.name == "w_max" else guess.low
+            ranges = np.abs(guess.high if parameter.name == "w_max" else guess.low)
             u[:, column] += np.log(np.maximum(ranges / ranges.mean(), 0.1))
+            u[:, column] = np.maximum(u[:, column], np.log(np.maximum(ranges, 0.05)))  # they enclose what was measured
     return u
