@@ -74,7 +74,9 @@ class FitResult:
         found = self.fits.best.predictive
         if found.passed:
             return f"check passed: {found}"
-        why = "the fit does not follow the data" if not found.follows else "the fitted cell is far noisier than the data"
+        why = (
+            "the fit does not follow the data" if not found.follows else "the fitted cell is far noisier than the data"
+        )
         return f"CHECK FAILED, {why}: {found}"
 
     def merit_text(self, estimate: Estimate) -> str:
@@ -183,13 +185,7 @@ def _readme(result: FitResult, name: str) -> str:
         "",
         f"{fits.reason[0].upper()}{fits.reason[1:]}. One held-out block is a {fits.held_out_by}.",
         "",
-        "| response | free parameters | log-likelihood, nats | held out, nats | free run off by | in its 90 % band | check |",
-        "|---|---|---|---|---|---|---|",
-        *(
-            f"| {fit.response} | {fit.parameters} | {fit.log_likelihood:.1f} | {fit.held_out.sum():.1f} "
-            f"| {fit.predictive.rms:.1%} | {fit.predictive.inside:.0%} | {'ok' if fit.predictive.passed else 'FAILED'} |"
-            for fit in fits.fits
-        ),
+        *_choice_rows(fits),
         "",
         "## Before trusting it",
         "",
@@ -202,6 +198,17 @@ def _readme(result: FitResult, name: str) -> str:
     if result.measured.stuck:
         lines.append(f"- {result.measured.stuck:.1%} of the devices never changed; the cell has no stuck devices.")
     return "\n".join(lines) + "\n"
+
+
+def _choice_rows(fits: Fits) -> list[str]:
+    head = ("response", "free parameters", "log-likelihood, nats", "held out, nats", "free run off", "in band", "check")
+    rows = [head, ("---",) * len(head)]
+    for fit in fits.fits:
+        found = fit.predictive
+        likelihoods = f"{fit.log_likelihood:.1f}", f"{fit.held_out.sum():.1f}"
+        free_run = f"{found.rms:.1%}", f"{found.inside:.0%}", "ok" if found.passed else "FAILED"
+        rows.append((fit.response, str(fit.parameters), *likelihoods, *free_run))
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _merit_rows(result: FitResult, unit: str) -> str:

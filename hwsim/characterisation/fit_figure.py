@@ -93,7 +93,10 @@ def _simulated(fits: Fits, row: int, count: int) -> tuple[Array, Array, Array]:
     """5 %, noiseless and 95 % of the conductance read after each pulse, running free from the segment's first read."""
     fit, traces = fits.best, fits.traces
     part = Traces(
-        traces.g[[row], : count + 1], traces.direction[[row], :count], traces.device[[row]], traces.weight[[row], :count]
+        traces.g[[row], : count + 1],
+        traces.direction[[row], :count],
+        traces.device[[row]],
+        traces.weight[[row], :count],
     )
     mean, draws = free_run(RESPONSES[fit.response], fit.optimum.u, fit.cell.read_noise, part, _DRAWS)
     low, high = np.quantile(draws[0], (0.05, 0.95), axis=1)

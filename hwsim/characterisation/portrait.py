@@ -89,7 +89,7 @@ def write_device_figure(portrait: Portrait, name: str, folder: Path, dpi: int = 
 
 
 def steps_by_level(response: Response, up: bool, windows: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n,) mean weight of the array, mean step over the update asked for, its spread between cross-points; n <= windows.
+    """(n,) mean weight of the array, mean step over the update asked for, its spread between cross-points.
 
     Steps are slopes over windows of the train: single steps, sorted by the weight they start at, would show noise of
     the weights as steps back to the mean. Updates that a bound cuts short are left out, and so are windows that fewer

@@ -115,6 +115,24 @@ def test_measured_pulses_become_a_device_that_validates(hwsim_here: Call) -> Non
     assert "exists" in err
 
 
+def test_a_fit_that_does_not_follow_the_data_says_so_first_and_ends_with_code_1(hwsim_here: Call) -> None:
+    """Steps that grow with the conductance both ways, fitted by one that shrinks upwards."""
+    g, rows = 2.0, ["pulse,polarity,g_uS"]
+    for pulse in range(400):
+        up = pulse % 200 < 100
+        rows.append(f"{pulse},{'up' if up else 'down'},{g:.4f}")
+        g *= 1.025 if (pulse + 1) % 200 < 100 else 1 / 1.025
+    Path("t.csv").write_text("\n".join(rows))
+    words = ["device", "fit", "t.csv", "--out", "x", "--response", "soft-bounds"]
+    code, out, err = hwsim_here(*words)
+    assert code == 1
+    assert out.startswith("CHECK FAILED, the fit does not follow the data")
+    assert "--accept" in err
+    assert "CHECK FAILED" in Path("x/README.md").read_text()
+    assert Path("x/rpu-config.yaml").read_text().startswith("# CHECK FAILED")
+    assert hwsim_here(*words, "--overwrite", "--accept")[0] == 0
+
+
 def test_two_commands_from_a_csv_to_an_accuracy_and_what_limits_it(hwsim_here: Call) -> None:
     """A stranger's path: a semicolon file with a few gaps, and no question asked in between."""
     rows = traces(Path("t.csv")).read_text().replace(",", ";").splitlines()

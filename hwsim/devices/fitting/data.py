@@ -88,6 +88,7 @@ class LocalSteps:
     device: NDArray[np.int64]
 
 
+RANGE_NOISE = 0.01  # of half the range: noise that may be left in the measured range
 FEWEST_REPEATS = 10  # further reads of one state, from which on they are the estimate of read noise
 
 
@@ -136,12 +137,12 @@ def _noise_of_trains(traces: Traces) -> tuple[float, float]:
 def device_ranges(traces: Traces, read: float) -> tuple[Array, Array]:
     """Lowest and highest conductance of every device, (D,) each.
 
-    Reads are averaged until their noise, ``read``, is 0.5 % of the range (over at most 1/16 of a segment): an extreme
-    of noisy reads is mostly noise.
+    Reads are averaged until their noise, ``read``, is ``RANGE_NOISE`` of half the range (over at most 1/16 of a
+    segment): an extreme of noisy reads is mostly noise.
     """
     span = float(np.nanmax(traces.g) - np.nanmin(traces.g))
     longest = int(np.isfinite(traces.g).sum(1).max())
-    window = int(np.clip((read / (0.005 * span + 1e-300)) ** 2, 1, max(1, longest // 16)))
+    window = int(np.clip((read / (RANGE_NOISE * span / 2 + 1e-300)) ** 2, 1, max(1, longest // 16)))
     low, high = np.full(traces.devices, np.inf), np.full(traces.devices, -np.inf)
     for row, device in zip(traces.g, traces.device, strict=True):
         values = row[np.isfinite(row)]

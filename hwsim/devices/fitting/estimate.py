@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 
 from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting import likelihood
-from hwsim.devices.fitting.data import Array, Traces, device_ranges, local_steps, most_read_noise, noise
-from hwsim.devices.fitting.optimum import Optimum, Prior, maximise
+from hwsim.devices.fitting.data import RANGE_NOISE, Array, Traces, device_ranges, local_steps, most_read_noise, noise
+from hwsim.devices.fitting.optimum import Optimum, Prior, climb, maximise, maximise_all
 from hwsim.devices.fitting.predictive import Predictive, check
 from hwsim.devices.fitting.responses import RESPONSES, SIGNED, Guess, Parameter, Response, start
 from hwsim.errors import InputError
@@ -124,8 +124,8 @@ def _longest_train(data: Traces) -> int:
     for direction in data.direction:
         pulses = direction[direction != 0]
         edges = np.flatnonzero(np.diff(pulses)) + 1
-        longest = max(longest, *np.diff([0, *edges, len(pulses)]))
-    return int(longest)
+        longest = max(longest, *(len(train) for train in np.split(pulses, edges)))
+    return longest
 
 
 def choose(fits: Sequence[Fit]) -> tuple[Fit, str]:
@@ -161,40 +161,64 @@ def choose(fits: Sequence[Fit]) -> tuple[Fit, str]:
 
 def _fit(response: Response, data: Traces, guess: Guess, blocks: np.ndarray) -> Fit:
     first = start(response, guess)
-    whole = _maximise(response, data, guess, first, first)
-    held_out = np.zeros(blocks.max() + 1)
+    whole = _widened(response, data, guess, _maximise(response, data, guess, first, first))
     fold = blocks % FOLDS
-    for k in range(FOLDS):
-        seen = replace(data, weight=np.where(fold == k, 0.0, data.weight))
-        trained = _maximise(response, seen, guess, whole.u, first, 8)
-        density = likelihood.log_likelihood(likelihood.innovations(response, trained.u, data)) * data.weight
-        unseen = fold == k
-        held_out += np.bincount(blocks[unseen], density[unseen], minlength=len(held_out))
+    weights = [np.where(fold == k, 0.0, data.weight) for k in range(FOLDS)]
+    prior = _prior(response, first)
+    trained = maximise_all(
+        lambda us: [
+            _enclosing(response, u, guess, here)
+            for (_, u), here in zip(
+                us, likelihood.curvatures(response, [u for _, u in us], data, [weights[k] for k, _ in us]), strict=True
+            )
+        ],
+        [climb(whole.u, prior, 8) for _ in range(FOLDS)],
+    )
+    held_out = np.zeros(blocks.max() + 1)
+    for k, optimum in enumerate(trained):
+        density = likelihood.log_likelihood(likelihood.innovations(response, optimum.u, data)) * data.weight
+        held_out += np.bincount(blocks[fold == k], density[fold == k], minlength=len(held_out))
     cell, estimates, draws = _population(response, whole, data, guess.most_read)
     predictive = check(response, whole.u, cell.read_noise, data)
     return Fit(response.name, cell, estimates, whole.value, held_out, whole, draws, whole.converged, predictive)
 
 
-def _maximise(
-    response: Response, data: Traces, guess: Guess, at: Array, centre: Array, most_passes: int = 40
-) -> Optimum:
-    std = np.array([parameter.prior_std for parameter in response.parameters])
-    own = np.array([parameter.per_device for parameter in response.parameters])
+def _maximise(response: Response, data: Traces, guess: Guess, at: Array, centre: Array) -> Optimum:
     return maximise(
-        lambda u: _enclosing(response, u, guess, likelihood.curvature(response, u, data)),
-        at,
-        Prior(centre, std, own),
-        most_passes,
+        lambda u: _enclosing(response, u, guess, likelihood.curvature(response, u, data)), at, _prior(response, centre)
     )
 
 
+def _prior(response: Response, centre: Array) -> Prior:
+    std = np.array([parameter.prior_std for parameter in response.parameters])
+    own = np.array([parameter.per_device for parameter in response.parameters])
+    return Prior(centre, std, own)
+
+
+def _widened(response: Response, data: Traces, guess: Guess, whole: Optimum) -> Optimum:
+    """With bounds that enclose every read, where the data do not contradict that, as a plateau does."""
+    u = whole.u.copy()
+    for i, parameter in enumerate(response.parameters):
+        if parameter.name == "w_max":
+            u[:, i] = parameter.scale.inverse(np.maximum(parameter.scale.value(u[:, i]), guess.high))
+        if parameter.name == "w_min":
+            u[:, i] = parameter.scale.inverse(np.minimum(parameter.scale.value(u[:, i]), guess.low))
+    density = likelihood.log_likelihood(likelihood.innovations(response, u, data)) * data.weight
+    return replace(whole, u=u) if density.sum() > whole.value - LEAST_LEAD else whole
+
+
 def _enclosing(response: Response, u: Array, guess: Guess, here: likelihood.Curvature) -> likelihood.Curvature:
-    """With a penalty on bounds inside the measured range, which would hold back a device that went further."""
+    """With a penalty on bounds inside the measured range, which would hold back a device that went further.
+
+    The range counts less the noise of its outermost reads: on a plateau they lie beyond the bound.
+    """
     value, gradient, information = here.value.copy(), here.gradient.copy(), here.information.copy()
+    margin = 2.5 * min(guess.read, RANGE_NOISE)
     for i, parameter in enumerate(response.parameters):
         if parameter.name in ("w_max", "w_min"):
             bound, slope = parameter.scale.value(u[:, i]), parameter.scale.slope(u[:, i])
-            gap = np.maximum(guess.high - bound, 0) if parameter.name == "w_max" else np.minimum(guess.low - bound, 0)
+            high = parameter.name == "w_max"
+            gap = np.maximum(guess.high - margin - bound, 0) if high else np.minimum(guess.low + margin - bound, 0)
             value -= 0.5 * (gap / _BOUND_WIDTH) ** 2
             gradient[:, i] += gap * slope / _BOUND_WIDTH**2
             information[:, i, i] += np.where(gap != 0, (slope / _BOUND_WIDTH) ** 2, 0.0)

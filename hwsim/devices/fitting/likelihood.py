@@ -2,13 +2,16 @@
 
 A pulse moves the hidden conductance by step(g) (1 + dw_min_std xi). What is read is that conductance, plus noise that
 each read draws anew, plus a wander with a memory of some pulses. Where steps depend on the pulses before, that past is
-known: it is taken that before the first pulse of a segment there was a long train the other way. Regressing increments on conductances instead would
-take all of it for the noise of pulses, which adds up, and be biased by it. Gaussian innovations also give the Fisher
-information from first derivatives alone, hence fast optimisation and standard errors.
+known: it is taken that before the first pulse of a segment there was a long train the other way.
+
+Regressing increments on conductances instead would take all of it for the noise of pulses, which adds up, and be biased
+by it. Gaussian innovations also give the Fisher information from first derivatives alone, hence fast optimisation and
+standard errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,32 +73,43 @@ def log_likelihood(found: Innovations) -> Array:
 
 def curvature(response: Response, u: Array, traces: Traces) -> Curvature:
     """Log-likelihood, gradient and Fisher information of each device by one filter pass over all perturbations."""
-    count = u.shape[1]
-    points = np.stack([u, *(u + _EPSILON * np.eye(count)[k] for k in range(count))])
+    return curvatures(response, [u], traces, [traces.weight])[0]
+
+
+def curvatures(response: Response, us: Sequence[Array], traces: Traces, weights: Sequence[Array]) -> list[Curvature]:
+    """The same at several points, each with its own (S, T) weights of the measurements, by one pass for all."""
+    count, devices = us[0].shape[1], traces.devices
+    moves = np.concatenate([np.zeros((1, count)), _EPSILON * np.eye(count)])
+    points = np.concatenate([u + moves[:, None] for u in us])
     tables = _Tables.of(response, points)
-    devices = traces.devices
-    value, gradient = np.zeros(devices), np.zeros((devices, count))
-    information = np.zeros((devices, count, count))
+    sums = [Curvature(np.zeros(devices), np.zeros((devices, count)), np.zeros((devices, count, count))) for _ in us]
     rows = max(1, _MOST_NUMBERS // (len(points) * traces.direction.shape[1]))
     for first in range(0, len(traces.device), rows):
         part = slice(first, first + rows)
         chunk = Traces(traces.g[part], traces.direction[part], traces.device[part], traces.weight[part])
         error, variance, _ = _filter(tables, chunk)
-        e, s, w = error[:, 0], variance[:, 0], chunk.weight.T
-        density = -0.5 * w * (e**2 / s + np.log(2 * np.pi * s))
-        d_error = (error[:, 1:] - error[:, :1]) / _EPSILON
-        d_log = (np.log(variance[:, 1:]) - np.log(variance[:, :1])) / _EPSILON
-        score = -(w * e / s)[:, None] * d_error + (0.5 * w * (e**2 / s - 1))[:, None] * d_log
-        d_error *= np.sqrt(w / s)[:, None]
-        d_log *= np.sqrt(0.5 * w)[:, None]
-        for device in np.unique(chunk.device):
-            own = chunk.device == device
-            value[device] += density[:, own].sum()
-            gradient[device] += score[:, :, own].sum((0, 2))
-            for term in (d_error, d_log):
-                flat = term[:, :, own].transpose(1, 0, 2).reshape(count, -1)
-                information[device] += flat @ flat.T
-    return Curvature(value, gradient, information)
+        for k, (total, weight) in enumerate(zip(sums, weights, strict=True)):
+            own = slice(k * len(moves), (k + 1) * len(moves))
+            _add(total, error[:, own], variance[:, own], weight[part].T, chunk.device)
+    return sums
+
+
+def _add(total: Curvature, error: Array, variance: Array, w: Array, devices: NDArray[np.int64]) -> None:
+    """Add what a chunk's errors and variances, (T, 1 + n, S), at a point and its perturbations say."""
+    e, s = error[:, 0], variance[:, 0]
+    density = -0.5 * w * (e**2 / s + np.log(2 * np.pi * s))
+    d_error = (error[:, 1:] - error[:, :1]) / _EPSILON
+    d_log = (np.log(variance[:, 1:]) - np.log(variance[:, :1])) / _EPSILON
+    score = -(w * e / s)[:, None] * d_error + (0.5 * w * (e**2 / s - 1))[:, None] * d_log
+    d_error *= np.sqrt(w / s)[:, None]
+    d_log *= np.sqrt(0.5 * w)[:, None]
+    for device in np.unique(devices):
+        own = devices == device
+        total.value[device] += density[:, own].sum()
+        total.gradient[device] += score[:, :, own].sum((0, 2))
+        for term in (d_error, d_log):
+            flat = term[:, :, own].transpose(1, 0, 2).reshape(term.shape[1], -1)
+            total.information[device] += flat @ flat.T
 
 
 @dataclass(frozen=True)
@@ -147,6 +161,7 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
     present = np.isfinite(traces.g[:, 1:]).T
     measured = np.nan_to_num(traces.g).T.copy()
     towards = traces.direction.T.copy()
+    complete, pulsed = ([bool(row.all()) for row in rows] for rows in (present, towards))
     mean = np.minimum(np.maximum(measured[0], lower), upper)
     # Hidden are the conductance (mean, spread) and the wander (off, off2), with covariance ``both``. The first read
     # leaves open how it divides into them.
@@ -165,7 +180,7 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
         if factors is not None:
             step *= factors[t]
             keep = 1 + factors[t] * (keep - 1)
-        if not direction.all():
+        if not pulsed[t]:
             step *= direction != 0
             keep[:, direction == 0] = 1.0
         moved = mean + step
@@ -180,7 +195,7 @@ def _filter(tables: _Tables, traces: Traces) -> tuple[Array, Array, Array]:
         reach, reach_off = spread + both, both + off2
         s = variance[t] = reach + reach_off + read2
         gain, gain_off = reach / s, reach_off / s
-        if not present[t].all():
+        if not complete[t]:
             gain, gain_off = gain * present[t], gain_off * present[t]
         mean = np.minimum(np.maximum(mean + gain * e, lower), upper)
         off = off + gain_off * e
@@ -205,5 +220,5 @@ def _factors(tables: _Tables, traces: Traces) -> Array:
 
 def first_direction(traces: Traces) -> NDArray[np.int64]:
     """(S,) direction of the first pulse of every segment; 0 where there is none."""
-    pulsed = traces.direction != 0
-    return traces.direction[np.arange(len(pulsed)), pulsed.argmax(1)]
+    pulsed = np.not_equal(traces.direction, 0)
+    return traces.direction[np.arange(len(pulsed)), pulsed.argmax(axis=1)]

@@ -46,8 +46,9 @@ def figures(cell: BaseCell) -> dict[str, float]:
     """Figures of merit of a cell, by name; conductances in the cell's unit.
 
     ``states``: range over the mean step in the middle of the range. ``asymmetry``: (up - down) / (up + down) of the
-    sizes there, ``asymmetry_mean`` its mean size over the range. ``symmetry_point``: the one that attracts, else NaN. ``snr_pulse``: a step
-    over the noise of a pulse; ``snr_read``: a step over the noise of the difference of two single reads.
+    sizes there, ``asymmetry_mean`` its mean size over the range. ``symmetry_point``: the one that attracts, else NaN.
+    ``snr_pulse``: a step over the noise of a pulse; ``snr_read``: a step over the noise of the difference of two single
+    reads.
     """
     steps = curve(cell)
     middle = len(steps.g) // 2
@@ -106,7 +107,9 @@ def cautions_of(fits: Fits, measured: Traces) -> tuple[str, ...]:
     for direction in measured.polarities:
         count = int(((measured.direction == direction) & (measured.weight > 0)).sum())
         if count < 50:
-            cautions.append(f"only {count} {'up' if direction > 0 else 'down'} pulses were measured; expected 50 or more")
+            cautions.append(
+                f"only {count} {'up' if direction > 0 else 'down'} pulses were measured; expected 50 or more"
+            )
     if measured.devices < FEWEST_DEVICES:
         cautions.append(
             f"{measured.devices} device{'s were' if measured.devices > 1 else ' was'} measured: no spread from device "
@@ -119,7 +122,9 @@ def cautions_of(fits: Fits, measured: Traces) -> tuple[str, ...]:
         cautions.append(f"the data hardly determine {' and '.join(vague)} (standard error over half of the value)")
     merit = figures(best.cell)
     if merit["snr_pulse"] < 0.2:
-        cautions.append(f"one pulse changes the conductance {1 / merit['snr_pulse']:.0f} times less than its noise does")
+        cautions.append(
+            f"one pulse changes the conductance {1 / merit['snr_pulse']:.0f} times less than its noise does"
+        )
     z, _ = standardised(fits)
     cautions += _residual_cautions(z)
     cautions += _slow_noise(fits, measured)

@@ -6,7 +6,7 @@ head, so the devices' own are eliminated one device at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,10 +54,35 @@ class Optimum:
     converged: bool
 
 
+Climb = Generator[Array, Curvature, Optimum]
+
+
 def maximise(at: Callable[[Array], Curvature], start: Array, prior: Prior, most_passes: int = 40) -> Optimum:
     """Climb from ``start`` (D, n); ``at(u)`` gives each device's log-likelihood and derivatives."""
+    return maximise_all(lambda us: [at(us[0][1])], [climb(start, prior, most_passes)])[0]
+
+
+def maximise_all(
+    at: Callable[[list[tuple[int, Array]]], Sequence[Curvature]], climbs: Sequence[Climb]
+) -> list[Optimum]:
+    """Several climbs side by side: ``at`` gets (number of the climb, u) of all that still go on, at once."""
+    wanted = {k: next(one) for k, one in enumerate(climbs)}
+    done: dict[int, Optimum] = {}
+    while wanted:
+        places = list(wanted.items())
+        for (k, _), here in zip(places, at(places), strict=True):
+            try:
+                wanted[k] = climbs[k].send(here)
+            except StopIteration as end:
+                done[k] = end.value
+                del wanted[k]
+    return [done[k] for k in range(len(climbs))]
+
+
+def climb(start: Array, prior: Prior, most_passes: int = 40) -> Climb:
+    """Yields every point where it needs a ``Curvature``, is sent that, and returns the optimum."""
     u, damping = start, 1e-2
-    here = at(u)
+    here = yield u
     best = here.value.sum() + prior.log_density(u)
     converged = False
     for _ in range(most_passes):
@@ -66,7 +91,7 @@ def maximise(at: Callable[[Array], Curvature], start: Array, prior: Prior, most_
             converged = True
             break
         trial = u + np.clip(step, -1.0, 1.0)
-        there = at(trial)
+        there = yield trial
         reached = there.value.sum() + prior.log_density(trial)
         if np.isfinite(reached) and reached > best:
             u, here, best, damping = trial, there, reached, damping / 10
