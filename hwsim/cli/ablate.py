@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import Threads, options_of
+from hwsim.cli.options import Threads, options_of, use_threads
 from hwsim.experiments.requests import AblationRequest
 
 
@@ -16,7 +16,6 @@ def ablate(request: AblationRequest, threads: Threads = 1) -> None:
     """
     from hwsim.experiments.ablation.job import plan_ablation, run_ablation
     from hwsim.experiments.ablation.results import results, verdict, write_table
-    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports.ablation import table, write_ablation_page
 
     ablation = plan_ablation(request)

@@ -27,6 +27,13 @@ def command_line() -> str:
     return shlex.join(["hwsim", *sys.argv[1:]])
 
 
+def use_threads(count: int) -> None:
+    """Compute on so many threads of torch: small networks run fastest on one, more only cost."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
 def options_of(request: type[Asked], *left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the fields of a request as its options; its function gets the request as first argument.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import Threads, options_of
+from hwsim.cli.options import Threads, options_of, use_threads
 from hwsim.experiments.requests import AttackRequest, CorruptRequest
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def attack(request: AttackRequest, threads: Threads = 1) -> None:
     from hwsim.experiments.attack.plan import plan_attack
     from hwsim.experiments.attack.results import write_results
     from hwsim.experiments.attack.work import run_attack
-    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports.attack import write_attack_page
 
     job = plan_attack(request)
@@ -72,7 +71,6 @@ def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
     """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
     from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
     from hwsim.experiments.corruption.results import write_results
-    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports.attack import write_attack_page
     from hwsim.reports.corruption import write_picture
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import DataDir, Threads, options_of
+from hwsim.cli.options import DataDir, Threads, options_of, use_threads
 from hwsim.experiments.requests import RunRequest
 
 
@@ -21,7 +21,6 @@ def run(request: RunRequest, threads: Threads = 1) -> None:
     """
     from hwsim.experiments.device_run import work
     from hwsim.experiments.device_run.job import plan_run
-    from hwsim.jobs.job import threads as use_threads
     from hwsim.reports import device_run as report
 
     job = plan_run(request)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from hwsim.cli.app import console, model_app
-from hwsim.cli.options import DataDir
+from hwsim.cli.options import DataDir, use_threads
 
 
 @model_app.command("list")
@@ -54,9 +54,8 @@ def model_verify(
     from hwsim.cards import shelf
     from hwsim.errors import InputError, WorkError
     from hwsim.experiments.training import shipped
-    from hwsim.jobs.job import threads
 
-    threads(1)
+    use_threads(1)
     differ: list[str] = []
     missing: list[InputError] = []
     for name in models or shipped.with_weights(shelf.items("models")):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.app import app
-from hwsim.cli.options import Threads, options_of
+from hwsim.cli.options import Threads, options_of, use_threads
 from hwsim.experiments.requests import TrainRequest
 
 
@@ -26,7 +26,6 @@ def train(
     from hwsim.experiments.training.epochs import EpochRecord
     from hwsim.experiments.training.job import plan_training
     from hwsim.experiments.training.work import run_training
-    from hwsim.jobs.job import threads as use_threads
 
     job = plan_training(request)
     curves = teller(job.folder) if tensorboard else None

@@ -1,13 +1,13 @@
 """Two jobs' folders side by side: where their configurations differ, and their results, with intervals.
 
-Where both were judged on the same test images the difference is the paired one, image by image, which is surer than
+Where both were measured on the same test images the difference is the paired one, image by image, which is surer than
 the gap between two intervals; else it is unpaired, by Newcombe's (1998, Stat Med 17:873, method 10) combination of
 the two intervals. Every row says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 
 from hwsim.cards.differences import differences
 from hwsim.errors import InputError
-from hwsim.experiments.attack import shares as attackcompare
-from hwsim.experiments.device_run.results import read_run
+from hwsim.experiments.ablation.job import LOG, VariantRecord
+from hwsim.experiments.attack.shares import read_shares
+from hwsim.experiments.corruption.job import CorruptionRecord
+from hwsim.experiments.device_run.records import RUN_RECORDS, AttackRecord, EvaluationRecord
 from hwsim.experiments.kinds import JobFolder, read_folder
 from hwsim.experiments.sweep.results import read_results
 from hwsim.jobs.folder import read_json
-from hwsim.jobs.store import read_lines
+from hwsim.jobs.records import read_records
+from hwsim.robustness.corruptions.condition import Condition
 from hwsim.stats.interval import Interval, accuracy, difference
 from hwsim.stats.paired import mcnemar, unpaired
 
 Shares = NDArray[np.float64]
-"""(repeats, images), of draws that found the label."""
+"""(repeats, images), of draws that were right."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class Comparison:
     @property
     def names(self) -> tuple[str, str]:
         """The folders' names, or their paths where the names are the same."""
-        one, other = (folder.path.resolve().name for folder in (self.first, self.second))
-        return (one, other) if one != other else (str(self.first.path), str(self.second.path))
+        first, second = (folder.path.resolve().name for folder in (self.first, self.second))
+        return (first, second) if first != second else (str(self.first.path), str(self.second.path))
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -96,12 +99,12 @@ def compare(first: Path, second: Path) -> Comparison:
     if a.kind != b.kind:
         raise InputError(f"{first} is of hwsim {a.kind} and {second} of hwsim {b.kind}; expected two of one kind")
     same = same_images(a, b)
-    figures, others = dict(_figures(a)), dict(_figures(b))
+    figures, others = dict(FIGURES[a.kind](a)), dict(FIGURES[b.kind](b))
     rows = [_row(name, own, others[name], same) for name, own in figures.items() if name in others]
     return Comparison(
         a,
         b,
-        differences(_without_hash(a.config), _without_hash(b.config)),
+        differences(_settings(a.config), _settings(b.config)),
         differences(_software(a), _software(b)),
         rows,
         ([name for name in figures if name not in others], [name for name in others if name not in figures]),
@@ -109,13 +112,13 @@ def compare(first: Path, second: Path) -> Comparison:
 
 
 def same_images(a: JobFolder, b: JobFolder) -> bool:
-    """Were both judged on images of one test set?"""
+    """Were both measured on images of one test set?"""
     if a.kind == "sweep":
         return _sources(a.config) == _sources(b.config)
-    one, other = a.config.get("data"), b.config.get("data")
-    if not isinstance(one, dict) or not isinstance(other, dict):
+    first, second = a.config.get("data"), b.config.get("data")
+    if not isinstance(first, dict) or not isinstance(second, dict):
         return False
-    return one.get("name") == other.get("name") and one.get("test") == other.get("test")
+    return first.get("name") == second.get("name") and first.get("test") == second.get("test")
 
 
 def _sources(study: dict[str, Any]) -> Any:
@@ -128,12 +131,9 @@ def _sources(study: dict[str, Any]) -> Any:
 
 def _row(name: str, a: Shares | Interval, b: Shares | Interval, same: bool) -> Row:
     if isinstance(a, Interval) or isinstance(b, Interval):
-        one = a if isinstance(a, Interval) else accuracy(a)
-        other = b if isinstance(b, Interval) else accuracy(b)
-        return Row(name, one.mean, other.mean, *unpaired(one, other), None, "unpaired: no single images are kept")
+        return _unpaired(name, a, b, "no single images are kept")
     if not same:
-        one, other = accuracy(a), accuracy(b)
-        return Row(name, one.mean, other.mean, *unpaired(one, other), None, "unpaired: other test images")
+        return _unpaired(name, a, b, "other test images")
     repeats, images = min(len(a), len(b)), min(a.shape[1], b.shape[1])
     left_out = (a.shape != (repeats, images)) or (b.shape != (repeats, images))
     a, b = a[:repeats, :images], b[:repeats, :images]
@@ -144,67 +144,61 @@ def _row(name: str, a: Shares | Interval, b: Shares | Interval, same: bool) -> R
     return Row(name, float(a.mean()), float(b.mean()), gap.mean, gap.low, gap.high, mcnemar(*votes), how)
 
 
-def _figures(folder: JobFolder) -> Iterator[tuple[str, Shares | Interval]]:
-    yield from {
-        "run": _of_run,
-        "attack": _of_attack,
-        "corrupt": _of_corrupt,
-        "train": _of_train,
-        "ablate": _of_ablation,
-        "sweep": _of_sweep,
-    }[folder.kind](folder)
+def _unpaired(name: str, a: Shares | Interval, b: Shares | Interval, why: str) -> Row:
+    first, second = (each if isinstance(each, Interval) else accuracy(each) for each in (a, b))
+    return Row(name, first.mean, second.mean, *unpaired(first, second), None, f"unpaired: {why}")
 
 
 def _of_run(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
-    cells: dict[str, list[Any]] = {}
-    found = read_run(folder.path)
-    for record in found.evaluation:
-        level = f" {record['level']:g}" if record.get("level_unit") else ""
-        cells.setdefault(f"{record['case']}, {record['condition']}{level}", []).append(record)
-    for name, records in cells.items():
-        yield name, _over_repeats(records)
+    evaluated: dict[str, list[EvaluationRecord]] = {}
     attacked: dict[str, dict[int, Path]] = {}
-    for record in found.attacks:
-        attacked.setdefault(record["case"], {})[record["repeat"]] = folder.path / record["folder"]
+    for record in read_records(folder.path / "metrics.jsonl", *RUN_RECORDS):
+        if isinstance(record, EvaluationRecord):
+            condition = Condition(record.condition, record.level, record.level_unit)
+            evaluated.setdefault(f"{record.case}, {condition}", []).append(record)
+        elif isinstance(record, AttackRecord):
+            attacked.setdefault(record.case, {})[record.repeat] = folder.path / record.folder
+    for name, records in evaluated.items():
+        yield name, _over_repeats(records)
     for case, repeats in attacked.items():
-        shares = [attackcompare.read_shares(repeats[repeat]) for repeat in sorted(repeats)]
+        shares = [read_shares(repeats[repeat]) for repeat in sorted(repeats)]
         for threat, attack in shares[0]:
-            # The clean images are among the cells above, all of them.
-            if attack != "clean" and all((threat, attack) in one for one in shares):
-                every = [one[threat, attack] for one in shares]
+            # The clean images are among the evaluations above, all of them.
+            if attack != "clean" and all((threat, attack) in each for each in shares):
+                every = [each[threat, attack] for each in shares]
                 yield f"{case}, {threat}, {attack}", np.array([[of[image] for image in sorted(of)] for of in every])
 
 
 def _of_ablation(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
-    variants: dict[str, list[Any]] = {}
-    for record in read_lines(folder.path / "ablation.jsonl"):
-        variants.setdefault(record["variant"], []).append(record)
+    variants: dict[str, list[VariantRecord]] = {}
+    for record in read_records(folder.path / LOG, VariantRecord):
+        variants.setdefault(record.variant, []).append(record)
     for name, records in variants.items():
         yield name, _over_repeats(records)
 
 
-def _over_repeats(records: list[Any]) -> Shares:
-    images = min(len(record["hits"]) for record in records)
-    own = sorted(records, key=lambda record: record["repeat"])
-    return np.array([np.array(r["hits"][:images]) / r["draws"] for r in own])
+def _over_repeats(records: Sequence[EvaluationRecord | VariantRecord]) -> Shares:
+    images = min(len(record.hits) for record in records)
+    own = sorted(records, key=lambda record: record.repeat)
+    return np.array([np.array(record.hits[:images]) / record.draws for record in own])
 
 
 def _of_attack(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
-    for (threat, attack), shares in attackcompare.read_shares(folder.path).items():
+    for (threat, attack), shares in read_shares(folder.path).items():
         yield f"{threat}, {attack}", np.array([[shares[image] for image in sorted(shares)]])
 
 
 def _of_corrupt(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
-    for record in read_lines(folder.path / "metrics.jsonl"):
-        level = "" if record["kind"] == "clean" else f" {record['level']:g}"
-        yield f"{record['case']}, {record['name']}{level}", np.array(record["hits"]) / record["draws"]
+    for record in read_records(folder.path / "metrics.jsonl", CorruptionRecord):
+        level = "" if record.kind == "clean" else f" {record.level:g}"
+        yield f"{record.case}, {record.name}{level}", np.array(record.hits) / record.draws
 
 
 def _of_train(folder: JobFolder) -> Iterator[tuple[str, Interval]]:
     card = read_json(folder.path / "card.json")
     for part in ("test", "validation"):
-        if found := card.get(f"accuracy_{part}"):
-            yield part, Interval(found["mean"], found["low"], found["high"], "images only")
+        if reached := card.get(f"accuracy_{part}"):
+            yield part, Interval(reached["mean"], reached["low"], reached["high"], "images only")
 
 
 def _of_sweep(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
@@ -218,10 +212,21 @@ def _of_sweep(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
                 yield f"{block}{at}: {column.removesuffix('_share')}", place.shares(column, seeds)
 
 
+FIGURES: dict[str, Callable[[JobFolder], Iterator[tuple[str, Shares | Interval]]]] = {
+    "run": _of_run,
+    "attack": _of_attack,
+    "corrupt": _of_corrupt,
+    "train": _of_train,
+    "ablate": _of_ablation,
+    "sweep": _of_sweep,
+}
+"""Kind of a job -> its figures by name, image by image where they are kept."""
+
+
 def _software(folder: JobFolder) -> dict[str, Any]:
-    told = dict(folder.receipt.get("versions") or {})
-    return {**told, "git": folder.receipt.get("git")} if folder.receipt else told
+    versions = dict(folder.receipt.get("versions") or {})
+    return {**versions, "git": folder.receipt.get("git")} if folder.receipt else versions
 
 
-def _without_hash(config: dict[str, Any]) -> dict[str, Any]:
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "config_hash"}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hwsim.cards.yamlfile import did_you_mean
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.kinds import KINDS, JobFolder, read_folder, results_of
+from hwsim.experiments.kinds import KINDS, headline, read_folder, results_of
 from hwsim.jobs.folder import busy, held
 
 INDEX = ".index.sqlite"
@@ -153,8 +153,8 @@ def _updated(base: sqlite3.Connection, folder: Path, told: list[str], anew: bool
         stamp, kept = _stamp(path), known.get(path.name)
         try:
             found[path.name] = kept if kept is not None and kept.stamp == stamp else _read(path, stamp)
-        except (InputError, KeyError, TypeError) as error:
-            told.append(f"left out, {error if isinstance(error, InputError) else f'{path}: lacks {error}'}")
+        except InputError as error:
+            told.append(f"left out, {error}")
     if found != known or anew:
         base.execute("DELETE FROM runs")
         places = ", ".join("?" for _ in fields(Entry))
@@ -180,23 +180,9 @@ def _read(path: Path, stamp: str) -> Entry:
         started=str(job.receipt.get("started") or _changed(path)),
         seconds=job.receipt.get("seconds"),
         finished=finished,
-        result=_told(job, results),
+        result=headline(job, results),
         stamp=stamp,
     )
-
-
-def _told(job: JobFolder, results: dict[str, float]) -> str:
-    """The figure that a reader looks for first: the device's clean accuracy, the attack's figure to report, ..."""
-    wanted = {
-        "run": lambda name: name.endswith(", clean"),
-        "attack": lambda name: name.endswith(", to report"),
-        "corrupt": lambda name: True,
-    }.get(job.kind, lambda name: True)
-    names = [name for name in results if wanted(name)]
-    if not names:
-        return ""
-    name = names[0] if job.kind == "train" else names[-1]
-    return f"{100 * results[name]:.1f} % {name.removesuffix(', to report')}"
 
 
 def _stamp(path: Path) -> str:

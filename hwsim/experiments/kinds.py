@@ -1,27 +1,41 @@
-"""What any job's folder says of itself: its kind, its configuration, its main figures. Folders are only read."""
+"""The kinds of jobs, and what any job's folder says of itself. Folders are only read, and nothing heavy is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from hwsim import __version__
 from hwsim.errors import InputError
-from hwsim.jobs.folder import Record, read_json
+from hwsim.jobs.folder import read_json
 from hwsim.jobs.store import read_lines
 
-KINDS = {
-    "run": "hwsim run",
-    "attack": "hwsim attack",
-    "corrupt": "hwsim corrupt",
-    "train": "hwsim train",
-    "ablate": "hwsim ablate",
-    "sweep": "hwsim sweep",
-}
-"""Kind of a job -> the command that leaves such a folder."""
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of job, named by the word of its command.
+
+    Attributes:
+        figures: a folder's main figures by name, shares in [0, 1]; {} where nothing is measured yet.
+        headline: which of them stands for the job: the last whose name ends so.
+        mark: a key of its configuration that no kind before it in ``KINDS`` has. By it folders are known that were
+            written before ``config.yaml`` said its kind.
+    """
+
+    name: str
+    figures: Callable[[JobFolder], dict[str, float]]
+    headline: str = ""
+    mark: str | None = None
+
+    @property
+    def command(self) -> str:
+        return f"hwsim {self.name}"
 
 
 @dataclass(frozen=True)
@@ -31,12 +45,14 @@ class JobFolder:
     Attributes:
         config: the resolved configuration as plain values; of a sweep, its study.
         receipt: what ran it and when; {} while a job is under way, and for sweeps what ``sweep.json`` tells.
+        version: of the hwsim that wrote it; "" where it does not say.
     """
 
     path: Path
     kind: str
-    config: Record
-    receipt: Record
+    config: Config
+    receipt: Config
+    version: str = ""
 
     @property
     def name(self) -> str:
@@ -60,27 +76,39 @@ class JobFolder:
 def read_folder(path: Path) -> JobFolder:
     """Read a job's folder. InputError where it is none, or its configuration cannot be read."""
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; expected one that {', '.join(KINDS.values())} left")
+        raise InputError(f"{path}: no such folder; expected one that {_COMMANDS} left")
     study = path / "study.yaml"
     config = _yaml(study if study.is_file() else path / "config.yaml")
     if study.is_file():
-        return JobFolder(path, "sweep", config, read_json(path / "sweep.json"))
+        plan = read_json(path / "sweep.json")
+        return JobFolder(path, "sweep", config, plan, str(_map(plan, "versions").get("hwsim") or ""))
+    version, kind = str(config.pop("hwsim", "")), config.pop("kind", None)
+    if kind is None:
+        kind = next((kind.name for kind in KINDS.values() if kind.mark in config), None)
+    if kind not in KINDS:
+        by = f", written by hwsim {version}, this is {__version__}" if version else ""
+        raise InputError(f"{path / 'config.yaml'}: of no known job{by}; expected one of {_COMMANDS}")
     receipt = read_json(path / "receipt.json") or read_json(path / "card.json")
-    return JobFolder(path, _kind(path, config), config, receipt)
-
-
-def _kind(path: Path, config: Record) -> str:
-    marks = {"ablation": "ablate", "threats": "attack", "corrupted": "corrupt", "repeats": "run", "learning": "train"}
-    for key, kind in marks.items():
-        if key in config:
-            return kind
-    raise InputError(f"{path / 'config.yaml'}: of no known job; expected one of {', '.join(KINDS.values())}")
+    return JobFolder(path, kind, config, receipt, version or str(_map(receipt, "versions").get("hwsim") or ""))
 
 
 def results_of(folder: JobFolder) -> dict[str, float]:
-    """The main figures of a folder by name, shares in [0, 1]; {} where nothing is measured yet."""
-    read = {"run": _run, "attack": _attack, "corrupt": _corrupt, "train": _train, "sweep": _sweep}.get(folder.kind)
-    return read(folder) if read else {}
+    """The main figures of a folder by name, shares in [0, 1]; {} where nothing is measured yet.
+
+    InputError where they cannot be read, with the version that wrote them.
+    """
+    try:
+        return KINDS[folder.kind].figures(folder)
+    except (KeyError, TypeError, AttributeError) as error:
+        by = f"written by hwsim {folder.version or 'of an unknown version'}, this is {__version__}"
+        raise InputError(f"{folder.path}: results lack {error}; {by}; the command that made them goes on") from error
+
+
+def headline(folder: JobFolder, results: dict[str, float]) -> str:
+    """The figure that a reader looks for first, with its name; "" where there is none yet."""
+    end = KINDS[folder.kind].headline
+    names = [name for name in results if name.endswith(end)]
+    return f"{100 * results[names[-1]]:.1f} % {names[-1].removesuffix(', to report')}" if names else ""
 
 
 def curves_of(folder: JobFolder) -> Iterator[tuple[str, int, float]]:
@@ -94,7 +122,7 @@ def curves_of(folder: JobFolder) -> Iterator[tuple[str, int, float]]:
                 yield f"{where}{name}", record["epoch"], float(value)
 
 
-def flat(config: Record, above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Config, above: str = "") -> Iterator[tuple[str, Any]]:
     """Key paths with their values; lists are values."""
     for key, value in config.items():
         if isinstance(value, dict) and value:
@@ -103,14 +131,12 @@ def flat(config: Record, above: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{above}{key}", value
 
 
-def _yaml(path: Path) -> Record:
+def _yaml(path: Path) -> Config:
     try:
         # Line numbers, which read_yaml keeps, are not needed, and many folders are read at once.
         value = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except FileNotFoundError:
-        raise InputError(
-            f"{path.parent}: holds no {path.name}; expected a folder of {', '.join(KINDS.values())}"
-        ) from None
+        raise InputError(f"{path.parent}: holds no {path.name}; expected a folder of {_COMMANDS}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
     if not isinstance(value, dict):
@@ -151,6 +177,28 @@ def _sweep(folder: JobFolder) -> dict[str, float]:
     return {"points finished": done / len(keys)} if keys else {}
 
 
-def _map(mapping: Record, key: str) -> Record:
+def _ablate(folder: JobFolder) -> dict[str, float]:
+    """Accuracy of every variant, over its trainings."""
+    shares: dict[str, list[float]] = {}
+    for line in read_lines(folder.path / "ablation.jsonl"):
+        shares.setdefault(line["variant"], []).append(sum(line["hits"]) / (line["draws"] * len(line["hits"])))
+    return {name: sum(own) / len(own) for name, own in shares.items()}
+
+
+def _map(mapping: Config, key: str) -> Config:
     value = mapping.get(key)
     return value if isinstance(value, dict) else {}
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("ablate", _ablate, "all on", "ablation"),
+        Kind("attack", _attack, ", to report", "threats"),
+        Kind("corrupt", _corrupt, mark="corrupted"),
+        Kind("run", _run, ", clean", "repeats"),
+        Kind("train", _train, "test", "learning"),
+        Kind("sweep", _sweep),
+    )
+}
+_COMMANDS = ", ".join(kind.command for kind in KINDS.values())

@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hwsim import __version__
-from hwsim.cards.device import DeviceCard
+
+if TYPE_CHECKING:
+    from hwsim.cards.device import DeviceCard
 
 RUNS = Path("runs")
 """Where jobs go that name no folder of their own."""
@@ -92,8 +92,3 @@ class Quiet:
 
     def done(self, what: str, units: int = 1) -> None:
         pass
-
-
-def threads(count: int) -> None:
-    """Small networks run fastest on one thread; more only cost (DESIGN, section 6)."""
-    torch.set_num_threads(count)

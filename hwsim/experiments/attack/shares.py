@@ -10,13 +10,13 @@ from hwsim.experiments.ageing import told_age
 from hwsim.experiments.attack.results import COLUMNS
 
 Shares = dict[tuple[str, str], dict[int, float]]
-"""(threat, attack) -> image -> share of draws, over all chips, that found the label."""
+"""(threat, attack) -> image -> share of draws that were right, over all device instances."""
 
 
 def read_shares(folder: Path) -> Shares:
     """The shares of a folder of ``hwsim attack``, "clean" among the attacks. InputError where there are none."""
     path = folder / "examples.csv"
-    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    shares: dict[tuple[str, str], dict[int, list[float]]] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -28,14 +28,14 @@ def read_shares(folder: Path) -> Shares:
             ages = {row["age_s"] for row in rows}
             joint = {row["threat"] for row in rows if row["seed"] == "all"}
             for row in rows:
-                # Chips of one age are compared by threat alone, so that a folder can be compared with an older chip's.
+                # One age is compared by threat alone, so that a folder can be compared with that of another age.
                 threat = row["threat"] + (f", {told_age(float(row['age_s']))}" if len(ages) > 1 else "")
                 if row["attack"] == "worst" and row["threat"] in joint and row["seed"] != "all":
                     continue  # the worst over attack seeds stands for them
-                of = found.setdefault((threat, row["attack"]), {})
+                of = shares.setdefault((threat, row["attack"]), {})
                 of.setdefault(int(row["image"]), []).append(float(row["attacked"]))
                 if row["attack"] == "worst":
-                    clean = found.setdefault((threat, "clean"), {})
+                    clean = shares.setdefault((threat, "clean"), {})
                     clean.setdefault(int(row["image"]), []).append(float(row["clean"]))
     except InputError:
         raise
@@ -43,4 +43,4 @@ def read_shares(folder: Path) -> Shares:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a folder of hwsim attack") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    return {key: {image: sum(s) / len(s) for image, s in of.items()} for key, of in found.items()}
+    return {key: {image: sum(s) / len(s) for image, s in of.items()} for key, of in shares.items()}

@@ -10,9 +10,10 @@ from torch import Tensor
 from hwsim.cards.model import InferenceConfig
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
-from hwsim.experiments.evaluation import Condition, relaxation
+from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.gallery import FILE, Gallery, file_stem, perturbed, read_gallery, write_gallery
 from hwsim.rng import Streams
+from hwsim.robustness.corruptions.condition import Condition
 
 FOLDER = "gallery"
 KEPT = 24
