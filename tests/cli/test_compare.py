@@ -14,7 +14,10 @@ import pytest
 import runfolder
 
 from hwsim.cards.differences import differences
+from hwsim.experiments.attack.records import Reported, Worst
 from hwsim.experiments.compare import compare
+from hwsim.experiments.device_run.records import AttackRecord
+from hwsim.jobs.store import append_line
 from hwsim.stats.interval import Interval, accuracy
 from hwsim.stats.paired import unpaired
 
@@ -145,10 +148,22 @@ def test_attacked_cases_of_runs_are_compared_image_by_image(tmp_path: Path) -> N
     for folder, shares in ((one, (0.8, 0.7)), (other, (0.8, 0.3))):
         for repeat in (0, 1):
             attacked = attackfolder.write_attack(folder / "attacks" / f"in-situ-{repeat}", shares)
-            record = {"kind": "attack", "case": "in-situ", "repeat": repeat, "condition": "linf:0.1"}
-            line = json.dumps({**record, "folder": str(attacked.relative_to(folder))})
-            with (folder / "metrics.jsonl").open("a") as file:
-                file.write(f"\n{line}\n")
+            left = (shares[1], shares[1] - 0.1, shares[1] + 0.1, "images only")
+            record = AttackRecord(
+                case="in-situ",
+                repeat=repeat,
+                condition="linf:0.1",
+                attack="apgd-ce",
+                images=40,
+                clean=Interval(*left),
+                worst=Worst(*left, spread=0.0, majority=shares[1]),
+                reported=Reported(*left, of="the attacks"),
+                flags=[],
+                checked=False,
+                caveats=[],
+                folder=str(attacked.relative_to(folder)),
+            )
+            append_line(folder / "metrics.jsonl", record.plain())
     rows = {row.name: row for row in compare(one, other).rows}
     assert rows["in-situ, linf:0.1, worst"].difference == pytest.approx(0.4)
     assert rows["in-situ, linf:0.1, worst"].how == "paired: 40 images, 2 repeats"

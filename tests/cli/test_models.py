@@ -244,8 +244,8 @@ def test_attack_takes_a_module_of_the_shelf(hwsim_here: Call, tmp_path: Path, ti
     assert hwsim_here(*arguments(str(folder), tiny_cifar, tmp_path / "t"))[0] == 0
     shutil.copy(tmp_path / "t" / "weights.safetensors", folder)
     subject, dataset = read_subject(str(folder), None, None, tiny_cifar)
-    assert subject.judge().logits(dataset.test.x).shape == (20, 10)
-    assert (subject.judge().bounds, subject.judge().noisy) == ((0.0, 1.0), False)
+    assert subject.classifier().logits(dataset.test.x).shape == (20, 10)
+    assert (subject.classifier().bounds, subject.classifier().noisy) == ((0.0, 1.0), False)
 
 
 @pytest.mark.parametrize(

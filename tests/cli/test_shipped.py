@@ -113,6 +113,6 @@ def test_a_training_of_another_network_is_refused(hwsim_here: Call, tmp_path: Pa
 
 
 def test_on_more_images_only_a_difference_beyond_chance_counts() -> None:
-    assert shipped.Measured("test", 10_000, 5_000, 0.785, 0.779).agrees
-    assert not shipped.Measured("test", 10_000, 5_000, 0.785, 0.75).agrees
-    assert not shipped.Measured("test", 5_000, 5_000, 0.785, 0.779).agrees
+    assert shipped.Again("test", 10_000, 5_000, 0.785, 0.779).agrees
+    assert not shipped.Again("test", 10_000, 5_000, 0.785, 0.75).agrees
+    assert not shipped.Again("test", 5_000, 5_000, 0.785, 0.779).agrees
