@@ -10,12 +10,16 @@ so that the drive v_l is all a solver has to ask for and the exact minimiser is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+Bound = float | Tensor
+"""One number, or one for each unit."""
 
 State = tuple[Tensor, ...]
 """The free layers, input side first; each (B, ...)."""
@@ -70,8 +74,8 @@ class Relaxable(Protocol):
         """
         ...
 
-    def bounds(self, layer: int) -> tuple[float, float]:
-        """Lowest and highest state of the units of a block; infinite where there is no bound."""
+    def bounds(self, layer: int) -> tuple[Bound, Bound]:
+        """Lowest and highest state of the units of a block, or of each; infinite where there is no bound."""
         ...
 
     def value(self, s: State) -> Tensor:
@@ -170,7 +174,7 @@ class Wrapped:
     ) -> Tensor:
         return self.energy.respond(layer, drive, stiffness, out=out)
 
-    def bounds(self, layer: int) -> tuple[float, float]:
+    def bounds(self, layer: int) -> tuple[Bound, Bound]:
         return self.energy.bounds(layer)
 
 
@@ -241,3 +245,10 @@ def examples(layer: Tensor, rows: Tensor) -> Tensor:
     if layer.dim() != 4:
         return layer.index_select(0, rows)
     return layer.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)  # several times as fast as layer[rows]
+
+
+def within(layer: Tensor, low: Bound, high: Bound, *, out: Tensor | None = None) -> Tensor:
+    """A layer moved into its bounds; the layer itself where there are none."""
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return torch.clamp(layer, torch.as_tensor(low).to(layer), torch.as_tensor(high).to(layer), out=out)
+    return torch.clamp(layer, low, high, out=out) if math.isfinite(low) or math.isfinite(high) else layer

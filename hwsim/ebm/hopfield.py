@@ -20,7 +20,7 @@ from torch import Tensor
 from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.synapse import Ages, Synapse
 from hwsim.ebm.costs import ThroughReadout
-from hwsim.ebm.energy import Cost, Coupling, State, examples
+from hwsim.ebm.energy import Bound, Cost, Coupling, State, examples
 from hwsim.ebm.links import Dense, Link, Reading
 from hwsim.errors import InputError
 from hwsim.rng import Streams
@@ -313,7 +313,7 @@ class GivenInput:
         state = torch.mul(drive, 1 / curvature, out=out)  # half the time of a division
         return state.clamp_(0.0, 1.0) if self._bounded(layer) else state
 
-    def bounds(self, layer: int) -> tuple[float, float]:
+    def bounds(self, layer: int) -> tuple[Bound, Bound]:
         return (0.0, 1.0) if self._bounded(layer) else (-math.inf, math.inf)
 
     def _bounded(self, layer: int) -> bool:

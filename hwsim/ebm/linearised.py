@@ -10,14 +10,13 @@ one forward and one back for each link that couples two blocks; no graph is reco
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hwsim.ebm.energy import Nudged, Relaxable, State
+from hwsim.ebm.energy import Bound, Nudged, Relaxable, State
 from hwsim.ebm.hopfield import GivenInput
 from hwsim.ebm.links import Dense, Link
 from hwsim.errors import InputError
@@ -108,7 +107,5 @@ def output_curvature(energy: Relaxable, s: State) -> tuple[Tensor, float] | None
     return curvature, own
 
 
-def _free(layer: Tensor, low: float, high: float) -> Tensor:
-    if not math.isfinite(high - low):
-        return torch.ones_like(layer)
+def _free(layer: Tensor, low: Bound, high: Bound) -> Tensor:
     return ((layer > low) & (layer < high)).to(layer.dtype)

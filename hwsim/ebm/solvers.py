@@ -6,7 +6,6 @@ extrapolation (``Anderson``) or the curvature of the energy (``Newton``) says th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -14,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from hwsim.ebm.energy import Relaxable, State
+from hwsim.ebm.energy import Relaxable, State, within
 from hwsim.ebm.linearised import output_curvature
 
 
@@ -236,9 +235,8 @@ def _move(energy: Relaxable, block: int, old: Tensor, target: Tensor, damping: f
         return target
     else:
         target.lerp_(old, 1 - damping)
-    low, high = energy.bounds(block)
-    if (isinstance(damping, Tensor) or damping > 1.0) and (math.isfinite(low) or math.isfinite(high)):
-        target.clamp_(low, high)
+    if isinstance(damping, Tensor) or damping > 1.0:
+        return within(target, *energy.bounds(block), out=target)
     return target
 
 
@@ -267,8 +265,7 @@ def _accepted(energy: Relaxable, s: State, swept: State, output: Tensor | None, 
     _, second = _halves(energy)
     if output is None:
         return _moved(energy, swept, second, 1.0)
-    low, high = energy.bounds(energy.blocks - 1)
-    tried = (*swept[:-1], output.clamp(low, high) if math.isfinite(high - low) else output)
+    tried = (*swept[:-1], within(output, *energy.bounds(energy.blocks - 1)))
     tried = _moved(energy, tried, second, 1.0)
     before = energy.value(s)
     better = energy.value(tried) <= before + _ROUNDING * torch.finfo(before.dtype).eps * before.abs()  # not where NaN

@@ -1,0 +1,376 @@
+"""Resistive networks: Kirchhoff's laws, the co-content, the gradient of equilibrium propagation, and SPICE."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kirchhoff import Book
+from scipy.special import wrightomega
+from theory_reference import DOUBLE, Bug, must_reject
+from torch import Tensor
+from torch.testing import assert_close
+
+from hwsim.crossbar.exact import FloatSynapse
+from hwsim.crossbar.netlist import read_netlist
+from hwsim.crossbar.wires import by_nodes
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.diode import THERMAL_V, Diode, omega
+from hwsim.ebm.energy import Coupling, Nudged, State
+from hwsim.ebm.netlist import network_netlist
+from hwsim.ebm.resistive import Differential, GivenSources, ResistiveNetwork
+from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
+from hwsim.errors import InputError
+from hwsim.learning.ep import EquilibriumProp
+from hwsim.learning.equilibrium_gradients import Implicit
+
+DEEP = Phase(20_000, tolerance=1e-14, stop_early=True)
+IDEAL, SHOCKLEY = Diode(), Diode(1e-9, 1.3)
+DIODES = pytest.mark.parametrize("diode", [IDEAL, SHOCKLEY], ids=["ideal", "shockley"])
+
+
+def network(diode: Diode = IDEAL, seed: int = 0, gain: float = 2.5, scale: float = 1.0) -> ResistiveNetwork:
+    rng = torch.Generator().manual_seed(seed)
+    shapes = [(8, 10), (6, 10), (6, 8)]
+    arrays = [FloatSynapse(scale * torch.rand(*shape, generator=rng, dtype=DOUBLE)) for shape in shapes]
+    return ResistiveNetwork(arrays, amplifier_gain=gain, diode=diode, bias_V=0.4)
+
+
+def images(count: int = 3, seed: int = 1) -> Tensor:
+    return torch.rand(count, 4, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def book(net: ResistiveNetwork) -> Book:
+    siemens = [weight.numpy() * net.unit_uS * 1e-6 for weight in net.weights()]
+    return Book(siemens, net.amplifier_gain, net.bias_V, net.diode.saturation_A, net.diode.scale_V)
+
+
+def rest(given: GivenSources, solver: Solver | None = None) -> State:
+    return settle(given, given.start(), solver=solver or UpDown(), phase=DEEP).state
+
+
+def check_kirchhoff(diode: Diode, solver: Solver) -> None:
+    """Every node rests where Kirchhoff's equations of the whole circuit put it."""
+    net, x = network(diode), images()
+    given = net.given(x)
+    state = rest(given, solver)
+    for example in range(len(x)):
+        expected = book(net).voltages(given.sources[example].numpy())
+        for layer, volts in zip(state, expected, strict=True):
+            assert_close(layer[example], torch.from_numpy(volts), rtol=1e-9, atol=1e-12)
+
+
+@DIODES
+@pytest.mark.parametrize("solver", [Synchronous(0.5), OddEven(), UpDown(), OddEven(1.2)], ids=str)
+def test_nodes_rest_where_kirchhoff_puts_them(diode: Diode, solver: Solver) -> None:
+    check_kirchhoff(diode, solver)
+
+
+def _no_amplifier_back(self: GivenSources, s: State, number: int) -> Tensor:
+    layer = self.circuit.layers[number]
+    current = layer.gain * (self._below(s, number) @ layer.matrix.T) + layer.bias
+    if number + 1 < self.blocks:
+        current = current + s[number + 1] @ self.circuit.layers[number + 1].matrix
+    return layer.weight * current
+
+
+def _reversed(self: GivenSources, layer: int) -> Tensor:
+    count = self.net.links[layer].post
+    return torch.where(torch.arange(count) < (count + 1) // 2, -1.0, 1.0).to(self.sources)
+
+
+CIRCUIT_BUGS = [
+    Bug("an amplifier that does not work backwards", GivenSources, "_drive", _no_amplifier_back),
+    Bug("diodes reversed", GivenSources, "_signs", _reversed),
+]
+
+
+@DIODES
+@pytest.mark.parametrize("bug", CIRCUIT_BUGS, ids=str)
+def test_a_wrong_circuit_is_rejected(bug: Bug, diode: Diode) -> None:
+    must_reject(bug, check_kirchhoff, diode, UpDown())
+
+
+@DIODES
+def test_the_slope_of_the_co_content_is_the_current_that_is_missing(diode: Diode) -> None:
+    net, x = network(diode), images()
+    given = net.given(x)
+    rng = torch.Generator().manual_seed(2)
+    # Where an exponential would overflow the diode goes on straight, and its co-content with it.
+    s = tuple(
+        (0.3 * torch.randn(*layer.shape, generator=rng, dtype=DOUBLE)).requires_grad_() for layer in given.start()
+    )
+    slopes = torch.autograd.grad(given.value(s).sum(), s)
+    for slope, force in zip(slopes, given.force(s), strict=True):
+        assert_close(-slope, force, rtol=1e-9, atol=1e-9)
+
+
+@DIODES
+@pytest.mark.parametrize("solver", [OddEven(), UpDown()], ids=str)
+def test_exact_sweeps_never_raise_the_energy(diode: Diode, solver: Solver) -> None:
+    given = network(diode).given(images())
+    s = tuple(torch.zeros_like(layer) for layer in given.start())
+    energies = [given.value(s)]
+    for _ in range(30):
+        s, _ = solver.step(given, s)
+        energies.append(given.value(s))
+    for before, after in pairwise(energies):
+        assert (after <= before + 1e-12 * before.abs()).all()
+
+
+def power_balance(net: ResistiveNetwork, x: Tensor) -> tuple[float, float]:
+    """(watts that the sources and amplifiers give, watts that resistors and diodes take), element by element."""
+    state = [layer[0].numpy() for layer in rest(net.given(x[:1]))]
+    sources = net.given(x[:1]).sources[0].numpy()
+    siemens = book(net).conductances
+    given = taken = 0.0
+    for layer, g in enumerate(siemens):
+        below = sources if layer == 0 else net.amplifier_gain * state[layer - 1]
+        far = np.concatenate([below, [net.bias_V, -net.bias_V]])
+        drops = far[None, :] - state[layer][:, None]
+        currents = g * drops
+        taken += float((currents * drops).sum())
+        out = currents.sum(0)
+        given += float((out * far).sum())
+        if layer:  # what an amplifier gives at its output less what it draws at its input
+            given -= float((out[:-2] / net.amplifier_gain * state[layer - 1]).sum())
+    for layer, g in enumerate(siemens[:-1]):
+        far = np.concatenate(
+            [sources if layer == 0 else net.amplifier_gain * state[layer - 1], [net.bias_V, -net.bias_V]]
+        )
+        into = (g * (far[None, :] - state[layer][:, None])).sum(1)
+        above = siemens[layer + 1][:, :-2] * (net.amplifier_gain * state[layer][None, :] - state[layer + 1][:, None])
+        missing = above.sum(0) / net.amplifier_gain - into  # what the diode has to bring
+        taken -= float((missing * state[layer]).sum())
+    return given, taken
+
+
+@DIODES
+def test_power_given_is_power_taken(diode: Diode) -> None:
+    net, x = network(diode), images()
+    given, taken = power_balance(net, x)
+    assert given > 0
+    assert given == pytest.approx(taken, rel=1e-9)
+
+
+def test_the_linearised_network_is_reciprocal() -> None:
+    """A current into output a moves output b as one into b moves a; with amplifiers, within a layer."""
+    net, x = network(SHOCKLEY), images(1)
+    given = net.given(x)
+    sources = given.sources[0].numpy()
+    moved = np.zeros((6, 6))
+    for node in range(6):
+        push = np.zeros(6)
+        push[node] = 1e-9
+        moved[node] = (book(net).voltages(sources, push)[-1] - book(net).voltages(sources, -push)[-1]) / 2e-9
+    np.testing.assert_allclose(moved, moved.T, rtol=1e-5)
+    # The same answer from the energy: the inverse of its Hessian.
+    state = rest(given)
+    flat = torch.cat([layer[0] for layer in state])
+
+    def energy(v: Tensor) -> Tensor:
+        return given.value(tuple(part[None] for part in v.split([8, 6, 6])))[0]
+
+    hessian = torch.autograd.functional.hessian(energy, flat)
+    inverse = torch.linalg.inv(hessian)[-6:, -6:] / (net.unit_uS * 1e-6)
+    np.testing.assert_allclose(moved, inverse.numpy(), rtol=1e-4)
+
+
+def labels_of(x: Tensor) -> Tensor:
+    return torch.arange(len(x)) % 3
+
+
+def mean_cost(weights: list[Tensor], net: ResistiveNetwork, x: Tensor) -> float:
+    """Of the outputs that Kirchhoff's equations give."""
+    siemens = [weight.numpy() * net.unit_uS * 1e-6 for weight in weights]
+    circuit = Book(siemens, net.amplifier_gain, net.bias_V, net.diode.saturation_A, net.diode.scale_V)
+    total = 0.0
+    for image, label in zip(net.given(x).sources.numpy(), labels_of(x).tolist(), strict=True):
+        out = circuit.voltages(image)[-1]
+        score = out[:3] - out[3:]
+        total += 0.5 * float(((score - np.eye(3)[label]) ** 2).sum())
+    return total / len(x)
+
+
+def slopes(net: ResistiveNetwork, x: Tensor, step: float = 1e-5) -> list[Tensor]:
+    """dC/dG by central differences of Kirchhoff's equations."""
+    weights = net.weights()
+    gradients = []
+    for index, weight in enumerate(weights):
+        gradient = torch.zeros_like(weight)
+        for place in np.ndindex(*weight.shape):
+            ends = []
+            for sign in (1, -1):
+                moved = [w.clone() for w in weights]
+                moved[index][place] += sign * step
+                ends.append(mean_cost(moved, net, x))
+            gradient[place] = (ends[0] - ends[1]) / (2 * step)
+        gradients.append(gradient)
+    return gradients
+
+
+def ep_direction(net: ResistiveNetwork, x: Tensor, beta: float, nudge: str = "centred") -> list[Tensor]:
+    before = net.weights()
+    rule = EquilibriumProp(beta, nudge, free=DEEP, nudged=DEEP, solver=UpDown())
+    rule.step(net, SquaredError(), x, labels_of(x), [1.0] * len(net.links), torch.Generator().manual_seed(0))
+    moved = [after - b for after, b in zip(net.weights(), before, strict=True)]
+    net.program(before)
+    return moved
+
+
+def check_gradient(nudge: str, order: float, diode: Diode) -> None:
+    """A step moves every conductance by -dC/dG, up to an error that falls with this power of beta."""
+    net, x = network(diode, scale=2.0), images(2)
+    expected = [-g for g in slopes(net, x)]
+    betas = (0.08, 0.04, 0.02)
+    errors = []
+    for beta in betas:
+        pairs = zip(ep_direction(net, x, beta, nudge), expected, strict=True)
+        errors.append(max(((f - e).norm() / e.norm()).item() for f, e in pairs))
+    assert errors[-1] < (0.05 if order == 1 else 2e-3), errors
+    assert all(abs(math.log2(a / b) - order) < 0.2 for a, b in pairwise(errors)), errors
+
+
+@pytest.mark.parametrize(("nudge", "order"), [("centred", 2), ("one-sided", 1)])
+def test_equilibrium_propagation_is_the_gradient(nudge: str, order: float) -> None:
+    check_gradient(nudge, order, SHOCKLEY)
+
+
+def _forgets_near(self: GivenSources, s: State) -> tuple[Coupling, ...]:
+    couplings = []
+    for number, (layer, link) in enumerate(zip(self.circuit.layers, self.net.links, strict=True)):
+        far, near = self._applied(s, number), s[number]
+        pre = torch.cat([far, far.square()])
+        couplings.append(Coupling(link.synapse, pre, layer.weight * torch.cat([near, torch.full_like(near, -0.5)])))
+    return tuple(couplings)
+
+
+def _factor_two(self: Differential, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    linear, stiffness = RIGHT_BOWL(self, output, target)
+    return 2 * linear, 2 * stiffness
+
+
+RIGHT_BOWL = Differential.bowl
+GRADIENT_BUGS = [
+    Bug("the near end's square forgotten", GivenSources, "couplings", _forgets_near),
+    Bug("a nudge twice as strong", Differential, "bowl", _factor_two),
+]
+
+
+@pytest.mark.parametrize("bug", GRADIENT_BUGS, ids=str)
+def test_a_wrong_gradient_is_rejected(bug: Bug) -> None:
+    must_reject(bug, check_gradient, "centred", 2, SHOCKLEY)
+
+
+@DIODES
+def test_the_implicit_gradient_of_the_input_agrees(diode: Diode) -> None:
+    net, x = network(diode), images(2)
+    x.requires_grad_(True)
+    given = net.given(x)
+    through = Implicit(DEEP, Phase(500, tolerance=1e-12, stop_early=True), UpDown())
+    out = net.logits(through.reach(given, given.start()), given)
+    (gradient,) = torch.autograd.grad(SquaredError().value(out, torch.eye(3, dtype=DOUBLE)[labels_of(x)]).mean(), x)
+    step = 1e-6
+    for place in np.ndindex(*x.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = x.detach().clone()
+            moved[place] += sign * step
+            ends.append(mean_cost(net.weights(), net, moved))
+        assert gradient[place].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4, abs=1e-8)
+
+
+def test_omega_is_wright_s() -> None:
+    z = torch.linspace(-700, 700, 20_001, dtype=DOUBLE)
+    assert_close(omega(z), torch.from_numpy(wrightomega(z.numpy())), rtol=1e-13, atol=0)
+
+
+def test_a_nudge_is_a_current_into_the_outputs() -> None:
+    net, x, beta = network(SHOCKLEY, scale=2.0), images(1), 0.05
+    given = net.given(x)
+    cost = net.cost_of_state(SquaredError())
+    target = cost.encode(labels_of(x), given.start()[-1])
+    nudged = Nudged(given, cost, target, beta)
+    state = settle(nudged, given.start(), solver=UpDown(), phase=DEEP).state
+    missing = (target - net.outputs(state))[0]
+    push = beta * torch.cat([missing, -missing]).numpy() * net.unit_uS * 1e-6
+    expected = book(net).voltages(given.sources[0].numpy(), push)
+    for layer, volts in zip(state, expected, strict=True):
+        assert_close(layer[0], torch.from_numpy(volts), rtol=1e-8, atol=1e-11)
+
+
+# --- SPICE ---
+
+NEEDS_SPICE = pytest.mark.skipif(shutil.which("ngspice") is None, reason="NOT TESTED against SPICE: no ngspice here")
+
+
+def operating_point(netlist: str, folder: Path) -> dict[str, float]:
+    """What ngspice finds: voltages as ``v(node)``, currents of sources as ``i(name)``."""
+    control = f".control\nset filetype=ascii\nop\nwrite {folder / 'out.raw'}\nquit\n.endc\n.end\n"
+    (folder / "net.cir").write_text(netlist.replace(".op\n.end\n", control))
+    subprocess.run(["ngspice", "-b", str(folder / "net.cir")], capture_output=True, check=True, timeout=60)
+    head, values = (folder / "out.raw").read_text().split("Values:\n")
+    names = [line.split()[1] for line in head.split("Variables:\n")[1].splitlines()]
+    return dict(zip(names, map(float, values.split()[1:]), strict=True))
+
+
+@NEEDS_SPICE
+@pytest.mark.parametrize("diode", [IDEAL, Diode(1e-12, 1.5), Diode(1e-8)], ids=["ideal", "1 pA", "10 nA"])
+def test_spice_finds_the_same_voltages(diode: Diode, tmp_path: Path) -> None:
+    net, x = network(diode), images(1)
+    volts = operating_point(network_netlist(net, x[0]), tmp_path)
+    for number, layer in enumerate(rest(net.given(x))):
+        spice = torch.tensor([volts[f"v(n{number}_{k})"] for k in range(layer.shape[1])], dtype=DOUBLE)
+        assert (spice - layer[0]).abs().max() < 1e-6 * layer[0].abs().max()
+
+
+@NEEDS_SPICE
+@pytest.mark.parametrize("segment_ohm", [0.0, 20.0, 500.0])
+def test_spice_reads_the_same_currents(segment_ohm: float, tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(3)
+    g_uS, volts = 25 * torch.rand(5, 4, generator=rng, dtype=DOUBLE), torch.randn(4, generator=rng, dtype=DOUBLE)
+    found = operating_point(read_netlist(g_uS, volts, segment_ohm), tmp_path)
+    seen = by_nodes(g_uS, segment_ohm * 1e-6) if segment_ohm else g_uS
+    currents = torch.tensor([found[f"i(vout{j})"] for j in range(5)], dtype=DOUBLE)
+    assert_close(currents, seen @ volts * 1e-6, rtol=1e-9, atol=0)
+
+
+# --- what cannot be ---
+
+
+def test_what_cannot_be_a_circuit_is_said() -> None:
+    net, x = network(), images()
+    negative = net.weights()
+    negative[1][2, 3] = -0.1
+    net.program(negative)
+    with pytest.raises(InputError, match="array 1: a conductance is negative"):
+        net.given(x)
+    floating = network()
+    weights = floating.weights()
+    weights[0][2], weights[1][:, 2] = 0.0, 0.0
+    floating.program(weights)
+    with pytest.raises(InputError, match="layer 1, node 2: no conductance holds it"):
+        floating.given(x)
+    for settings, words in (({"amplifier_gain": 0.0}, "amplifier_gain"), ({"unit_uS": -1.0}, "unit_uS")):
+        with pytest.raises(InputError, match=words):
+            ResistiveNetwork([FloatSynapse(torch.ones(4, 10))], **settings)
+    with pytest.raises(InputError, match="differential"):
+        ResistiveNetwork([FloatSynapse(torch.ones(3, 10))])
+    with pytest.raises(InputError, match="saturation_A"):
+        Diode(1e9)
+    with pytest.raises(InputError, match="use a smaller beta"):
+        ep_direction(network(scale=0.01), x, 5.0)
+
+
+def test_diodes_far_from_rest_do_not_overflow() -> None:
+    diode = Diode(1e-6, 1.0)
+    v = torch.tensor([-1e3, -5.0, 0.0, 1e3], dtype=torch.float32)
+    for value in (diode.current(v, 10.0), diode.co_content(v, 10.0), diode.rest(v, torch.ones_like(v), 10.0)):
+        assert torch.isfinite(value).all()
+    assert diode.scale_V == THERMAL_V
