@@ -78,33 +78,35 @@ def _middle(row: Row) -> str | None:
 
 
 def _answers(rows: Sequence[Row]) -> list[str]:
-    told = []
+    sentences = []
     exact = next((row for row in rows if row.case == "float"), None)
     for case in dict.fromkeys(row.case for row in rows):
         same = sorted((row for row in rows if row.case == case), key=lambda row: -row.place.interval().mean)
         if case != "float" and len(same) > 1:
             best, worst = same[0], same[-1]
-            told.append(
+            sentences.append(
                 f"{case[0].upper()}{case[1:]}: from {_percent(best.place.interval())} ({best.device}) down to "
                 f"{_percent(worst.place.interval())} ({worst.device}) of clean images"
                 + (f"; float reaches {_percent(exact.place.interval())}." if exact else ".")
             )
-    judged = [(row, row.beyond(column)) for row in rows if row.case != "float" and (column := _middle(row))]
-    if judged:
-        above, below = ([r.name for r, d in judged if test(d)] for test in (lambda d: d.low > 0, lambda d: d.high < 0))
-        level = judged[0][0].level(_middle(judged[0][0]) or "")
+    compared = [(row, row.beyond(column)) for row in rows if row.case != "float" and (column := _middle(row))]
+    if compared:
+        above, below = (
+            [r.name for r, d in compared if test(d)] for test in (lambda d: d.low > 0, lambda d: d.high < 0)
+        )
+        level = compared[0][0].level(_middle(compared[0][0]) or "")
         text = f"At equal clean accuracy, under attacks of budget {level:g}: "
-        text += f"{len(above)} of {len(judged)} are more robust than noisy float ({', '.join(above) or 'none'}), "
+        text += f"{len(above)} of {len(compared)} are more robust than noisy float ({', '.join(above) or 'none'}), "
         text += f"{len(below)} less ({', '.join(below) or 'none'}), the others cannot be told apart."
-        told.append(text)
-        masked = [row.name for row, _ in judged if _masks(row)]
-        told.append(
+        sentences.append(text)
+        masked = [row.name for row, _ in compared if _masks(row)]
+        sentences.append(
             "The transferred attack is stronger than the one on their own weights, a sign that their own gradients "
             f"mislead the attacker rather than that they are robust: {', '.join(masked)}."
             if masked
             else "On no device is the transferred attack stronger than the one on its own weights: nothing is masked."
         )
-    return told
+    return sentences
 
 
 def _masks(row: Row) -> bool:
@@ -165,7 +167,7 @@ def _curves(rows: Sequence[Row]) -> Drawn:
     cases = list(dict.fromkeys(row.case for row in rows))
     styles = {case: line_style(i) for i, case in enumerate(cases)}
     canvas, axes = panels(len(devices), 3, 2.3)
-    told = []
+    sentences = []
     for ax, device in zip(axes, devices, strict=True):
         for row in (*exact, *(row for row in rows if row.device == device and row.case != "float")):
             attacks = _attacks(row)
@@ -176,7 +178,7 @@ def _curves(rows: Sequence[Row]) -> Drawn:
             )
             ax.plot(x, [i.mean for i in found], **styles[row.case])
             points = "; ".join(f"{level:g}: {i.mean:.1%} ({_range(i)})" for level, i in zip(x, found, strict=True))
-            told.append(f"{device}, {row.case}, by budget: {points}.")
+            sentences.append(f"{device}, {row.case}, by budget: {points}.")
         ax.set_title(device, fontsize=9)
         ax.set_ylim(-0.02, 1.02)
         ax.yaxis.set_major_formatter(PERCENT)
@@ -187,36 +189,38 @@ def _curves(rows: Sequence[Row]) -> Drawn:
     legend(canvas, styles, cases)
     caption = "Attacks on the weights that the arrays hold, judged on the arrays; bands are 95 % intervals."
     title = f"Accuracy against attack budget on {len(devices)} devices"
-    return Drawn("attacks", "devices", title, caption, tuple(dict.fromkeys(told)), canvas)
+    return Drawn("attacks", "devices", title, caption, tuple(dict.fromkeys(sentences)), canvas)
 
 
 def _equal(rows: Sequence[Row]) -> Drawn:
     """Accuracy under attack, of each device and case against the float network made as inaccurate."""
-    judged = [(row, column) for row in rows if row.case != "float" and (column := _middle(row))]
-    cases = list(dict.fromkeys(row.case for row, _ in judged))
+    compared = [(row, column) for row in rows if row.case != "float" and (column := _middle(row))]
+    cases = list(dict.fromkeys(row.case for row, _ in compared))
     styles = {case: {**line_style(i), "linestyle": ""} for i, case in enumerate(cases)}
     canvas, (ax,) = panels(1, 1, 4.2)
     ax.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=":")
-    told = []
-    for row, column in judged:
+    sentences = []
+    for row, column in compared:
         own, other = (row.place.interval(name) for name in (row.attacked(column), MATCHED + column))
         ends = np.abs(np.array([[own.low], [own.high]]) - own.mean)
         ax.errorbar(other.mean, own.mean, yerr=ends, elinewidth=1, **styles[row.case])
-        near = [r for r, c in judged if r is not row and _distance(r, c, own.mean, other.mean) < CROWDED]
+        near = [r for r, c in compared if r is not row and _distance(r, c, own.mean, other.mean) < CROWDED]
         if not near:
             ax.annotate(row.device, (other.mean, own.mean), xytext=(5, -9), textcoords="offset points", fontsize=7)
-        told.append(f"{row.name}: {own.mean:.1%} ({_range(own)}); float at the same clean accuracy {other.mean:.1%}.")
-    values = [row.place.interval(n).mean for row, c in judged for n in (row.attacked(c), MATCHED + c)]
+        sentences.append(
+            f"{row.name}: {own.mean:.1%} ({_range(own)}); float at the same clean accuracy {other.mean:.1%}."
+        )
+    values = [row.place.interval(n).mean for row, c in compared for n in (row.attacked(c), MATCHED + c)]
     room = (max(min(values) - 0.08, 0), min(max(values) + 0.08, 1))
     ax.set(xlim=room, ylim=room, xlabel="float with output noise, as inaccurate as the device", ylabel="device")
     ax.xaxis.set_major_formatter(PERCENT)
     ax.yaxis.set_major_formatter(PERCENT)
     legend(canvas, styles, cases)
-    level = judged[0][0].level(judged[0][1])
+    level = compared[0][0].level(compared[0][1])
     title = f"Accuracy under attacks of budget {level:g}, at equal clean accuracy"
     caption = "Above the dotted line a device keeps more than its loss of clean accuracy explains. "
     caption += "Bars are 95 % intervals; points that crowd together are named in the numbers below only."
-    return Drawn("matched", "devices", title, caption, tuple(told), canvas)
+    return Drawn("matched", "devices", title, caption, tuple(sentences), canvas)
 
 
 def _distance(row: Row, column: str, own: float, other: float) -> float:

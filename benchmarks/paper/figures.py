@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from hwsim.reports.plotting import PERCENT, Drawn, LineStyles, legend, line_style, panels
 from hwsim.robustness.corruptions.corruptions import SEVERITIES
 
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, ends, percent
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, ends, percent
 from .findings import published as published_figures
 
 SIDES = {PUBLISHED: "published protocol", CAREFUL: "careful protocol"}
@@ -38,14 +38,14 @@ def styles_of(found: Findings, data: str) -> LineStyles:
 
 
 def _curves(
-    found: Findings, models: Sequence[Judged], styles: LineStyles, blocks: Sequence[str], name: str, title: str
+    found: Findings, models: Sequence[StudyModel], styles: LineStyles, blocks: Sequence[str], name: str, title: str
 ) -> Iterator[Drawn]:
     """Security curves: a row an attack, a column a protocol, published means as open markers in the left one."""
     rows = [block for block in blocks if any(found.curve(block, model.name, CAREFUL) for model in models)]
     if not rows:
         return
     canvas, axes = panels(2 * len(rows), 2, 2.7)
-    told, drawn, beside = [], set(), False
+    sentences, drawn, beside = [], set(), False
     for row, block in enumerate(rows):
         measure, norm, attack = ATTACKS[block]
         for column, (protocol, side) in enumerate(SIDES.items()):
@@ -55,7 +55,7 @@ def _curves(
                 if not curve:
                     continue
                 drawn.add(model.name)
-                told.append(_curve(ax, found, model, curve, styles[model.name], f"{attack}, {side}"))
+                sentences.append(_curve(ax, found, model, curve, styles[model.name], f"{attack}, {side}"))
             if protocol == PUBLISHED:
                 for model in models:
                     beside |= _markers(ax, model, measure, norm, found.levels(block), styles)
@@ -67,11 +67,11 @@ def _curves(
     caption += "Left: by the published protocol"
     caption += ", with the published means of larger networks as open markers of the same colour. " if beside else ". "
     caption += "Right: carefully, where published figures are not comparable."
-    yield Drawn(name, "curves", f"{title}: accuracy against attack budget", caption, tuple(told), canvas)
+    yield Drawn(name, "curves", f"{title}: accuracy against attack budget", caption, tuple(sentences), canvas)
 
 
 def _curve(
-    ax: Axes, found: Findings, model: Judged, curve: Sequence[tuple[float, Any]], style: dict[str, Any], where: str
+    ax: Axes, found: Findings, model: StudyModel, curve: Sequence[tuple[float, Any]], style: dict[str, Any], where: str
 ) -> str:
     clean = found.clean(model.name)
     places = [(_below([level for level, _ in curve]), clean), *curve] if clean is not None else list(curve)
@@ -90,7 +90,7 @@ def _below(levels: Sequence[float]) -> float:
     return levels[0] / min(max(ratio, 1.6), 3.0)
 
 
-def _markers(ax: Axes, model: Judged, measure: str, norm: str, levels: Sequence[float], styles: LineStyles) -> bool:
+def _markers(ax: Axes, model: StudyModel, measure: str, norm: str, levels: Sequence[float], styles: LineStyles) -> bool:
     there = published_figures(model.data, model.published, measure, norm)
     shown = [level for level in there if levels and levels[0] * 0.99 <= level <= levels[-1] * 1.01]
     if not shown:
@@ -112,13 +112,15 @@ def _finish(ax: Axes, levels: Sequence[float], norm: str) -> None:
     ax.set_xlabel(f"budget ε, {'L∞' if norm == 'linf' else 'L2'}, pixels in [0, 1]", fontsize=8)
 
 
-def _ladder(found: Findings, models: Sequence[Judged], styles: LineStyles, name: str, title: str) -> Iterator[Drawn]:
+def _ladder(
+    found: Findings, models: Sequence[StudyModel], styles: LineStyles, name: str, title: str
+) -> Iterator[Drawn]:
     """Accuracy from rung to rung of the protocols."""
     rungs = [rung for rung in _rungs(found) if any(found.place("ladder", m.name, rung) for m in models)]
     if len(rungs) < 2:
         return
     canvas, (ax,) = panels(1, 1, 3.1)
-    told, drawn = [], []
+    sentences, drawn = [], []
     for i, model in enumerate(models):
         places = [(x, place) for x, rung in enumerate(rungs) if (place := found.place("ladder", model.name, rung))]
         if not places:
@@ -133,7 +135,7 @@ def _ladder(found: Findings, models: Sequence[Judged], styles: LineStyles, name:
         words = "; ".join(
             f"{rungs[p]}: {percent(one.mean)} ({ends(one)})" for (p, _), one in zip(places, intervals, strict=True)
         )
-        told.append(f"{model.name}: {words}.")
+        sentences.append(f"{model.name}: {words}.")
     ax.set_xticks(range(len(rungs)), [textwrap.fill(rung.replace("-", " "), 11) for rung in rungs], fontsize=8)
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(PERCENT)
@@ -145,7 +147,7 @@ def _ladder(found: Findings, models: Sequence[Judged], styles: LineStyles, name:
     caption += "stay in [0, 1]; true labels; gradients at equilibrium; best iterate; restarts on the margin. Bars are "
     caption += "95 % intervals of each alone; steps are paired, so they are surer than the bars."
     yield Drawn(
-        f"corrections{name}", "corrections", f"{title}: what each correction changes", caption, tuple(told), canvas
+        f"corrections{name}", "corrections", f"{title}: what each correction changes", caption, tuple(sentences), canvas
     )
 
 
@@ -154,14 +156,14 @@ def _rungs(found: Findings) -> list[str]:
     return list(dict.fromkeys(str(place.axes["protocol"]) for place in places))
 
 
-def _heat_map(found: Findings, models: Sequence[Judged], name: str, title: str) -> Iterator[Drawn]:
+def _heat_map(found: Findings, models: Sequence[StudyModel], name: str, title: str) -> Iterator[Drawn]:
     """Corruption against severity, a map a model."""
     types = found.levels("corruptions")
     shown = [model for model in models if any(found.place("corruptions", model.name, None, kind) for kind in types)]
     if not types or not shown:
         return
     canvas, axes = panels(len(shown), 4, 0.24 * len(types) + 0.7)
-    told, image = [], None
+    sentences, image = [], None
     for i, (ax, model) in enumerate(zip(axes, shown, strict=True)):
         values = np.full((len(types), len(SEVERITIES)), np.nan)
         for row, kind in enumerate(types):
@@ -179,7 +181,7 @@ def _heat_map(found: Findings, models: Sequence[Judged], name: str, title: str) 
         ax.set_yticks(range(len(types)), types if i % 4 == 0 else [""] * len(types), fontsize=7)
         ax.set_xlabel("severity", fontsize=8)
         for row, kind in enumerate(types):
-            told.append(
+            sentences.append(
                 f"{model.name}, {kind}, severities 1 to 5: {', '.join(f'{100 * v:.0f}' for v in values[row])} %."
             )
     if image is not None:
@@ -190,4 +192,4 @@ def _heat_map(found: Findings, models: Sequence[Judged], name: str, title: str) 
         "Accuracy in percent of corrupted images (constants of CIFAR-10-C, our implementation; frost left out, as "
     )
     caption += "in the published figures). Rows are corruptions, columns severities."
-    yield Drawn(f"corruptions{name}", "corruptions", f"{title}: natural corruptions", caption, tuple(told), canvas)
+    yield Drawn(f"corruptions{name}", "corruptions", f"{title}: natural corruptions", caption, tuple(sentences), canvas)

@@ -65,7 +65,7 @@ def published(data: str, model: str | None, measure: str, norm_or_type: str = ""
 
 
 @dataclass(frozen=True)
-class Judged:
+class StudyModel:
     """A model of the study: its name there, its data, and the published model that it stands beside."""
 
     name: str
@@ -78,7 +78,7 @@ class Findings:
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.models: dict[str, Judged] = {}
+        self.models: dict[str, StudyModel] = {}
         self._places: dict[tuple[str, str, Any, Any], Place] = {}
         for block, places in results.places.items():
             for place in places:
@@ -86,7 +86,7 @@ class Findings:
                     continue
                 axes, columns = place.axes, next(iter(place.records.values()))["columns"]
                 name = str(axes["model"])
-                self.models.setdefault(name, Judged(name, columns["data"], columns["published"]))
+                self.models.setdefault(name, StudyModel(name, columns["data"], columns["published"]))
                 level = next((axes[axis] for axis in ("epsilon", "type", "device") if axis in axes), None)
                 self._places[block, name, axes.get("protocol"), level] = place
 
@@ -104,7 +104,7 @@ class Findings:
         used = dict.fromkeys(self.models[name].data for name in self._order() if name in self.models)
         return {data: DATA.get(data, data) for data in used}
 
-    def of(self, data: str) -> list[Judged]:
+    def of(self, data: str) -> list[StudyModel]:
         """Models judged on a data set, in the order of the study."""
         order = [name for name in self._order() if name in self.models]
         return [self.models[name] for name in order if self.models[name].data == data]

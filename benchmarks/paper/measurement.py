@@ -35,7 +35,7 @@ from hwsim.robustness.corruptions.corruptions import SEVERITIES, corrupt
 from hwsim.robustness.library import Square
 
 from .cost import training_work, work_of
-from .options import OPTIONS, Asked, asked, card_of
+from .options import OPTIONS, Request, card_of, request_of
 from .protocol import away_from, ensemble, one_after_another, pgd_by, protocol_named
 
 SLICE = 100
@@ -43,15 +43,15 @@ SLICE = 100
 
 
 def _resolve(spec: Spec) -> Record:
-    found = asked(spec)
-    known = _test_images(found.data, spec.data_dir, found.examples)
-    card = found.config.model_dump(include={"network", "inference"})
+    request = request_of(spec)
+    known = _test_images(request.data, spec.data_dir, request.examples)
+    card = request.config.model_dump(include={"network", "inference"})
     return {
         "card": card,
-        "weights": _digest(str(found.weights), _time(found.weights)) or str(found.weights),
-        "data": [found.data, found.examples, known if isinstance(known, str) else known[2]],
-        "device": found.device.resolved if found.device else "float",
-        "seed": spec.seed if found.random else 0,  # seeds of what draws nothing are one point
+        "weights": _digest(str(request.weights), _time(request.weights)) or str(request.weights),
+        "data": [request.data, request.examples, known if isinstance(known, str) else known[2]],
+        "device": request.device.resolved if request.device else "float",
+        "seed": spec.seed if request.random else 0,  # seeds of what draws nothing are one point
     }
 
 
@@ -104,23 +104,23 @@ def _subject(spec_json: str, path: str, time: float, place: str) -> Subject:
 
 
 def _compute(spec: Spec) -> Record:
-    found = asked(spec)
-    subject, x, y = _ready(found)
-    options, streams = found.options, Streams(spec.seed).child(options_key(found))
-    chip = _programmed(found, subject)
-    judge = subject.classifier(chip)
-    columns: Record = {"published": options["published"], "data": found.data, "images": len(x)}
+    request = request_of(spec)
+    subject, x, y = _ready(request)
+    options, streams = request.options, Streams(spec.seed).child(options_key(request))
+    arrays = _programmed(request, subject)
+    judge = subject.classifier(arrays)
+    columns: Record = {"published": options["published"], "data": request.data, "images": len(x)}
     hits: Record = {}
 
     def keep(name: str, moved: Tensor) -> None:
-        if chip is not None:
-            chip.reseed_reads(streams.child("judge", name))
+        if arrays is not None:
+            arrays.reseed_reads(streams.child("judge", name))
         draws = options["draws"] if judge.noisy else 1
-        judged = [_judged(judge, moved, y) for _ in range(draws)]
-        right = [sum(draw) for draw in zip(*(right for right, _ in judged), strict=True)]
+        evaluated = [_evaluated(judge, moved, y) for _ in range(draws)]
+        right = [sum(draw) for draw in zip(*(right for right, _ in evaluated), strict=True)]
         columns[name] = sum(right) / len(right) / draws
         hits[name] = {"draws": draws, "hits": right}
-        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), *(share for _, share in judged))
+        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), *(share for _, share in evaluated))
 
     if options["measure"] == "corruption":
         for severity in SEVERITIES:
@@ -131,70 +131,72 @@ def _compute(spec: Spec) -> Record:
         hits["accuracy_share"] = {"draws": len(SEVERITIES), "hits": [sum(one) for one in zip(*every, strict=True)]}
     elif options["measure"] == "clean":
         keep("accuracy_share", x)
-        columns |= {"weights": _count(subject), "weights_sha256": _digest(str(found.weights), _time(found.weights))}
+        columns |= {"weights": _count(subject), "weights_sha256": _digest(str(request.weights), _time(request.weights))}
     else:
         parts = zip(x.split(SLICE), y.split(SLICE), strict=True)
-        moved = [_attacked(found, subject, chip, a, b, streams.child(i)) for i, (a, b) in enumerate(parts)]
+        moved = [_attacked(request, subject, arrays, a, b, streams.child(i)) for i, (a, b) in enumerate(parts)]
         keep("accuracy_share", torch.cat(moved))
         keep("accuracy_clean_share", x)
-        if options["measure"] == "pgd" and chip is None:
-            gradient = input_gradient(_surrogate(found, subject), x[:SLICE], y[:SLICE], "margin")[0]
+        if options["measure"] == "pgd" and arrays is None:
+            gradient = input_gradient(_surrogate(request, subject), x[:SLICE], y[:SLICE], "margin")[0]
             columns["zero_gradient_share"] = (gradient.flatten(1).abs().amax(1) == 0).double().mean().item()
     return {"columns": columns, "hits": hits}
 
 
-def options_key(found: Asked) -> str:
+def options_key(request: Request) -> str:
     """Names the random streams of what is measured: its models and protocols meet the same draws."""
-    options = found.options
+    options = request.options
     return ":".join(str(options[name]) for name in ("measure", "norm", "epsilon", "type"))
 
 
-def _ready(found: Asked) -> tuple[Subject, Tensor, Tensor]:
+def _ready(request: Request) -> tuple[Subject, Tensor, Tensor]:
     """The model and its images. Raises WorkError where either is not there."""
-    images = _test_images(found.data, found.spec.data_dir, found.examples)
+    images = _test_images(request.data, request.spec.data_dir, request.examples)
     if isinstance(images, str):
         raise WorkError(images)
-    time = _time(found.weights)
+    time = _time(request.weights)
     if time is None:
-        where = f"{found.weights}" if found.options["weights"] else f"{WEIGHTS} beside its card"
-        raise WorkError(f"{found.config.name} comes without weights; expected {where}; `{found.training()}` makes them")
-    place = found.options["accelerator"]
+        where = f"{request.weights}" if request.options["weights"] else f"{WEIGHTS} beside its card"
+        raise WorkError(
+            f"{request.config.name} comes without weights; expected {where}; `{request.training()}` makes them"
+        )
+    place = request.options["accelerator"]
     try:
         check_place(place, False)
-        asked_for = json.dumps([found.spec.model, json.dumps(found.spec.for_model())])
-        subject = _subject(asked_for, str(found.weights), time, place)
+        named = json.dumps([request.spec.model, json.dumps(request.spec.for_model())])
+        subject = _subject(named, str(request.weights), time, place)
     except InputError as error:
         raise WorkError(str(error)) from error
     return subject, images[0].to(place), images[1].to(place)
 
 
-def _surrogate(found: Asked, subject: Subject) -> Classifier:
+def _surrogate(request: Request, subject: Subject) -> Classifier:
     """What gradients are taken of: at equilibrium, or through too few steps, as the protocol says."""
-    protocol = protocol_named(found.options["protocol"])
-    return subject.surrogate("implicit" if protocol.at_equilibrium else found.options["truncated"])
+    protocol = protocol_named(request.options["protocol"])
+    return subject.surrogate("implicit" if protocol.at_equilibrium else request.options["truncated"])
 
 
-def _programmed(found: Asked, subject: Subject) -> LayeredHopfield | None:
+def _programmed(request: Request, subject: Subject) -> LayeredHopfield | None:
     """The weights on arrays of the point's device; None in float."""
-    if found.device is None or subject.net is None or isinstance(found.config.network, ModuleConfig):
+    if request.device is None or subject.net is None or isinstance(request.config.network, ModuleConfig):
         return None
-    chip = network(found.config.network, found.device.device, Streams(found.spec.seed).child("programmed"))
-    chip.program(subject.net.weights())
-    return chip
+    arrays = network(request.config.network, request.device.device, Streams(request.spec.seed).child("programmed"))
+    arrays.program(subject.net.weights())
+    return arrays
 
 
 def _attacked(
-    found: Asked, subject: Subject, chip: LayeredHopfield | None, x: Tensor, y: Tensor, streams: Streams
+    request: Request, subject: Subject, arrays: LayeredHopfield | None, x: Tensor, y: Tensor, streams: Streams
 ) -> Tensor:
-    options, threat = found.options, found.threat
+    options, threat = request.options, request.threat
     assert threat is not None
-    if chip is not None:
+    if arrays is not None:
         # What only just fools the noise-free twin of the arrays, their noise brings back: go for the largest margin.
-        twin = subject.surrogate("implicit", chip.float_twin())
+        twin = subject.surrogate("implicit", arrays.float_twin())
         rng, steps = streams.generator("attack"), options["steps"]
         return pgd(twin, x, y, threat, steps=steps, restarts=1 + options["restarts"], loss="margin", rng=rng)
     protocol, judge, rng = protocol_named(options["protocol"]), subject.classifier(), streams.generator("attack")
-    surrogate = _surrogate(found, subject)
+    surrogate = _surrogate(request, subject)
     if options["measure"] == "pgd":
         sizes = {"steps": options["steps"], "restarts": options["restarts"]}
         return pgd_by(protocol, surrogate, judge, x, y, threat, rng=rng, **sizes)
@@ -206,7 +208,7 @@ def _attacked(
     return one_after_another([*((surrogate, one) for one in white), queries], judge, x, labels, threat, rng)
 
 
-def _judged(judge: Classifier, x: Tensor, y: Tensor) -> tuple[list[int], float]:
+def _evaluated(judge: Classifier, x: Tensor, y: Tensor) -> tuple[list[int], float]:
     """(hit or miss of each image, share of them whose relaxation was still on its way)."""
     hits: list[int] = []
     unsettled = 0.0
@@ -228,17 +230,17 @@ def _count(subject: Subject) -> int:
 
 
 def _work(spec: Spec) -> float:
-    found = asked(spec)
-    return work_of(found.config, found.options, found.examples)
+    request = request_of(spec)
+    return work_of(request.config, request.options, request.examples)
 
 
 def _missing(spec: Spec) -> Missing | None:
-    found = asked(spec)
-    if found.weights is not None and found.weights.is_file():
+    request = request_of(spec)
+    if request.weights is not None and request.weights.is_file():
         return None
-    several = "{seed}" in (found.options["weights"] or "")
-    command = found.training("SEED" if several else None)
-    return Missing(command, training_work(found.config), spec.seed if several else None)
+    several = "{seed}" in (request.options["weights"] or "")
+    command = request.training("SEED" if several else None)
+    return Missing(command, training_work(request.config), spec.seed if several else None)
 
 
 PAPER = Measurement(_resolve, _compute, OPTIONS, _work, _missing)

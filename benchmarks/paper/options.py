@@ -54,7 +54,7 @@ draws: verdicts an image on noisy arrays
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A spec of this study, read and checked."""
 
     config: ModelConfig
@@ -104,7 +104,7 @@ class Asked:
         return " ".join(part for part in (*parts, "--data-dir DIR") if part)
 
 
-def asked(spec: Spec) -> Asked:
+def request_of(spec: Spec) -> Request:
     """Read a spec. Raises InputError for options that cannot be; missing weights and data are for ``compute``."""
     options = dict(OPTIONS) | spec.options()
     for name, known in (("measure", MEASURES), ("protocol", LADDER), ("effort", EFFORTS)):
@@ -120,13 +120,13 @@ def asked(spec: Spec) -> Asked:
     way_named(options["truncated"])
     config = card_of(spec.model, json.dumps(spec.for_model()))
     device = read_device(spec.device, spec.for_device()) if spec.device != "ideal" else None
-    found = Asked(config, options, _weights(spec, options["weights"]), spec, device)
-    if device is not None and not found.energy_based:
+    request = Request(config, options, _weights(spec, options["weights"]), spec, device)
+    if device is not None and not request.energy_based:
         raise InputError(f"device {spec.device}: {config.name} is a torch module; only networks run on devices")
     if device is not None and options["measure"] not in ("clean", "pgd"):
         raise InputError(f"measurement.measure: on a device expected clean or pgd, got {options['measure']}")
-    _ = found.threat  # a budget that cannot be is refused here
-    return found
+    _ = request.threat  # a budget that cannot be is refused here
+    return request
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from hwsim.reports.plotting import Drawn
 from hwsim.stats.interval import Interval
 
 from .figures import draw
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, percent, points
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, percent, points
 from .findings import published as published_figures
 from .tables import corruption_mean, middle, tables
 
@@ -122,7 +122,7 @@ def _list(names: Sequence[str]) -> str:
 def _both_protocols(found: Findings, block: str, level: float) -> Iterator[str]:
     """EP and the published control by both protocols, with the published figures."""
     measure, norm, title = ATTACKS[block]
-    told = []
+    sentences = []
     for name in (EP, "BP BatchNorm", "AdvCNN L2"):
         places = [found.place(block, name, protocol, level) for protocol in (PUBLISHED, CAREFUL)]
         if name not in found.models or not places[0] or not places[1]:
@@ -130,9 +130,9 @@ def _both_protocols(found: Findings, block: str, level: float) -> Iterator[str]:
         there = published_figures("cifar10", found.models[name].published, measure, norm).get(level)
         beside = f" (published: {percent(there.mean)})" if there else ""
         first, second = (percent(place.interval().mean) for place in places if place)
-        told.append(f"{name} keeps {first}{beside} by the published protocol and {second} carefully")
-    if told:
-        yield f"{title}, ε = {level:.3g}: {'; '.join(told)}."
+        sentences.append(f"{name} keeps {first}{beside} by the published protocol and {second} carefully")
+    if sentences:
+        yield f"{title}, ε = {level:.3g}: {'; '.join(sentences)}."
 
 
 def _against_controls(found: Findings, block: str, level: float) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
     own, clean = found.place(block, EP, CAREFUL, level), found.clean(EP)
     if own is None:
         return
-    told = []
+    sentences = []
     for name in CONTROLS:
         other, other_clean = found.place(block, name, CAREFUL, level), found.clean(name)
         if other is None:
@@ -148,12 +148,12 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
         gap = apart(own, other)
         words = "surely more" if gap.low > 0 else "surely less" if gap.high < 0 else "undecided"
         at = f"; clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
-        told.append(f"{name} {points(gap)}, {words}{at}")
-    if told:
-        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful. What EP keeps beyond each: {' · '.join(told)}."
+        sentences.append(f"{name} {points(gap)}, {words}{at}")
+    if sentences:
+        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful. What EP keeps beyond each: {' · '.join(sentences)}."
 
 
-def _first(found: Findings) -> list[Judged]:
+def _first(found: Findings) -> list[StudyModel]:
     """The models of the first data set."""
     return found.of(next(iter(found.data)))
 
@@ -172,24 +172,26 @@ def _correction(found: Findings) -> Iterator[str]:
         return
     means = {rung: sum(gap.mean for _, gap in gaps) / len(gaps) for rung, gaps in steps.items()}
     worst = min(means, key=lambda rung: means[rung])
-    told = "; ".join(f"{name} {points(gap)}" for name, gap in steps[worst])
+    sentences = "; ".join(f"{name} {points(gap)}" for name, gap in steps[worst])
     yield (
         f"Of the corrections made one after another, “{worst.replace('-', ' ')}” changes most, "
-        f"{f'{100 * means[worst]:+.1f}'.replace('-', '−')} points on average: {told}."
+        f"{f'{100 * means[worst]:+.1f}'.replace('-', '−')} points on average: {sentences}."
     )
 
 
 def _corruption(found: Findings) -> Iterator[str]:
-    told = []
+    sentences = []
     for model in _first(found):
         known = corruption_mean(found, model.name)
         if known is None:
             continue
         ours, loss, beside, _ = known
         lost = f", {points(loss)} against clean" if loss else ""
-        told.append(f"{model.name} {percent(ours.mean)}{lost}{f' (published {percent(beside)})' if beside else ''}")
-    if told:
-        yield f"Natural corruptions, mean over types and severities: {'; '.join(told)}."
+        sentences.append(
+            f"{model.name} {percent(ours.mean)}{lost}{f' (published {percent(beside)})' if beside else ''}"
+        )
+    if sentences:
+        yield f"Natural corruptions, mean over types and severities: {'; '.join(sentences)}."
 
 
 def _certainty(found: Findings) -> str:
@@ -240,11 +242,11 @@ def _large(found: Findings, model: str) -> Iterator[str]:
 
 def _shares(found: Findings, model: str) -> Iterator[str]:
     """Zero gradients and unsettled relaxations, the worst of all points."""
-    told = {
+    meanings = {
         "zero_gradient_share": "of the images have an input gradient of exactly zero, where attacks stand still",
         "unsettled_share": "of the images had not settled when their prediction was read",
     }
-    for column, words in told.items():
+    for column, words in meanings.items():
         shares = [
             record["columns"].get(column) or 0.0
             for places in found.results.places.values()

@@ -10,7 +10,7 @@ import numpy as np
 from hwsim.robustness.corruptions.corruptions import SEVERITIES
 from hwsim.stats.interval import Interval, difference
 
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, Judged, apart, common, ends, interval, percent
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, common, ends, interval, percent
 from .findings import published as published_figures
 
 Cell = tuple[str, str]
@@ -115,11 +115,11 @@ def _attack(found: Findings, block: str, data: str) -> list[Table]:
                     *((percent(there[v].mean), there[v].basis) if v in there else NONE for v in levels),
                 ]
             )
-        for protocol, told in ((PUBLISHED, "published protocol"), (CAREFUL, "careful protocol")):
+        for protocol, by in ((PUBLISHED, "published protocol"), (CAREFUL, "careful protocol")):
             places = [found.place(block, model.name, protocol, level) for level in levels]
             if any(places):
                 cells = [_shown(place.interval()) if place else NONE for place in places]
-                rows.append([(model.name, ""), ("ours", told), *cells])
+                rows.append([(model.name, ""), ("ours", by), *cells])
         if block == "pgd-linf":
             rows += _worst_row(found, model, levels)
     if not rows:
@@ -132,7 +132,7 @@ def _attack(found: Findings, block: str, data: str) -> list[Table]:
     return [{"name": f"{block}-{data}", "caption": caption, "header": header, "rows": rows}]
 
 
-def _worst_row(found: Findings, model: Judged, levels: Sequence[float]) -> list[list[Cell]]:
+def _worst_row(found: Findings, model: StudyModel, levels: Sequence[float]) -> list[list[Cell]]:
     worst = [found.worst(model.name, level) for level in levels]
     if not any(worst):
         return []

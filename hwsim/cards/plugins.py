@@ -203,8 +203,8 @@ def load(code: Code, document: Document, keys: Keys) -> ModuleType:
             for name in [name for name in sys.modules if name.partition(".")[0] == package]:
                 del sys.modules[name]
             place = place_of(error, code.root) or f"{shown_path(code.root / code.entry)}:1: "
-            told = summary_of(error).replace(package, code.root.name) + _hint(error, code, package)
-            raise document.error(keys, f"{place}cannot be loaded ({told})") from error
+            problem = summary_of(error).replace(package, code.root.name) + _hint(error, code, package)
+            raise document.error(keys, f"{place}cannot be loaded ({problem})") from error
 
 
 def _hint(error: BaseException, code: Code, package: str) -> str:

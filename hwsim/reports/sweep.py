@@ -108,8 +108,8 @@ def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> s
 def table_page(results: Results) -> tuple[Content, list[Drawn]]:
     """Nothing but where the table of results is."""
     done, of = results.finished
-    told = f"{done} of {of} points are finished; their results are in {sweep.RESULTS}."
-    return {"answers": [told], "certainty": "See the table.", "tables": []}, []
+    where = f"{done} of {of} points are finished; their results are in {sweep.RESULTS}."
+    return {"answers": [where], "certainty": "See the table.", "tables": []}, []
 
 
 def curves_page(results: Results) -> tuple[Content, list[Drawn]]:
@@ -138,14 +138,14 @@ def curves_page(results: Results) -> tuple[Content, list[Drawn]]:
 def _verdicts(sheet: list[Requirement]) -> list[str]:
     reached = [row for row in sheet if row.thresholds[-1].value is not None]
     never = [row for row in sheet if row.thresholds[-1].value is None]
-    told = []
+    sentences = []
     if reached:
         limits = "; ".join(f"{_named(row)} {shown_value(row.thresholds[-1])}" for row in reached)
-        told.append(f"Five points of accuracy are lost at: {limits}.")
+        sentences.append(f"Five points of accuracy are lost at: {limits}.")
     if never:
         ranges = "; ".join(f"{_named(row)} (tried up to {row.line.x[-1]:g})" for row in never)
-        told.append(f"Five points are not lost anywhere in the range tried of: {ranges}.")
-    return told
+        sentences.append(f"Five points are not lost anywhere in the range tried of: {ranges}.")
+    return sentences
 
 
 def _named(row: Requirement) -> str:

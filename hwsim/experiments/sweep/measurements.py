@@ -76,8 +76,8 @@ def key_of(spec: Spec) -> str:
     except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's measurement
         if code is None:
             raise
-        told = f"{place_of(error, code.root)}{spec.measurement} cannot resolve the point ({summary_of(error)})"
-        raise InputError(told) from error
+        problem = f"{place_of(error, code.root)}{spec.measurement} cannot resolve the point ({summary_of(error)})"
+        raise InputError(problem) from error
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

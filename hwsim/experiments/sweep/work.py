@@ -90,14 +90,14 @@ def plan(study: Study) -> Plan:
     for point in study.points():
         code = code or measurements.code_of(point.spec)
         point = replace(point, spec=replace(point.spec, code=code.digest if code else None))
-        asked = repr(point.spec)
-        if asked not in keys:
+        spec = repr(point.spec)
+        if spec not in keys:
             try:
-                keys[asked] = measurements.key_of(point.spec)
+                keys[spec] = measurements.key_of(point.spec)
             except InputError as error:
                 place = ", ".join(f"{axis} = {value}" for axis, value in point.axes.items()) or "no axes"
                 raise study.document.error(("blocks", point.block), f"at {place}: {error}") from error
-        key = keys[asked]
+        key = keys[spec]
         points.append((point, key))
         specs.setdefault(key, point.spec)
     return Plan(study, points, specs)
