@@ -18,7 +18,7 @@ import dataclasses
 import hashlib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -121,6 +121,28 @@ def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> 
     )
     validate(card)
     return card
+
+
+def device(given: str | Path | Device, settings: Mapping[str, Any] | None = None) -> Device:
+    """The device that a card describes, to build networks on.
+
+    Args:
+        given: a name on the shelf (``hwsim device list``), the path of a folder or of an rpu-config.yaml, or a
+            ``Device``, which is returned as it is.
+        settings: values over the card, by key path: ``{"forward.out_noise": 0.2}``.
+
+    Raises InputError, with file, line and key path, for any mistake in the card or the settings.
+
+    >>> import hwsim as hw
+    >>> hw.device("soft-bounds-cell", {"parameters.dw_min": 0.002}).cell.dw_min
+    0.002
+    """
+    if not isinstance(given, str | Path):
+        if not isinstance(given, Device) or settings:
+            what = "settings go over a card" if settings else f"got {type(given).__name__}"
+            raise InputError(f"device: {what}; expected a name on the shelf, a path, or a Device without settings")
+        return given
+    return read_device(given, list((settings or {}).items())).device
 
 
 def validate(card: DeviceCard) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
-from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous
+from hwsim.ebm.settle import PHASE, SOLVER, Phase, Settled, Solver
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, equilibrium_logits
 
 Prepare = Callable[[Tensor], Tensor]
@@ -61,11 +61,16 @@ class EquilibriumClassifier:
         through: the way to differentiate; ``Implicit`` is exact where the state settles.
         hold_input: read the input drive once an inference, or at every step.
         prepare: normalisation between pixels and network, if any.
+
+    >>> import hwsim as hw
+    >>> model = hw.EquilibriumClassifier(hw.hopfield([64, 16, 10]), solver=hw.OddEven())
+    >>> model.logits(hw.load_data("digits").test.x[:4]).shape
+    torch.Size([4, 10])
     """
 
     net: LayeredHopfield
-    solver: Solver = field(default_factory=Synchronous)
-    phase: Phase = field(default_factory=lambda: Phase(100))
+    solver: Solver = SOLVER
+    phase: Phase = PHASE
     through: Equilibrium = field(default_factory=Implicit)
     hold_input: bool = True
     prepare: Prepare | None = None
@@ -96,7 +101,14 @@ class EquilibriumClassifier:
 
 @dataclass(frozen=True)
 class TorchClassifier:
-    """A torch module (B, ...) -> (B, classes), used as it is: put it in evaluation mode first."""
+    """A torch module (B, ...) -> (B, classes), used as it is: put it in evaluation mode first.
+
+    >>> import hwsim as hw
+    >>> import torch
+    >>> model = hw.TorchClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval(), classes=10)
+    >>> model.logits(hw.load_data("digits").test.x[:4]).shape
+    torch.Size([4, 10])
+    """
 
     module: torch.nn.Module
     classes: int

@@ -23,6 +23,13 @@ class Threat:
         norm: "linf", "l2" or "l1", over all pixels and channels of an image; or "l0", the number of pixels that are
             changed at all, a pixel of an image (C, H, W) being all its channels.
         epsilon: the budget, >= 0; for linf at most 1, for l0 a whole number.
+
+    Raises InputError for an unknown norm or a budget that it cannot have.
+
+    >>> import hwsim as hw
+    >>> threat, x = hw.Threat("linf", 0.1), hw.load_data("digits").test.x[:4]
+    >>> round(float(threat.distance(threat.project(x + 1, x), x).max()), 3), str(hw.Threat("linf", 8 / 255))
+    (0.1, 'linf:8/255')
     """
 
     norm: str

@@ -40,6 +40,11 @@ class Interval:
     Attributes:
         mean, low, high: shares in [0, 1], or differences of shares in [-1, 1].
         over: what the interval covers, "repeats and images" or "images only".
+
+    >>> import hwsim as hw
+    >>> interval = hw.Interval(mean=0.952, low=0.919, high=0.972, over="repeats and images")
+    >>> interval.percent, interval.percent_range
+    ('95.2 %', '91.9 to 97.2 %')
     """
 
     mean: float

@@ -6,7 +6,7 @@ from robust_models import Digits, face, rng
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import ConvLayer, conv_hopfield, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.energy import State
 from hwsim.ebm.hopfield import GivenInput, LayeredHopfield, Normalise
 from hwsim.ebm.settle import Phase
@@ -26,9 +26,9 @@ def small(request: pytest.FixtureRequest) -> tuple[LayeredHopfield, Tensor, Tens
     """A float64 network of several free layers, its units mostly inside their bounds."""
     device, g = FloatDevice(dtype=torch.float64), rng(1)
     if request.param == "max-pool":
-        layers = [ConvLayer(3, 3, pool="max"), ConvLayer(4, 3, pool="max")]
+        layers = [Conv(3, 3, pool="max"), Conv(4, 3, pool="max")]
         normalise = Normalise((0.4, 0.5), (0.2, 0.3))
-        net = conv_hopfield((2, 8, 8), layers, [5], device, Streams(0), bias_device=device, normalise=normalise)
+        net = layered_hopfield([(2, 8, 8), *layers, 5], device, Streams(0), bias_device=device, normalise=normalise)
     else:
         net = layered_hopfield((9, 12, 8, 5), device, Streams(0), output=request.param, bias_device=device)
     scale, mean = (0.1, 0.03) if request.param == "max-pool" else (0.25, 0.1)
