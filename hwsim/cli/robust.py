@@ -55,7 +55,8 @@ def _tell_attack(results: AttackResults) -> None:
             table.add_row(name, row.percent, bounds, *spread, *((seeds,) if several else ()))
         print(f"\n{threat.threat}" + (f", {threat.age} after programming" if threat.age else ""))
         console.print(table)
-        print(f"to report: the lowest, by {threat.reported.of}")
+        bound = "an upper bound, " if threat.reported.upper_bound else ""
+        print(f"to report: {bound}the lowest, by {threat.reported.of}")
         if threat.checks is not None:
             print(f"checks, on {threat.checks.images} images:")
             for check in threat.checks.checks:

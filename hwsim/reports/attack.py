@@ -75,7 +75,7 @@ def _attack(job: JobFolder, results: Record) -> tuple[Record, list[Drawn]]:
         name, clean, reported = _named(one), one["clean"], one["reported"]
         answers.append(
             f"{name}: {in_sentence(reported)} of {results['images']} images are left, {in_sentence(clean)} when clean; "
-            f"the lowest found, by {reported['of']}."
+            f"the lowest found, by {reported['of']}{', an upper bound' if reported.get('upper_bound') else ''}."
         )
         for check in one.get("checks", {}).get("checks", []):
             if not check["passed"]:
@@ -107,11 +107,17 @@ def _accuracies(threats: list[Record]) -> Record:
     for one in threats:
         for name, row in [("clean", one["clean"]), *one["attacks"].items(), ("worst for each image", one["worst"])]:
             rows.append([(_named(one), ""), (name, ""), in_cell(row)])
-        rows.append([(_named(one), ""), ("to report", f"by {one['reported']['of']}"), in_cell(one["reported"])])
+        rows.append(
+            [(_named(one), ""), (_to_report(one["reported"]), f"by {one['reported']['of']}"), in_cell(one["reported"])]
+        )
     caption = (
         "Accuracy over all images, with its 95 % interval below. Worst: the least over the attacks, image by image."
     )
     return {"name": "accuracies", "caption": caption, "header": ["threat", "attack", "accuracy"], "rows": rows}
+
+
+def _to_report(reported: Record) -> str:
+    return "to report: at most" if reported.get("upper_bound") else "to report"
 
 
 def _checks(threats: list[Record]) -> list[Record]:

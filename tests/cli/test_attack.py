@@ -247,7 +247,7 @@ def test_corruptions_of_an_aged_chip(hwsim_here: Call, tmp_path: Path) -> None:
 
 
 def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_path: Path) -> None:
-    given = ("--weights", str(user / "w.safetensors"), "--data", "digits", "--threat", "linf:0.15", "--examples", "60")
+    given = ("--weights", str(user / "w.safetensors"), "--data", "digits", "--threat", "linf:0.15", "--examples", "100")
     found = {}
     for name in ("Plain", "Masked"):
         code, out, err = hwsim_here(
@@ -269,7 +269,7 @@ def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_
     assert (code, err) == (0, "")
     rows = compare(tmp_path / "Plain", tmp_path / "Masked").rows
     (row,) = [row for row in rows if row.name == "linf:0.15, worst"]
-    assert row.how == "paired: 60 images"
+    assert row.how == "paired: 100 images"
     assert row.difference == pytest.approx(found["Plain"]["worst"]["mean"] - found["Masked"]["worst"]["mean"])
     assert row.high < 0
     assert row.p is not None
@@ -279,7 +279,9 @@ def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_
     assert "config.yaml" in err
     masked = found["Masked"]
     assert masked["reported"]["mean"] < masked["worst"]["mean"] - 0.2
-    assert masked["reported"]["of"] == "the checks, first 60 images"
+    assert masked["reported"]["of"] == "the checks, first 100 images"
+    assert masked["reported"]["upper_bound"]
+    assert not found["Plain"]["reported"]["upper_bound"]
 
 
 def test_queries_and_transfer_need_no_knowledge(hwsim_here: Call, user: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hwsim.learning.gradient_ways import NudgedInput
 from hwsim.learning.rule import LearningRule
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient
-from hwsim.robustness.checks import gradient_above_noise
+from hwsim.robustness.checks.gradient import gradient_above_noise
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.stochastic import OverDraws, attacked_net
