@@ -161,8 +161,8 @@ def validate(card: DeviceCard) -> None:
             synapse.tick()
             outputs["weight"] = (synapse.weight(), (2, 3))
     except Exception as error:  # a plug-in fails in any way it likes
-        told = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-        raise document.error((), f"an array of 2x3 cannot be built, read and updated ({told})") from error
+        reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        raise document.error((), f"an array of 2x3 cannot be built, read and updated ({reason})") from error
     for name, (value, shape) in outputs.items():
         if tuple(value.shape) != shape or not torch.isfinite(value).all():
             wrong = f"shape {tuple(value.shape)}" if tuple(value.shape) != shape else "NaN or infinity"
@@ -214,8 +214,8 @@ def _read(item: Item, document: Document) -> tuple[str, Device, dict[str, Any]]:
     if not chosen and misspelt:
         raise document.unknown((misspelt[0],), (*KINDS, *OWN_KEYS))
     if len(chosen) != 1:
-        found = f"got {' and '.join(chosen)}" if chosen else "got none of them"
-        raise document.error((), f"expected exactly one of the keys {', '.join(KINDS)} at the top, {found}")
+        given = f"got {' and '.join(chosen)}" if chosen else "got none of them"
+        raise document.error((), f"expected exactly one of the keys {', '.join(KINDS)} at the top, {given}")
     read = {"aihwkit": _aihwkit, "cell": _cell, "float": _float}[KINDS[chosen[0]]]
     return KINDS[chosen[0]], *read(document, item.folder)
 

@@ -64,9 +64,9 @@ def report(
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check the installation: package pairs, threads, disk, data; print the cure of what is wrong."""
-    from hwsim.experiments.doctor import diagnose, told
+    from hwsim.experiments.doctor import diagnose, report
 
     findings = diagnose(data_dir)
-    print(told(findings))
+    print(report(findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

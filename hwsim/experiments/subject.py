@@ -216,8 +216,8 @@ def _module(
     except (OSError, SafetensorError) as error:
         raise InputError(f"--weights {weights}: no weights can be read from it ({error})") from error
     except RuntimeError as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"--weights {weights}: not the weights of {name} ({told})") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"--weights {weights}: not the weights of {name} ({reason})") from error
     module.eval().requires_grad_(False)
     classifier = _checked(document, module, dataset)
     source = read_code(f"{path.name}:{name}", path.parent, document, ()).digest
@@ -235,8 +235,8 @@ def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset)
         shape = tuple(x.shape)
         raise document.error((), f"fails on images of {dataset.name}, shape {shape} ({error})") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, classes):
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise document.error((), f"gives {found} for two images of {dataset.name}; expected scores (2, {classes})")
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise document.error((), f"gives {given} for two images of {dataset.name}; expected scores (2, {classes})")
     return dataclasses.replace(
         classifier, noisy=is_noisy(classifier, dataset.test.x[:32], Streams(0).generator("attack"))
     )
