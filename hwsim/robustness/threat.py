@@ -50,9 +50,14 @@ class Threat:
             raise InputError(f"threat epsilon: l0 budgets are whole numbers of pixels, got {self.epsilon:g}")
 
     def __str__(self) -> str:
-        levels = self.epsilon * 255
-        if self.norm == "linf" and self.epsilon and abs(levels - round(levels)) < 1e-9:
-            return f"linf:{round(levels)}/255"
+        """As it is written, in grey levels only where a short decimal number does not say it exactly."""
+        levels = round(self.epsilon * 255)
+        if (
+            self.norm == "linf"
+            and float(f"{self.epsilon:g}") != self.epsilon
+            and abs(levels / 255 - self.epsilon) < 1e-9
+        ):
+            return f"linf:{levels}/255"
         return f"{self.norm}:{self.epsilon:g}"
 
     def scaled(self, factor: float) -> Threat:

@@ -384,7 +384,7 @@ def test_corruptions_with_a_baseline(hwsim_here: Call, tmp_path: Path) -> None:
     assert common["accuracy"] == common["baseline_accuracy"]
     assert "mCE 1.000" in out
     assert any("no canonical baseline" in caveat for caveat in found["caveats"])
-    for name in ("heat-map.png", "heat-map.svg", "corruptions.png"):
+    for name in ("heat-map.png", "heat-map.svg", "corruptions.png", "corruptions.svg"):
         assert (folder / "figures" / name).stat().st_size > 5000
 
 

@@ -136,3 +136,9 @@ def test_parse(text: str, norm: str, epsilon: float) -> None:
 def test_parse_names_the_mistake(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ["linf:8/255", "linf:0.2", "linf:0.05", "linf:1", "l2:0.5", "l0:10"])
+def test_a_threat_is_written_as_it_was_given(text: str) -> None:
+    assert str(parse(text)) == text
+    assert parse(str(parse(text))) == parse(text)
