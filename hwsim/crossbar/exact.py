@@ -64,8 +64,7 @@ class FloatSynapse:
         self._momentum = momentum
         self._weight_decay = weight_decay
         self._velocity = torch.zeros_like(weight, requires_grad=False)
-        self._step = torch.zeros_like(weight, requires_grad=False)
-        self._decayed = False
+        self._begun = False  # has this training step written anything yet?
 
     @property
     def version(self) -> int:
@@ -90,10 +89,12 @@ class FloatSynapse:
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
         self.meter.vectors_updated += len(pre)
         check_rate(rate)
-        if self._momentum or self._weight_decay:
-            self._add(torch.mm(post.T, pre), rate)
-        else:
+        if self._direct:
             self.tensor.addmm_(post.T, pre, alpha=rate)
+        else:
+            first = self._begin()
+            self._velocity.addmm_(post.T, pre, beta=self._momentum if first else 1.0, alpha=rate)
+            self._decay(rate, first)
 
     @property
     def granularity(self) -> float:
@@ -114,27 +115,40 @@ class FloatSynapse:
     @torch.no_grad()
     def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
         self.meter.vectors_updated += len(post) * post.shape[2:].numel()
-        self._add(window.product(pre, post), rate)
-
-    def _add(self, product: Tensor, rate: float) -> None:
         check_rate(rate)
-        step = product.mul_(rate)
-        if self._weight_decay and not self._decayed:
-            step.add_(self.tensor, alpha=-rate * self._weight_decay)
-            self._decayed = True
-        self.tensor.add_(step)
-        if self._momentum:
-            self._step.add_(step)
+        product = window.product(pre, post)
+        if self._direct:
+            self.tensor.add_(product, alpha=rate)
+            return
+        first = self._begin()
+        if first:
+            self._velocity.mul_(self._momentum)
+        self._velocity.add_(product, alpha=rate)
+        self._decay(rate, first)
+
+    @property
+    def _direct(self) -> bool:
+        """Do updates go into the weights at once? Momentum and decay gather a step first, and write it in ``tick``."""
+        return not (self._momentum or self._weight_decay)
+
+    def _begin(self) -> bool:
+        """Is this the first update of a training step?"""
+        first, self._begun = not self._begun, True
+        return first
+
+    def _decay(self, rate: float, first: bool) -> None:
+        if first and self._weight_decay:
+            self._velocity.add_(self.tensor, alpha=-rate * self._weight_decay)
 
     @torch.no_grad()
     def tick(self) -> None:
-        # The step itself is in the weights already; what is left of v <- mu v + step is mu v.
-        self._decayed = False
-        if self._momentum:
+        # v <- mu v + step, W <- W + v; the first update of a step has brought the mu along.
+        if self._direct:
+            return
+        if not self._begun:
             self._velocity.mul_(self._momentum)
-            self.tensor.add_(self._velocity)
-            self._velocity.add_(self._step)
-            self._step.zero_()
+        self.tensor.add_(self._velocity)
+        self._begun = False
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
@@ -168,5 +182,4 @@ class FloatSynapse:
     def _restart(self, velocity: Tensor) -> None:
         """Between two training steps, with this momentum; an unfinished step is forgotten."""
         self._velocity.copy_(velocity)
-        self._step.zero_()
-        self._decayed = False
+        self._begun = False

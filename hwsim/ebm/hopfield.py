@@ -31,14 +31,7 @@ STARTS = ("zero", "feed-forward")
 
 @dataclass(frozen=True)
 class Normalise:
-    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units.
-
-    >>> import hwsim as hw
-    >>> normalise = hw.Normalise(mean=(0.3,), std=(0.4,))
-    >>> net = hw.hopfield([64, 16, 10], normalise=normalise)
-    >>> round(float(normalise(hw.load_data("digits").test.x).mean()), 1)
-    0.0
-    """
+    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -67,13 +60,6 @@ class LayeredHopfield:
             cost on what it reads nudges that layer (Laborieux et al. 2021; arXiv 2401.11543).
         start: where relaxations begin: all layers at "zero", or one "feed-forward" pass.
         normalise: what the network does to pixels first; nothing by default.
-
-    Raises InputError for links that do not fit and for unknown names. ``hopfield`` builds one from its sizes.
-
-    >>> import hwsim as hw
-    >>> net = hw.hopfield([64, 128, 10])
-    >>> len(net.links), len(net.synapses), net.noisy
-    (2, 4, False)
     """
 
     def __init__(
@@ -318,14 +304,18 @@ class GivenInput:
         self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
     ) -> Tensor:
         curvature = 2 * self.net.c + stiffness
+        self.check_bowl(stiffness)
+        state = torch.mul(drive, 1 / curvature, out=out)  # half the time of a division
+        return state.clamp_(0.0, 1.0) if self._bounded(layer) else state
+
+    def check_bowl(self, stiffness: float | Tensor) -> None:
+        """Raise InputError where a block is no bowl any more with so much added to its curvature."""
         least = stiffness.min().item() if isinstance(stiffness, Tensor) else stiffness
         if 2 * self.net.c + least <= 0:
             raise InputError(
                 f"nudge: beta times the cost's stiffness, {least:g}, turns the output's bowl upside down; "
                 f"expected more than {-2 * self.net.c:g}, so use a smaller beta"
             )
-        state = torch.mul(drive, 1 / curvature, out=out)  # half the time of a division
-        return state.clamp_(0.0, 1.0) if self._bounded(layer) else state
 
     def bounds(self, layer: int) -> tuple[Bound, Bound]:
         return (0.0, 1.0) if self._bounded(layer) else (-math.inf, math.inf)

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from hwsim.ebm.energy import Bound, Nudged, Relaxable, State
 from hwsim.ebm.hopfield import GivenInput
-from hwsim.ebm.links import Dense, Link
+from hwsim.ebm.links import Link
 from hwsim.errors import InputError
 
 Blocks = dict[int, Tensor]
@@ -52,7 +51,7 @@ class Linearised:
         links = given.net.links[1 : given.blocks]
         below = zip(links, s, strict=False)
         switches = tuple(link.read(layer).switches if link.switched else None for link, layer in below)
-        free = tuple(_free(layer, *given.bounds(block)) for block, layer in enumerate(s))
+        free = tuple(free_units(layer, *given.bounds(block)) for block, layer in enumerate(s))
         own = [2 * given.net.c] * given.blocks
         own[-1] += stiffness
         return cls(links, switches, free, tuple(own))
@@ -82,30 +81,6 @@ class Linearised:
         return (few, many) if self.blocks > 1 else (range(1), range(0))
 
 
-def output_curvature(energy: Relaxable, s: State) -> tuple[Tensor, float] | None:
-    """((B, n, n), the output's own curvature): H of an output that its one hidden layer follows at once.
-
-    None where there is no such thing: other depths, arrays that are not exact, an output with bounds, a nudge by a
-    cost that is not quadratic or of several betas.
-    """
-    nudged = energy if isinstance(energy, Nudged) else None
-    given = nudged.energy if nudged else energy
-    if energy.blocks != 2 or not isinstance(given, GivenInput) or given.net.output != "linear":
-        return None
-    link, stiffness = given.net.links[1], nudged.own_stiffness if nudged else 0.0
-    matrices = link.matrices if isinstance(link, Dense) else None
-    if matrices is None or stiffness is None:
-        return None
-    (matrix, _), own = matrices, 2 * given.net.c + stiffness
-    free = _free(s[0], *given.bounds(0)).flatten(1)
-    # The n (n + 1) / 2 products of two rows, as one product of matrices.
-    first, second = torch.triu_indices(len(matrix), len(matrix), device=matrix.device)
-    upper = free @ (matrix[first] * matrix[second]).T / (2 * given.net.c)
-    curvature = matrix.new_zeros(len(free), len(matrix), len(matrix))
-    curvature[:, first, second] = curvature[:, second, first] = -upper
-    curvature.diagonal(dim1=1, dim2=2).add_(own)
-    return curvature, own
-
-
-def _free(layer: Tensor, low: Bound, high: Bound) -> Tensor:
+def free_units(layer: Tensor, low: Bound, high: Bound) -> Tensor:
+    """1 where a unit is within its bounds, 0 where it is at one."""
     return ((layer > low) & (layer < high)).to(layer.dtype)

@@ -152,6 +152,13 @@ class Dense:
         matrix, bias = _exact(self.synapse), _exact(self.bias)
         return None if matrix is None or bias is None else (matrix, bias)
 
+    def count(self, read: int, read_transpose: int) -> None:
+        """Meter reads of so many vectors that were made with ``matrices`` and not through the arrays."""
+        self.synapse.meter.vectors_read += read
+        self.synapse.meter.vectors_read_transpose += read_transpose
+        if read and self.bias is not None:
+            self.bias.meter.vectors_read += 1
+
     def couplings(self, pre: Tensor, post: Tensor, switches: Tensor | None = None) -> tuple[Coupling, ...]:
         del switches
         pre = pre.flatten(1)

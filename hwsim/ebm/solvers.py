@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from hwsim.ebm.dense import DenseChain
 from hwsim.ebm.energy import Relaxable, State, within
-from hwsim.ebm.linearised import output_curvature
 
 
 class Memory(NamedTuple):
@@ -45,6 +45,11 @@ class Solver(Protocol):
         """Does it go beyond what is known to descend, so that examples may have to return to plain sweeps?"""
         ...
 
+    @property
+    def revisits(self) -> bool:
+        """Does a step come back to a block before both of its neighbours have moved?"""
+        ...
+
     def step(self, energy: Relaxable, s: State, memory: Memory = FRESH) -> tuple[State, Memory]:
         """The state after one step, in which every block moved once."""
         ...
@@ -56,16 +61,12 @@ class Synchronous:
 
     Undamped it may end in a 2-cycle; damping 0.5 cannot for a symmetric network whose synchronous
     map has no slope below -3, and it averages read noise.
-
-    >>> import hwsim as hw
-    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.Synchronous(0.5))[1].unsettled_share
-    0.0
     """
 
     damping: float = 1.0
 
     bold = False
+    revisits = False
 
     def __post_init__(self) -> None:
         _check_damping(self.damping)
@@ -89,14 +90,11 @@ class OddEven:
     ``damping`` between 1 and 2 is over-relaxation, moving past the minimiser, within the bounds: the minimiser
     lies in the middle between two states of equal energy, so that the energy does not rise either (Young 1954; with
     bounds, Cryer 1971). ``spectrum.over_relaxation`` says which factor suits a network.
-
-    >>> import hwsim as hw
-    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.OddEven())[1].unsettled_share
-    0.0
     """
 
     damping: float = 1.0
+
+    revisits = False
 
     def __post_init__(self) -> None:
         _check_damping(self.damping, most=_OVERSHOOT)
@@ -121,14 +119,11 @@ class UpDown:
     cost twice as many, because their switches move in between. The energy never rises.
 
     ``damping`` between 1 and 2 as in ``OddEven``; it helps less here.
-
-    >>> import hwsim as hw
-    >>> net, x = hw.hopfield([64, 32, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.UpDown(1.3))[1].unsettled_share
-    0.0
     """
 
     damping: float = 1.0
+
+    revisits = True
 
     def __post_init__(self) -> None:
         _check_damping(self.damping, most=_OVERSHOOT)
@@ -151,18 +146,12 @@ class Anderson:
     For each example, the mean of what the last sweeps made of the output, weighted so that the same mean of their
     changes is smallest. An example keeps it where the energy after the other half of the sweep is not above that
     before the step, and takes a plain sweep otherwise.
-
-    Raises ValueError for another depth than 1 to 5.
-
-    >>> import hwsim as hw
-    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.Anderson(2))[1].unsettled_share
-    0.0
     """
 
     depth: int = 2
 
     bold = True
+    revisits = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.depth <= _DEEPEST:
@@ -171,7 +160,7 @@ class Anderson:
     def step(self, energy: Relaxable, s: State, memory: Memory = FRESH) -> tuple[State, Memory]:
         first, _ = _halves(energy)
         swept = _moved(energy, s, first, 1.0)
-        before, after = s[-1].flatten(1), swept[-1].flatten(1)
+        before, after = (state[-1].flatten(1).clone() for state in (s, swept))
         olds, news = ([t, *memory.past[i::2]][: self.depth + 1] for i, t in enumerate((before, after)))
         mixed = None if len(olds) == 1 else _mixed(olds, news).view_as(s[-1])
         memory = memory._replace(past=tuple(t for pair in zip(olds, news, strict=True) for t in pair))
@@ -186,19 +175,15 @@ class Newton:
     so the energy is a function of the output alone, whose curvature is a matrix of outputs x outputs an example. An
     example whose matrix is no bowl, or whose energy would rise, takes a plain sweep; other networks take plain
     sweeps altogether.
-
-    >>> import hwsim as hw
-    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.Newton())[1].unsettled_share
-    0.0
     """
 
     bold = True
+    revisits = False
 
     def step(self, energy: Relaxable, s: State, memory: Memory = FRESH) -> tuple[State, Memory]:
         first, _ = _halves(energy)
         swept = _moved(energy, s, first, 1.0)
-        known = output_curvature(energy, s)
+        known = energy.output_curvature(s) if isinstance(energy, DenseChain) else None
         moved = None
         if known is not None:
             curvature, own = known
@@ -241,9 +226,13 @@ def _halves(energy: Relaxable) -> tuple[range, range]:
 
 def _moved(energy: Relaxable, s: State, blocks: Sequence[int], damping: float | Tensor) -> State:
     """The blocks moved together by ``damping`` of the way to their minimisers."""
-    new = list(s)
-    for block, target in zip(blocks, energy.minimise(s, blocks), strict=True):
-        new[block] = _move(energy, block, new[block], target, damping)
+    new, targets = list(s), energy.minimise(s, blocks)
+    for block, target in zip(blocks, targets, strict=True):
+        new[block] = (
+            target
+            if isinstance(damping, float) and damping == 1.0
+            else _move(energy, block, new[block], target, damping)
+        )
     return tuple(new)
 
 

@@ -50,21 +50,21 @@ def refresh(folder: Path, anew: bool = False) -> tuple[list[Entry], list[str]]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; hwsim run, sweep, attack, corrupt and train write into runs/")
-    notes: list[str] = []
+    told: list[str] = []
     try:
         with _opened(folder / INDEX) as base:
-            entries = _updated(base, folder, notes, anew)
+            entries = _updated(base, folder, told, anew)
     except sqlite3.DatabaseError as error:
         try:
             (folder / INDEX).unlink(missing_ok=True)
-            notes = [f"{folder / INDEX}: was damaged ({error}); rebuilt from the folders"]
+            told = [f"{folder / INDEX}: was damaged ({error}); rebuilt from the folders"]
             with _opened(folder / INDEX) as base:
-                entries = _updated(base, folder, notes, True)
+                entries = _updated(base, folder, told, True)
         except (sqlite3.DatabaseError, OSError):  # a folder that cannot be written is listed all the same
-            notes = [f"{folder / INDEX}: cannot be written; the folders were read without it"]
+            told = [f"{folder / INDEX}: cannot be written; the folders were read without it"]
             with _opened(None) as base:
-                entries = _updated(base, folder, notes, True)
-    return sorted(entries, key=lambda entry: (entry.started, entry.name)), notes
+                entries = _updated(base, folder, told, True)
+    return sorted(entries, key=lambda entry: (entry.started, entry.name)), told
 
 
 def chosen(
@@ -142,9 +142,9 @@ def _opened(path: Path | None) -> Iterator[sqlite3.Connection]:
         base.commit()
 
 
-def _updated(base: sqlite3.Connection, folder: Path, notes: list[str], anew: bool) -> list[Entry]:
+def _updated(base: sqlite3.Connection, folder: Path, told: list[str], anew: bool) -> list[Entry]:
     known = {} if anew else {row[0]: _entry(row) for row in base.execute("SELECT * FROM runs")}
-    entries: dict[str, Entry] = {}
+    found: dict[str, Entry] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_dir():
             continue
@@ -152,14 +152,14 @@ def _updated(base: sqlite3.Connection, folder: Path, notes: list[str], anew: boo
             continue
         stamp, kept = _stamp(path), known.get(path.name)
         try:
-            entries[path.name] = kept if kept is not None and kept.stamp == stamp else _read(path, stamp)
+            found[path.name] = kept if kept is not None and kept.stamp == stamp else _read(path, stamp)
         except InputError as error:
-            notes.append(f"left out, {error}")
-    if entries != known or anew:
+            told.append(f"left out, {error}")
+    if found != known or anew:
         base.execute("DELETE FROM runs")
         places = ", ".join("?" for _ in fields(Entry))
-        base.executemany(f"INSERT INTO runs VALUES ({places})", [astuple(entry) for entry in entries.values()])
-    return list(entries.values())
+        base.executemany(f"INSERT INTO runs VALUES ({places})", [astuple(entry) for entry in found.values()])
+    return list(found.values())
 
 
 def _entry(row: tuple) -> Entry:

@@ -16,17 +16,18 @@ writes differences only, and is as local.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hwsim.crossbar.twin import TwinSynapse
+from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
-from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous, settle
+from hwsim.ebm.settle import Outcome, Phase, Settled, Solver, Synchronous, settle
 from hwsim.learning.rule import LearningRule, StepStats, per_synapse
 
 NUDGES = ("centred", "one-sided", "random-sign")
@@ -34,9 +35,13 @@ UPDATE_FORMS = ("difference", "interleaved", "two-phase")
 
 
 class Side(NamedTuple):
-    """The hardware that a phase runs on, at rest: the energy with its input held, its cost, and the free state."""
+    """The hardware that a phase runs on, at rest: the energy with its input held, its cost, and the free state.
+
+    ``relaxed`` is the energy in the form that it is relaxed in.
+    """
 
     given: Energy
+    relaxed: Energy
     cost: Cost
     free: Settled
 
@@ -56,14 +61,6 @@ class EquilibriumProp:
         update_form: "difference" (see above, default), "interleaved" (one call, the two products'
             rows alternating) or "two-phase" (two calls). Equal in exact arithmetic, not on devices.
         hold_input: read W_0 x once a batch and hold it through all phases.
-
-    Scellier and Bengio 2017; Laborieux et al. 2021. Raises ValueError for a beta that is not > 0 and for unknown names.
-
-    >>> import hwsim as hw
-    >>> rule = hw.EquilibriumProp(beta=1.0, free=hw.Phase(20, 5), nudged=hw.Phase(10, 5), solver=hw.Synchronous(0.5))
-    >>> records = hw.train(hw.hopfield([64, 16, 10]), rule, hw.load_data("digits").validation, rates=0.5, epochs=1)
-    >>> 0 < records[0].accuracy_train < 1
-    True
     """
 
     beta: float = 0.5
@@ -99,17 +96,20 @@ class EquilibriumProp:
                 positive.synapse.update(pre, post * scale, rate)
         net.tick()
         phases = (free, plus, minus)
+        ends = torch.stack([phase.outcome for phase in phases])
         return StepStats(
             cost=cost.value(free.state[-1], target).mean().item(),
             correct=int((net.outputs(free.state).argmax(1) == labels).sum()),
             examples=len(x),
-            unsettled_share=max(phase.unsettled_share for phase in phases),
+            unsettled_share=(ends >= Outcome.MAX_STEPS).sum(1).max().item() / len(x),
             residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
         )
 
     def _at_rest(self, net: LayeredHopfield, cost: Cost, x: Tensor) -> Side:
         given = net.given(x, hold=self.hold_input)
-        return Side(given, net.cost_of_state(cost), settle(given, given.start(), solver=self.solver, phase=self.free))
+        relaxed = given if self.solver.revisits else planned(given)
+        free = settle(relaxed, given.start(), solver=self.solver, phase=self.free)
+        return Side(given, relaxed, net.cost_of_state(cost), free)
 
     def _contrast(
         self, side: Side, other: Side, target: Tensor, rng: torch.Generator
@@ -118,7 +118,8 @@ class EquilibriumProp:
 
         def nudged(side: Side, beta: float) -> tuple[Nudged, Settled]:
             energy = Nudged(side.given, side.cost, target, beta)
-            return energy, settle(energy, side.free.state, solver=self.solver, phase=self.nudged)
+            nudge = replace(energy, energy=side.relaxed)
+            return energy, settle(nudge, side.free.state, solver=self.solver, phase=self.nudged)
 
         if self.nudge == "centred" and other is side:
             return self._both(side, target)
@@ -133,8 +134,8 @@ class EquilibriumProp:
         """Both nudged phases in one batch of twice the size: half as many operations to start."""
         count, betas = len(target), (self.beta, -self.beta)
         rows = torch.arange(count, device=target.device).repeat(2)
-        given, start = side.given.chosen(rows, side.free.state)
-        nudges = Nudged(given, side.cost, target[rows], target.new_tensor(betas).repeat_interleave(count))
+        twice, start = side.relaxed.chosen(rows, side.free.state)
+        nudges = Nudged(twice, side.cost, target.repeat(2, 1), target.new_tensor(betas).repeat_interleave(count))
         both = settle(nudges, start, solver=self.solver, phase=self.nudged)
         plus, minus = (Nudged(side.given, side.cost, target, beta) for beta in betas)
         return (plus, both.part(slice(count))), (minus, both.part(slice(count, None)))

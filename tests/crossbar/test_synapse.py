@@ -51,22 +51,27 @@ def test_updates_are_those_of_torch_sgd(momentum: float, weight_decay: float, ca
 
 
 def _nesterov(self: FloatSynapse) -> None:
-    self._decayed = False
-    self._velocity.add_(self._step).mul_(self._momentum)
+    self._begun = False
+    self._velocity.mul_(self._momentum)
     self.tensor.add_(self._velocity)
-    self._step.zero_()
+
+
+def _no_momentum(self: FloatSynapse) -> None:
+    self._begun = False
+    self.tensor.add_(self._velocity)
+    self._velocity.zero_()
 
 
 def _update(sign: float = 1.0, decay_always: bool = False, mean: bool = False, transposed: bool = False) -> Callable:
     def update(self: FloatSynapse, pre: Tensor, post: Tensor, rate: float) -> None:
+        first = self._begin()
         product = torch.einsum("bo,bi->oi", post, pre) * sign
-        if decay_always:
-            self._decayed = False
         if mean:
             product = product / len(pre)
         if transposed:
             product = product.T.reshape(self.shape)
-        self._add(product, rate)
+        self._velocity.mul_(self._momentum if first else 1.0).add_(product, alpha=rate)
+        self._decay(rate, first or decay_always)
 
     return update
 
@@ -75,7 +80,7 @@ def _update(sign: float = 1.0, decay_always: bool = False, mean: bool = False, t
     "bug",
     [
         Bug("velocity one step early", FloatSynapse, "tick", _nesterov),
-        Bug("no momentum", FloatSynapse, "tick", lambda self: setattr(self, "_decayed", False)),
+        Bug("no momentum", FloatSynapse, "tick", _no_momentum),
         Bug("descends", FloatSynapse, "update", _update(sign=-1.0)),
         Bug("factor 2", FloatSynapse, "update", _update(sign=2.0)),
         Bug("decays with every call", FloatSynapse, "update", _update(decay_always=True)),

@@ -13,12 +13,13 @@ from torch.testing import assert_close
 
 import hwsim.ebm.spectrum
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
-from hwsim.ebm.convolution import Convolution
+from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
+from hwsim.ebm.convolution import Conv
 from hwsim.ebm.costs import CrossEntropy, SquaredError
+from hwsim.ebm.dense import DenseChain, planned
 from hwsim.ebm.energy import Energy, Nudged, State
 from hwsim.ebm.hopfield import LayeredHopfield
-from hwsim.ebm.linearised import Linearised, output_curvature
+from hwsim.ebm.linearised import Linearised
 from hwsim.ebm.links import Dense
 from hwsim.ebm.settle import OddEven, Phase, settle
 from hwsim.ebm.spectrum import coupling_radius, over_relaxation
@@ -28,8 +29,8 @@ from hwsim.rng import Streams
 
 def convolutional(pool: str, bias: str) -> tuple[LayeredHopfield, Tensor]:
     device = FloatDevice(dtype=DOUBLE)
-    layers = [Conv(3, pool="max"), Conv(4, pool=pool), Conv(4, stride=2)]
-    net = layered_hopfield([(2, 8, 8), *layers, 3], device, Streams(0), bias=bias, bias_device=device)
+    layers = [ConvLayer(3, pool="max"), ConvLayer(4, pool=pool), ConvLayer(4, stride=2)]
+    net = conv_hopfield((2, 8, 8), layers, [3], device, Streams(0), bias=bias, bias_device=device)
     rng = torch.Generator().manual_seed(4)
     weights = [w.double() for w in initial_weights(net, 3.0, Streams(1))]
     for w in weights[1::2] if bias == "digital" else weights:
@@ -100,16 +101,24 @@ def _as_forward(self: Dense | Conv, way: Tensor, switches: Tensor | None = None)
     return self.forward(way)
 
 
-@pytest.mark.parametrize(("name", "owner"), list(zip(NETS, (Dense, Dense, Convolution, Convolution), strict=True)))
+@pytest.mark.parametrize(("name", "owner"), list(zip(NETS, (Dense, Dense, Conv, Conv), strict=True)))
 def test_product_check_rejects_biases_and_maxima_of_the_way_itself(name: str, owner: type) -> None:
     must_reject(Bug("as forward", owner, "along", _as_forward), check_products, name, 0.0)
+
+
+def chain_of(energy: Energy) -> DenseChain:
+    with torch.no_grad():
+        chain = planned(energy)
+    assert isinstance(chain, DenseChain)
+    return chain
 
 
 def test_the_curvature_of_an_output_is_that_of_the_energy_with_its_hidden_layer_at_rest() -> None:
     plain, x, _ = random_plain((4, 7, 3), 2)
     for beta in (0.0, 0.6):
         energy, s = at_rest(plain.network(), x, beta)
-        known = output_curvature(energy, s)
+        chain = chain_of(energy)
+        known = chain.output_curvature(s)
         assert known is not None
         found, own = known
         assert own == 2 + beta
@@ -121,11 +130,10 @@ def test_the_curvature_of_an_output_is_that_of_the_energy_with_its_hidden_layer_
 def test_networks_without_such_an_output_have_none() -> None:
     deep, x, _ = random_plain((4, 5, 5, 3), 2)
     clamped, _, _ = random_plain((4, 5, 3), 2, clamped=True)
-    plain, _, _ = random_plain((4, 5, 3), 2)
-    for energy, s in (at_rest(deep.network(), x), at_rest(clamped.network(), x), at_rest(plain.network("column"), x)):
-        assert output_curvature(energy, s) is None
-    given, s = at_rest(plain.network(), x)
-    assert output_curvature(Nudged(given, CrossEntropy(), s[-1], 0.5), s) is None
+    for energy, s in (at_rest(deep.network(), x), at_rest(clamped.network(), x)):
+        chain = chain_of(energy)
+        assert chain.output_curvature(s) is None
+    given, s = at_rest(deep.network(), x)
     with pytest.raises(InputError, match="quadratic cost"):
         Linearised.at(Nudged(given, CrossEntropy(), s[-1], 0.5), s)
 

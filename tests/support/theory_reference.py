@@ -8,7 +8,7 @@ the place of a right one, under which the very check that holds must fail.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -46,11 +46,20 @@ class Bug:
             setattr(self.owner, self.attribute, right)
 
 
+GENERAL = Bug("no plan for dense networks", Dense, "matrices", property(lambda self: None))  # type: ignore[arg-type]
+
+
 def must_reject(bug: Bug, check: Callable[..., None], *args: object) -> None:
-    """The check that holds for the right code must fail with the bug planted."""
+    """The check that holds for the right code must fail with the bug planted.
+
+    Bugs are planted in the code that every network runs on, so that exact dense ones have to take it as well.
+    """
     check(*args)
-    with bug.planted(), pytest.raises(AssertionError):
+    planned = isinstance(bug.owner, type) and bug.owner.__module__ == "hwsim.ebm.dense"
+    with nullcontext() if planned else GENERAL.planted():
         check(*args)
+        with bug.planted(), pytest.raises(AssertionError):
+            check(*args)
 
 
 @dataclass(frozen=True)
