@@ -20,6 +20,11 @@ class Streams:
 
     ``roots`` replaces the root seed of single streams: ``Streams(0).vary(read=3)`` keeps data,
     initialisation and devices and draws other read noise.
+
+    >>> import hwsim as hw
+    >>> streams = hw.Streams(0)
+    >>> streams.generator("read").initial_seed() == streams.vary(device=7).generator("read").initial_seed()
+    True
     """
 
     seed: int

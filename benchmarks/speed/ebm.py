@@ -22,8 +22,8 @@ from reference import Reference
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
-from hwsim.ebm.convolution import Conv
+from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.energy import Nudged
 from hwsim.ebm.hopfield import LayeredHopfield
@@ -53,8 +53,8 @@ def dense(dtype: torch.dtype) -> LayeredHopfield:
 
 def convolutional(dtype: torch.dtype) -> LayeredHopfield:
     device = FloatDevice(dtype=dtype)
-    layers = [ConvLayer(channels, pool="max") for channels in (32, 64, 128)]
-    return conv_hopfield((3, 32, 32), layers, [10], device, Streams(0), bias_device=device)
+    layers = [Conv(channels, pool="max") for channels in (32, 64, 128)]
+    return layered_hopfield([(3, 32, 32), *layers, 10], device, Streams(0), bias_device=device)
 
 
 CASES = [
@@ -74,7 +74,7 @@ def reference_of(net: LayeredHopfield) -> Reference:
     layers = []
     for link in net.links:
         weight, bias = (synapse.weight() for synapse in link.synapses)
-        if isinstance(link, Conv):
+        if isinstance(link, Convolution):
             weight = weight.unflatten(1, (link.window.channels, link.window.kernel, link.window.kernel))
         layers.append((weight, bias[:, 0]))
     return Reference(layers)
@@ -188,8 +188,8 @@ def relaxed(net: LayeredHopfield, x: Tensor, solver: Solver, phase: Phase) -> Se
 
 
 def strided(start: str, gain: float) -> LayeredHopfield:
-    layers = [ConvLayer(32, 5, 1, 2, "max"), ConvLayer(64, stride=2), ConvLayer(128, stride=2)]
-    net = conv_hopfield((3, 32, 32), layers, [10], FloatDevice(), Streams(0), start=start)
+    layers = [Conv(32, 5, 1, 2, "max"), Conv(64, stride=2), Conv(128, stride=2)]
+    net = layered_hopfield([(3, 32, 32), *layers, 10], FloatDevice(), Streams(0), start=start)
     net.program(initial_weights(net, gain, Streams(0)))
     return net
 

@@ -17,7 +17,7 @@ from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.twin import TwinDevice
-from hwsim.ebm.build import ConvLayer, conv_hopfield, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost
 from hwsim.ebm.hopfield import LayeredHopfield, Normalise
@@ -64,9 +64,8 @@ def network(
     if isinstance(config, LayeredConfig):
         return layered_hopfield(config.layers, device, streams, **common)
     channels, height, width = config.image
-    convolutions = [ConvLayer(**layer.model_dump()) for layer in config.convolutions]
-    image = (channels, height, width)
-    return conv_hopfield(image, convolutions, config.dense, device, streams, **common)
+    convolutions = [Conv(**layer.model_dump()) for layer in config.convolutions]
+    return layered_hopfield([(channels, height, width), *convolutions, *config.dense], device, streams, **common)
 
 
 def hardware(device: Device, config: LearningConfig) -> Device | list[Device]:

@@ -18,7 +18,7 @@ import dataclasses
 import hashlib
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -123,6 +123,28 @@ def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> 
     return card
 
 
+def device(given: str | Path | Device, settings: Mapping[str, Any] | None = None) -> Device:
+    """The device that a card describes, to build networks on.
+
+    Args:
+        given: a name on the shelf (``hwsim device list``), the path of a folder or of an rpu-config.yaml, or a
+            ``Device``, which is returned as it is.
+        settings: values over the card, by key path: ``{"forward.out_noise": 0.2}``.
+
+    Raises InputError, with file, line and key path, for any mistake in the card or the settings.
+
+    >>> import hwsim as hw
+    >>> hw.device("soft-bounds-cell", {"parameters.dw_min": 0.002}).cell.dw_min
+    0.002
+    """
+    if not isinstance(given, str | Path):
+        if not isinstance(given, Device) or settings:
+            what = "settings go over a card" if settings else f"got {type(given).__name__}"
+            raise InputError(f"device: {what}; expected a name on the shelf, a path, or a Device without settings")
+        return given
+    return read_device(given, list((settings or {}).items())).device
+
+
 def validate(card: DeviceCard) -> None:
     """Build, program, read and update a 2x3 array, so that a plug-in that fails does so before any work.
 
@@ -139,8 +161,8 @@ def validate(card: DeviceCard) -> None:
             synapse.tick()
             outputs["weight"] = (synapse.weight(), (2, 3))
     except Exception as error:  # a plug-in fails in any way it likes
-        told = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-        raise document.error((), f"an array of 2x3 cannot be built, read and updated ({told})") from error
+        reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        raise document.error((), f"an array of 2x3 cannot be built, read and updated ({reason})") from error
     for name, (value, shape) in outputs.items():
         if tuple(value.shape) != shape or not torch.isfinite(value).all():
             wrong = f"shape {tuple(value.shape)}" if tuple(value.shape) != shape else "NaN or infinity"
@@ -192,8 +214,8 @@ def _read(item: Item, document: Document) -> tuple[str, Device, dict[str, Any]]:
     if not chosen and misspelt:
         raise document.unknown((misspelt[0],), (*KINDS, *OWN_KEYS))
     if len(chosen) != 1:
-        found = f"got {' and '.join(chosen)}" if chosen else "got none of them"
-        raise document.error((), f"expected exactly one of the keys {', '.join(KINDS)} at the top, {found}")
+        given = f"got {' and '.join(chosen)}" if chosen else "got none of them"
+        raise document.error((), f"expected exactly one of the keys {', '.join(KINDS)} at the top, {given}")
     read = {"aihwkit": _aihwkit, "cell": _cell, "float": _float}[KINDS[chosen[0]]]
     return KINDS[chosen[0]], *read(document, item.folder)
 

@@ -12,16 +12,16 @@ def differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
     >>> differences({"a": {"b": 1}, "c": [{"d": 1}]}, {"a": {"b": 2}, "c": [{"d": 1}, {"d": 3}]})
     {'a.b': (1, 2), 'c[1].d': (None, 3)}
     """
-    told: dict[str, tuple[Any, Any]] = {}
+    differing: dict[str, tuple[Any, Any]] = {}
     a, b = _branches(first), _branches(second)
     for key in dict.fromkeys((*a, *b)):
         x, y = a.get(key), b.get(key)
         if _branches(x) or _branches(y):
             inner = differences(x or {}, y or {})
-            told |= {f"{key}{path if path.startswith('[') else f'.{path}'}": pair for path, pair in inner.items()}
+            differing |= {f"{key}{path if path.startswith('[') else f'.{path}'}": pair for path, pair in inner.items()}
         elif (x != y and (x == x or y == y)) or isinstance(x, bool) != isinstance(y, bool):
-            told[key] = (x, y)
-    return told
+            differing[key] = (x, y)
+    return differing
 
 
 def _branches(value: Any) -> dict[str, Any]:
@@ -39,15 +39,15 @@ def diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple
     >>> diff({"cell": "a", "parameters": {"dw_min": 1}}, {"cell": "a", "parameters": {"dw_min": 2}})
     {'parameters.dw_min': (1, 2)}
     """
-    told: dict[str, tuple[Any, Any]] = {}
+    differing: dict[str, tuple[Any, Any]] = {}
     for key in [*first, *(key for key in second if key not in first)]:
         a, b = first.get(key), second.get(key)
         nested = [value for value in (a, b) if value is not None]
         if nested and all(isinstance(value, Mapping) for value in nested):
-            told |= {f"{key}.{path}": values for path, values in diff(a or {}, b or {}).items()}
+            differing |= {f"{key}.{path}": values for path, values in diff(a or {}, b or {}).items()}
         elif not _same(a, b):
-            told[str(key)] = (a, b)
-    return told
+            differing[str(key)] = (a, b)
+    return differing
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -61,10 +61,10 @@ def build(kind: type[Config], layers: Sequence[Layer]) -> Config:
     try:
         return kind.model_validate(merged)
     except ValidationError as error:
-        raise _told(error, kind, layers) from error
+        raise _mistake(error, kind, layers) from error
 
 
-def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]) -> InputError:
+def _mistake(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]) -> InputError:
     first = error.errors()[0]
     keys, known = _place(kind, first["loc"])
     if first["type"] == "value_error":
@@ -76,8 +76,8 @@ def _told(error: ValidationError, kind: type[BaseModel], layers: Sequence[Layer]
     elif first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = TAGS[str(keys[-1])]
         keys = (*keys, tag)
-        found = first["input"].get(tag) if isinstance(first["input"], dict) else first["input"]
-        message = f"expected one of {first.get('ctx', {}).get('expected_tags', NETWORK_TYPES)}, got {shown(found)}"
+        given = first["input"].get(tag) if isinstance(first["input"], dict) else first["input"]
+        message = f"expected one of {first.get('ctx', {}).get('expected_tags', NETWORK_TYPES)}, got {shown(given)}"
     else:
         message = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {shown(first['input'])}"
     home = next((layer for layer in reversed(layers) if layer.has(keys)), layers[-1])
@@ -102,8 +102,8 @@ def _place(kind: type[BaseModel], loc: Sequence[int | str]) -> tuple[Keys, list[
         keys.append(part)
         models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
         known = sorted({field for model in models for field in model.model_fields}) or known
-        found = [model.model_fields[part].annotation for model in models if part in model.model_fields]
-        members = tuple(inner for annotation in found for inner in (get_args(annotation) or (annotation,)))
+        annotations = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        members = tuple(inner for annotation in annotations for inner in (get_args(annotation) or (annotation,)))
     return tuple(keys), known
 
 

@@ -33,10 +33,10 @@ def build(config: ModuleConfig, streams: Streams) -> torch.nn.Module:
     except TypeError as error:
         raise document.error(("network", "parameters"), f"{config.module} does not take these ({error})") from error
     except Exception as error:  # anything may go wrong in somebody else's class
-        raise document.error(("network",), f"{config.module} cannot be made ({_told(error)})") from error
+        raise document.error(("network",), f"{config.module} cannot be made ({_summary(error)})") from error
     if not isinstance(module, torch.nn.Module):
-        found = type(module).__name__
-        raise document.error(("network", "module"), f"{config.module} makes a {found}; expected a torch.nn.Module")
+        made = type(module).__name__
+        raise document.error(("network", "module"), f"{config.module} makes a {made}; expected a torch.nn.Module")
     _check(config, module)
     return module
 
@@ -62,16 +62,16 @@ def _check(config: ModuleConfig, module: torch.nn.Module) -> None:
         with torch.no_grad():
             scores = module(torch.zeros(shape))
     except Exception as error:  # anything may go wrong in somebody else's class
-        raise document.error(("network",), f"{config.module} fails on images of {shape} ({_told(error)})") from error
+        raise document.error(("network",), f"{config.module} fails on images of {shape} ({_summary(error)})") from error
     finally:
         module.train(training)
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, config.classes):
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         expected = (2, config.classes)
-        raise document.error(("network",), f"{config.module} gives {found} for two images; expected scores {expected}")
+        raise document.error(("network",), f"{config.module} gives {given} for two images; expected scores {expected}")
 
 
-def _told(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     lines = str(error).strip().splitlines()

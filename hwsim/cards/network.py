@@ -62,8 +62,8 @@ class LayeredConfig(_EnergyConfig):
         return len(self.layers) - 1
 
 
-class ConvLayerConfig(Card):
-    """One convolution, see ``hwsim.ebm.build.ConvLayer``."""
+class ConvolutionConfig(Card):
+    """One convolution, see ``hwsim.ebm.build.Conv``."""
 
     channels: int = Field(ge=1)
     kernel: int = Field(default=3, ge=1)
@@ -77,7 +77,7 @@ class ConvConfig(_EnergyConfig):
 
     type: Literal["conv-hopfield"]
     image: list[int] = Field(min_length=3, max_length=3)
-    convolutions: list[ConvLayerConfig] = Field(min_length=1)
+    convolutions: list[ConvolutionConfig] = Field(min_length=1)
     dense: list[int] = Field(min_length=1)
 
     @model_validator(mode="after")

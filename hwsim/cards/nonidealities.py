@@ -41,27 +41,27 @@ def properties(card: DeviceCard) -> list[Property]:
     Beyond what is known by name, the class of a python cell may say what is not ideal about it:
     ``nonidealities: ClassVar = {"retention": {"tau": math.inf}}``.
     """
-    found: dict[str, dict[str, Any]] = {}
+    switches: dict[str, dict[str, Any]] = {}
     for keys, fields in _maps(card.resolved):
         for name, rule in _RULES.items():
             for key, value in rule(keys, fields).items():
                 if fields.get(key) != value:
-                    found.setdefault(name, {})[dotted((*keys, key))] = value
+                    switches.setdefault(name, {})[dotted((*keys, key))] = value
     device = innermost_device(card.device)
     own = device.cell.nonidealities if isinstance(device, CellDevice) and isinstance(device.cell, BaseCell) else {}
     for name, values in own.items():
         ours = {f"parameters.{key}": value for key, value in values.items()}
         if any(card.resolved["parameters"].get(key) != value for key, value in values.items()):
-            found[name] = {**found.get(name, {}), **ours}
-    if not any(path.endswith("dw_min") for path in found.get(_GRANULARITY, {})) and not _pulsed(card.resolved):
-        found.pop(_GRANULARITY, None)  # trains of pulses that no device takes
-    if _BOUNDS in found and "array" in card.resolved:
+            switches[name] = {**switches.get(name, {}), **ours}
+    if not any(path.endswith("dw_min") for path in switches.get(_GRANULARITY, {})) and not _pulsed(card.resolved):
+        switches.pop(_GRANULARITY, None)  # trains of pulses that no device takes
+    if _BOUNDS in switches and "array" in card.resolved:
         # The range of the devices, not what stands for the largest conductance in their array.
-        found[_BOUNDS]["array.weight_range"] = card.resolved["array"]["weight_range"]
+        switches[_BOUNDS]["array.weight_range"] = card.resolved["array"]["weight_range"]
     for name, changes in _of_the_whole(card).items():
-        found.setdefault(name, {}).update(changes)
-    order = [*_RULES, *(name for name in found if name not in _RULES)]
-    return [Property(name, tuple(found[name].items())) for name in order if name in found]
+        switches.setdefault(name, {}).update(changes)
+    order = [*_RULES, *(name for name in switches if name not in _RULES)]
+    return [Property(name, tuple(switches[name].items())) for name in order if name in switches]
 
 
 def switched_off(off: list[Property]) -> list[tuple[str, Any]]:
@@ -74,16 +74,16 @@ def switched_off(off: list[Property]) -> list[tuple[str, Any]]:
 
 def _of_the_whole(card: DeviceCard) -> dict[str, dict[str, Any]]:
     """What no single map of the card tells: directions of different gain, drift that nothing compensates."""
-    found: dict[str, dict[str, Any]] = {}
+    switches: dict[str, dict[str, Any]] = {}
     gains = [(card.resolved.get(side) or {}).get("out_scale") for side in ("forward", "backward")]
     if None not in gains and gains[0] != gains[1]:
-        found[_MISMATCH] = {"backward.out_scale": gains[0]}
+        switches[_MISMATCH] = {"backward.out_scale": gains[0]}
     if card.device.drifts:
         if (card.resolved.get("mapping") or {}).get("drift_compensation") == "none":
-            found[_UNCOMPENSATED] = {"mapping.drift_compensation": "global"}
+            switches[_UNCOMPENSATED] = {"mapping.drift_compensation": "global"}
         elif "noise_model" in card.resolved and card.resolved.get("drift_compensation") is None:
-            found[_UNCOMPENSATED] = {"drift_compensation": {"class": "GlobalDriftCompensation"}}
-    return found
+            switches[_UNCOMPENSATED] = {"drift_compensation": {"class": "GlobalDriftCompensation"}}
+    return switches
 
 
 def _pulsed(resolved: Fields) -> bool:

@@ -95,8 +95,8 @@ def check_fit(document: Document, config: ModelConfig, dataset: data.Dataset) ->
     network, classes = config.network, len(dataset.classes)
     shape = "x".join(str(size) for size in dataset.shape)
     if network.normalise and len(network.normalise.mean) != dataset.shape[0]:
-        found, expected = len(network.normalise.mean), dataset.shape[0]
-        message = f"has {found} channels and images of {dataset.name} have {expected}; expected as many"
+        channels, expected = len(network.normalise.mean), dataset.shape[0]
+        message = f"has {channels} channels and images of {dataset.name} have {expected}; expected as many"
         raise document.error(("network", "normalise"), message)
     if not isinstance(network, LayeredConfig):
         if tuple(network.image) != dataset.shape:

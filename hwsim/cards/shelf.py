@@ -66,9 +66,9 @@ def find(kind: str, given: str | Path) -> Item:
     else a name on the shelf, else an entry point's, else a folder here. InputError, with the nearest name, otherwise.
     """
     text, path, card = str(given), Path(given), CARDS[kind]
-    one = ONE[kind]
+    singular = ONE[kind]
     if not text.strip():
-        raise InputError(f"{one}: expected a name or a path, got nothing")
+        raise InputError(f"{singular}: expected a name or a path, got nothing")
     if isinstance(given, Path) or "/" in text or "\\" in text or path.suffix in (".yaml", ".yml"):
         return _at(kind, path)
     known = _items(kind)
@@ -76,8 +76,9 @@ def find(kind: str, given: str | Path) -> Item:
         return _opened(known[text])
     if path.is_dir():
         return _at(kind, path)
+    near, names = did_you_mean(text, known), ", ".join(sorted(known)) or "none"
     raise InputError(
-        f"{one} {text!r}: unknown name{did_you_mean(text, known)} Known {kind}: {', '.join(sorted(known)) or 'none'}. "
+        f"{singular} {text!r}: unknown name{near} Known {kind}: {names}. "
         f"A path to a folder with {card}, or to a YAML file, is accepted too"
     )
 
@@ -102,14 +103,16 @@ def load_entry_point(point: EntryPoint) -> Any:
 
 def _at(kind: str, path: Path) -> Item:
     card = CARDS[kind]
-    one = ONE[kind]
+    singular = ONE[kind]
     if path.is_dir():
         if not (path / card).is_file():
-            raise InputError(f"{one} {path}: the folder holds no {card}")
+            raise InputError(f"{singular} {path}: the folder holds no {card}")
         return Item(kind, path.resolve().name, path / card)
     if not path.exists():
         near = did_you_mean(path.parent.name if path.name == card else path.stem, items(kind))
-        raise InputError(f"{one} {path}: no such file or folder{near} Known {kind}: {', '.join(items(kind)) or 'none'}")
+        raise InputError(
+            f"{singular} {path}: no such file or folder{near} Known {kind}: {', '.join(items(kind)) or 'none'}"
+        )
     return Item(kind, path.resolve().parent.name if path.name == card else path.stem, path)
 
 

@@ -15,8 +15,8 @@ def ablate(request: AblationRequest, threads: Threads = 1) -> None:
     The same command goes on with an interrupted ablation where it was, and shows a finished one.
     """
     from hwsim.experiments.ablation.job import plan_ablation, run_ablation
-    from hwsim.experiments.ablation.results import results, verdict, write_table
-    from hwsim.reports.ablation import table, write_ablation_page
+    from hwsim.experiments.ablation.results import results, write_table
+    from hwsim.reports.ablation import conclusion, table, write_ablation_page
 
     ablation = plan_ablation(request)
     use_threads(threads)
@@ -26,5 +26,5 @@ def ablate(request: AblationRequest, threads: Threads = 1) -> None:
     with_progress(lambda progress: run_ablation(ablation, progress))
     found = results(ablation)
     console.print(table(found))
-    print(verdict(found))
+    print(conclusion(found))
     print(f"results: {write_table(ablation.folder, found)}\npage: {write_ablation_page(ablation, found)}")

@@ -32,40 +32,40 @@ def compare(
     from hwsim.experiments.compare import compare as compared
     from hwsim.reports.compare import write_compare_page
 
-    found = compared(first, second)
+    comparison = compared(first, second)
     if out is not None:
-        page = write_compare_page(found, out, command_line())
+        page = write_compare_page(comparison, out, command_line())
         print(f"page: {page}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
-        print(json.dumps(found.as_record(), indent=2, default=str))
+        print(json.dumps(comparison.as_record(), indent=2, default=str))
         return
     if out is not None:
         return
-    names = found.names
-    for title, pairs in (("configuration", found.configuration), ("software", found.software)):
+    names = comparison.names
+    for title, pairs in (("configuration", comparison.configuration), ("software", comparison.software)):
         table = Table(title, *names, box=None, pad_edge=False)
         for path, values in pairs.items():
             table.add_row(path, *map(_short, values))
         console.print(table if pairs else f"{title}: no difference")
         print()
-    shown = found.rows if all_ else found.rows[:40]
+    shown = comparison.rows if all_ else comparison.rows[:40]
     table = Table("result", *names, "difference", "95 % interval", "McNemar p", "rests on", box=None, pad_edge=False)
     for row in shown:
         gap, bounds = f"{100 * row.difference:+.1f}", f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
         p = "" if row.p is None else f"{row.p:.2g}"
         shares = (f"{100 * share:.1f} %" for share in (row.first, row.second))
         table.add_row(row.name, *shares, gap + (" *" if row.apart else ""), bounds, p, row.how)
-    console.print(table if found.rows else "result: no figure that both have")
-    if len(shown) < len(found.rows):
-        print(f"and {len(found.rows) - len(shown)} more (--all, --json)")
-    if found.rows:
-        apart = sum(row.apart for row in found.rows)
-        chance = 0.05 * len(found.rows)
+    console.print(table if comparison.rows else "result: no figure that both have")
+    if len(shown) < len(comparison.rows):
+        print(f"and {len(comparison.rows) - len(shown)} more (--all, --json)")
+    if comparison.rows:
+        apart = sum(row.apart for row in comparison.rows)
+        chance = 0.05 * len(comparison.rows)
         print(
-            f"\n{apart} of {len(found.rows)} intervals leave out zero (*); where nothing differs, about "
+            f"\n{apart} of {len(comparison.rows)} intervals leave out zero (*); where nothing differs, about "
             f"{chance:.1f} would by chance. Points, {names[0]} minus {names[1]}."
         )
-    for name, only in zip(names, found.only, strict=True):
+    for name, only in zip(names, comparison.only, strict=True):
         if only:
             print(f"only in {name}: {'; '.join(only[:6])}{f' and {len(only) - 6} more' if len(only) > 6 else ''}")
 

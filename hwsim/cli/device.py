@@ -160,9 +160,9 @@ def diff_(
     from hwsim.cards.device import read_device
     from hwsim.cards.differences import diff
 
-    one, other = read_device(first), read_device(second)
-    table = Table("parameter", one.name, other.name, box=None, pad_edge=False)
-    for path, values in diff(one.resolved, other.resolved).items():
+    first_card, second_card = read_device(first), read_device(second)
+    table = Table("parameter", first_card.name, second_card.name, box=None, pad_edge=False)
+    for path, values in diff(first_card.resolved, second_card.resolved).items():
         table.add_row(path, *("-" if value is None else str(value) for value in values))
     console.print(table if table.row_count else "no difference")
 

@@ -49,10 +49,10 @@ def options_of(request: type[Asked], *left_out: str) -> Callable[[Callable[..., 
 
         parameters = []
         for name, each in offered.items():
-            names, told = each.metadata["names"], each.metadata["help"]
+            names, help_text = each.metadata["names"], each.metadata["help"]
             default = inspect.Parameter.empty if each.default is each.default_factory is MISSING else each.default
             default = [] if each.default_factory is not MISSING else default
-            kind = Annotated[hints[name], typer.Option(*names, help=told)]
+            kind = Annotated[hints[name], typer.Option(*names, help=help_text)]
             parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
         known = get_type_hints(command, include_extras=True)
         own = list(inspect.signature(command).parameters.values())[1:]

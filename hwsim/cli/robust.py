@@ -55,7 +55,8 @@ def _tell_attack(results: AttackResults) -> None:
             table.add_row(name, row.percent, bounds, *spread, *((seeds,) if several else ()))
         print(f"\n{threat.threat}" + (f", {threat.age} after programming" if threat.age else ""))
         console.print(table)
-        print(f"to report: the lowest, by {threat.reported.of}")
+        bound = "an upper bound, " if threat.reported.upper_bound else ""
+        print(f"to report: {bound}the lowest, by {threat.reported.of}")
         if threat.checks is not None:
             print(f"checks, on {threat.checks.images} images:")
             for check in threat.checks.checks:
@@ -70,17 +71,17 @@ def _tell_attack(results: AttackResults) -> None:
 def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
     """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
     from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
+    from hwsim.experiments.corruption.pictures import keep_pictures
     from hwsim.experiments.corruption.results import write_results
-    from hwsim.reports.attack import write_attack_page
-    from hwsim.reports.corruption import write_picture
+    from hwsim.reports.corruption import write_corruption_page
 
     job = plan_corrupt(request)
     use_threads(threads)
     print(f"{job.subject.name} on {job.data.name}: {job.examples} images\nfolder: {job.folder}", flush=True)
     records = with_progress(lambda progress: run_corrupt(job, progress))
     _tell_corrupt(write_results(job, records))
-    write_picture(job)
-    print(f"report: {write_attack_page(job.folder)}")
+    keep_pictures(job)
+    print(f"report: {write_corruption_page(job.folder)}")
     print(f"results: {job.folder / 'results.json'}, figures: {job.folder / 'figures'}")
 
 

@@ -37,36 +37,18 @@ def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, sweeps, attacks and corruptions.")],
 ) -> None:
     """Write pages anew, from what the folders hold."""
-    from hwsim.errors import InputError
-    from hwsim.reports.attack import write_attack_page
-    from hwsim.reports.device_run import write_report
-    from hwsim.reports.sweep import write_study_page
+    from hwsim.reports.folder import write_folder_page
 
     for folder in folders:
-        if (folder / "study.yaml").is_file():
-            page = write_study_page(folder)
-        elif (folder / "results.json").is_file():
-            page = write_attack_page(folder)
-        elif (folder / "metrics.jsonl").is_file() and (folder / "config.yaml").is_file():
-            page = write_report(folder)
-        elif (folder / "ablation.jsonl").is_file():
-            raise InputError(
-                f"{folder}: of hwsim ablate, whose own command writes its page anew and measures nothing twice"
-            )
-        else:
-            raise InputError(
-                f"{folder}: holds neither a run (config.yaml, metrics.jsonl) nor a sweep (study.yaml), nor the results "
-                "of an attack (results.json)"
-            )
-        print(f"report: {page}")
+        print(f"report: {write_folder_page(folder)}")
 
 
 @app.command()
 def doctor(data_dir: DataDir = None) -> None:
     """Check the installation: package pairs, threads, disk, data; print the cure of what is wrong."""
-    from hwsim.experiments.doctor import diagnose, told
+    from hwsim.experiments.doctor import diagnose, report
 
     findings = diagnose(data_dir)
-    print(told(findings))
+    print(report(findings))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)

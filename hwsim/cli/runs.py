@@ -31,10 +31,10 @@ def list_(
     """Every run of a folder, oldest first, with its main figure."""
     from hwsim.experiments.index import chosen, refresh, state
 
-    entries, told = refresh(runs)
-    found = chosen(entries, kind=kind, model=model, device=device, since=since, until=until)
-    _tell(told)
-    if not found:
+    entries, notes = refresh(runs)
+    entries_shown = chosen(entries, kind=kind, model=model, device=device, since=since, until=until)
+    _tell(notes)
+    if not entries_shown:
         print(f"{runs}: no run{'' if not entries else f' of {len(entries)} fits'}")
         return
     table = Table(box=None, pad_edge=False)
@@ -46,7 +46,7 @@ def list_(
     table.add_column("started (UTC)", no_wrap=True, max_width=16)
     table.add_column("state", no_wrap=True)
     table.add_column("result", overflow="fold")
-    for entry in found:
+    for entry in entries_shown:
         moment = entry.started[:16].replace("T", " ") if console.width >= 110 else entry.started[:10]
         row = (entry.name, entry.kind, entry.model, entry.device, moment, state(runs, entry), entry.result)
         table.add_row(*row)
@@ -88,14 +88,14 @@ def rm(
     from hwsim.errors import InputError
     from hwsim.experiments.index import find, refresh, remove
 
-    found = [find(runs, name).name for name in names]
+    runs_named = [find(runs, name).name for name in names]
     if not yes:
         if not sys.stdin.isatty():
             raise InputError("hwsim runs rm: nobody can be asked here; give --yes")
-        typer.confirm(f"Remove {', '.join(found)} from {runs}?", abort=True)
-    remove(runs, found)
+        typer.confirm(f"Remove {', '.join(runs_named)} from {runs}?", abort=True)
+    remove(runs, runs_named)
     refresh(runs)
-    print(f"removed: {', '.join(found)}")
+    print(f"removed: {', '.join(runs_named)}")
 
 
 @runs_app.command()
@@ -103,8 +103,8 @@ def index(runs: Runs = DEFAULT) -> None:
     """Read every folder again; other commands bring the index up to date by themselves."""
     from hwsim.experiments.index import INDEX, refresh
 
-    entries, told = refresh(runs, anew=True)
-    _tell(told)
+    entries, notes = refresh(runs, anew=True)
+    _tell(notes)
     print(f"{runs / INDEX}: {len(entries)} runs")
 
 

@@ -28,9 +28,9 @@ def model_list() -> None:
         weights, reached = "to train", ""
         if name in with_weights:
             card = shipped.card_of(name)
-            found = card["accuracy_test"]
-            low, high = 100 * found["low"], 100 * found["high"]
-            weights, reached = f"{card['weights']:,}", f"{100 * found['mean']:.1f} ({low:.1f} to {high:.1f})"
+            reached_test = card["accuracy_test"]
+            low, high = 100 * reached_test["low"], 100 * reached_test["high"]
+            weights, reached = f"{card['weights']:,}", f"{100 * reached_test['mean']:.1f} ({low:.1f} to {high:.1f})"
         table.add_row(name, config.data, weights, reached, config.summary)
     console.print(table)
 
@@ -61,14 +61,14 @@ def model_verify(
     for name in models or shipped.with_weights(shelf.items("models")):
         try:
             again = shipped.verify(name, data_dir)
-        except InputError as error:  # the others can still be judged
-            print(f"{name}: not judged", flush=True)
+        except InputError as error:  # the others can still be measured
+            print(f"{name}: not measured", flush=True)
             missing.append(error)
             continue
         for part in again:
             stated = f"its card says {100 * part.stated:.2f} % of {part.of_card}"
             verdict = ("as on its card" if part.images == part.of_card else stated) if part.agrees else stated
-            print(f"{name}: {part.part} {100 * part.found:.2f} % of {part.images} images, {verdict}", flush=True)
+            print(f"{name}: {part.part} {100 * part.measured:.2f} % of {part.images} images, {verdict}", flush=True)
             if not part.agrees:
                 differ.append(f"{name} ({part.part})")
     if differ:

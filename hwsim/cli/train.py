@@ -35,23 +35,23 @@ def train(
     def tell(record: EpochRecord) -> None:
         if curves:
             curves(record)
-        told = (
+        line = (
             f"epoch {record.epoch}/{job.recipe.epochs}: cost {record.cost:.4f}, "
             f"accuracy {record.accuracy_train:.3f} (validation {record.accuracy_validation:.3f}), "
         )
         if record.energy is not None:
             steps = "-" if record.settle_steps is None else f"{record.settle_steps:.0f}"
-            told += (
+            line += (
                 f"unsettled {record.unsettled_share:.0%} in training and {record.unsettled_validation:.0%} in "
                 f"inference, {steps} steps to energy {record.energy:.2f}, "
             )
-        print(f"{told}{record.seconds:.1f} s", flush=True)
+        print(f"{line}{record.seconds:.1f} s", flush=True)
 
     card = run_training(job, tell)
     for part in ("validation", "test"):
-        found = card[f"accuracy_{part}"]
-        low, high = 100 * found["low"], 100 * found["high"]
+        reached = card[f"accuracy_{part}"]
+        low, high = 100 * reached["low"], 100 * reached["high"]
         unsettled = card.get(f"unsettled_share_{part}")
         rest = "" if unsettled is None else f", {unsettled:.1%} not settled"
-        print(f"{part}: {100 * found['mean']:.1f} % of {found['images']} images ({low:.1f} to {high:.1f}){rest}")
+        print(f"{part}: {100 * reached['mean']:.1f} % of {reached['images']} images ({low:.1f} to {high:.1f}){rest}")
     print(f"weights: {job.folder / 'weights.safetensors'} ({card['weights']:,}), card: {job.folder / 'card.json'}")

@@ -14,6 +14,7 @@ from typing import Any
 from hwsim.crossbar.composite import arrays_of
 from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.synapse import Synapse
+from hwsim.crossbar.updates.pulsed import digital_bytes
 
 COUNTS = {
     "reads": "vectors_read",
@@ -23,6 +24,8 @@ COUNTS = {
     "pulses": "pulses",
     "programmed": "programmed",
     "writes": "writes",
+    "rows_written": "rows_written",
+    "digital_products": "digital_products",
 }
 
 
@@ -41,6 +44,9 @@ class Work:
         pulses: pulses that cross-points are expected to get.
         programmed: matrices written into arrays.
         writes: shots or pulses that devices took for that.
+        rows_written: rows of whole pulses written by a digital sum, one row at a time.
+        digital_products: multiplications beside the arrays that an update mode needs.
+        memory_bytes: digital memory beside the arrays, for updates on their way; it is there, not done.
     """
 
     layer: str
@@ -56,6 +62,9 @@ class Work:
     pulses: float = 0.0
     programmed: float = 0.0
     writes: float = 0.0
+    rows_written: float = 0.0
+    digital_products: float = 0.0
+    memory_bytes: int = 0
 
     @property
     def multiplications(self) -> float:
@@ -114,5 +123,11 @@ def _at_rest(name: str, synapse: Synapse) -> Work:
     arrays = arrays_of(synapse)
     rows, columns = (sum(array.shape[i] for array in arrays) / len(arrays) for i in range(2))
     return Work(
-        name, synapse.shape, len(arrays), rows, columns, all(isinstance(array, FloatSynapse) for array in arrays)
+        name,
+        synapse.shape,
+        len(arrays),
+        rows,
+        columns,
+        all(isinstance(array, FloatSynapse) for array in arrays),
+        memory_bytes=digital_bytes(synapse),
     )

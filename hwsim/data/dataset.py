@@ -54,7 +54,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three disjoint splits; ``shape`` is (C, H, W), ``source`` says where the images came from."""
+    """Three disjoint splits; ``shape`` is (C, H, W), ``source`` says where the images came from.
+
+    >>> import hwsim as hw
+    >>> data = hw.load_data("digits")
+    >>> len(data.train), len(data.validation), len(data.test), data.shape
+    (1150, 287, 360, (1, 8, 8))
+    """
 
     name: str
     train: Split
@@ -81,7 +87,7 @@ class Dataset:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def load(
+def load_data(
     name: str,
     data_dir: str | Path | None = None,
     *,
@@ -92,6 +98,9 @@ def load(
     progress: Progress | None = None,
 ) -> Dataset:
     """The data set of that name, or of the folder of class folders of images that ``name`` is the path of.
+
+    Its splits ``train``, ``validation`` and ``test`` are pairs of images (N, C, H, W), float32 in [0, 1], and labels
+    (N,), int64.
 
     Args:
         name: one of NAMES, or a folder: ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png`` alone,
@@ -106,6 +115,11 @@ def load(
     Raises:
         InputError: an unknown name, missing, truncated or damaged files, labels out of range, sizes that do not fit.
         WorkError: a download that broke off or has another checksum.
+
+    >>> import hwsim as hw
+    >>> x, y = hw.load_data("digits").test
+    >>> tuple(x.shape), tuple(y.shape)
+    ((360, 1, 8, 8), (360,))
     """
     share = (0.2 if name == "digits" else 0.1) if validation is None else validation
     if not 0 <= share < 1:
@@ -125,6 +139,9 @@ def load(
             f"expected {', '.join(NAMES)} or the path of a folder with a folder of images for each class"
         )
     return _split(name, found, share, split_seed)
+
+
+load = load_data
 
 
 def load_corrupted(

@@ -34,6 +34,17 @@ class BaseCell:
         drift_nu, drift_nu_dtod: after t seconds g - w_min falls by (t / 1 s)^-nu; 0: no drift.
         read_noise: standard deviation of each read of g.
         reference: g that stands for weight 0.
+
+    Raises InputError for values out of range.
+
+    >>> from dataclasses import dataclass
+    >>> import hwsim as hw
+    >>> @dataclass(frozen=True)
+    ... class Saturating(hw.BaseCell):
+    ...     def pulse(self, g, up, rng):
+    ...         return self.dw_min * ((self.w_max - g) if up else (self.w_min - g))
+    >>> hw.hopfield([64, 16, 10], hw.CellDevice(Saturating(dw_min=2e-3))).synapses[0].meter.programmed
+    1
     """
 
     dw_min: float = 1e-3

@@ -31,7 +31,7 @@ POOLS = ("none", "max", "average")
 _POOL = 2  # pooling windows are 2 x 2 and do not overlap; an odd last row or column is left out
 
 
-class Conv:
+class Convolution:
     """A convolutional link: one array of shape (out, in * kernel * kernel), pooling, and a bias a channel.
 
     Args:
@@ -120,10 +120,10 @@ class Conv:
         constant = rows.new_ones(1, 1).expand(len(rows), 1)
         return Coupling(self.kernels, pre, slope), Coupling(self.bias, constant, rows)
 
-    def replaced(self, synapses: Sequence[Synapse]) -> Conv:
+    def replaced(self, synapses: Sequence[Synapse]) -> Convolution:
         """The same link on other arrays."""
         bias = synapses[1] if len(synapses) > 1 else None
-        return Conv(synapses[0], bias, self.window, pool=self.pool, size=self.size)
+        return Convolution(synapses[0], bias, self.window, pool=self.pool, size=self.size)
 
     def _unpool(self, post: Tensor, switches: Tensor | None) -> Tensor:
         """The transpose of the pooling. Its backward kernels only look at the shape and layout of their input."""

@@ -18,7 +18,14 @@ def _one_hot(labels: Tensor, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SquaredError:
-    """C = |s - y|^2 / 2 against one-hot targets; rows of ``output`` (B, classes)."""
+    """C = |s - y|^2 / 2 against one-hot targets; rows of ``output`` (B, classes).
+
+    >>> import hwsim as hw
+    >>> net, x, y = hw.hopfield([64, 16, 10]), *hw.load_data("digits").test[:4]
+    >>> outputs, cost = net.outputs(hw.infer(net, x)[1].state), hw.SquaredError()
+    >>> cost.value(outputs, cost.encode(y, outputs)).shape
+    torch.Size([4])
+    """
 
     stiffness = 1.0
 
@@ -39,7 +46,14 @@ class SquaredError:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """C = -sum_k y_k log softmax(s)_k on a linear output block; rows of ``output`` (B, classes)."""
+    """C = -sum_k y_k log softmax(s)_k on a linear output block; rows of ``output`` (B, classes).
+
+    >>> import hwsim as hw
+    >>> net, rule = hw.hopfield([64, 16, 10], output="readout"), hw.EquilibriumProp(solver=hw.OddEven())
+    >>> data = hw.load_data("digits").validation
+    >>> len(hw.train(net, rule, data, rates=0.1, epochs=1, cost=hw.CrossEntropy()))
+    1
+    """
 
     stiffness = None
 

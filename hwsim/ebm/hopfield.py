@@ -31,7 +31,14 @@ STARTS = ("zero", "feed-forward")
 
 @dataclass(frozen=True)
 class Normalise:
-    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units."""
+    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units.
+
+    >>> import hwsim as hw
+    >>> normalise = hw.Normalise(mean=(0.3,), std=(0.4,))
+    >>> net = hw.hopfield([64, 16, 10], normalise=normalise)
+    >>> round(float(normalise(hw.load_data("digits").test.x).mean()), 1)
+    0.0
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -60,6 +67,13 @@ class LayeredHopfield:
             cost on what it reads nudges that layer (Laborieux et al. 2021; arXiv 2401.11543).
         start: where relaxations begin: all layers at "zero", or one "feed-forward" pass.
         normalise: what the network does to pixels first; nothing by default.
+
+    Raises InputError for links that do not fit and for unknown names. ``hopfield`` builds one from its sizes.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 128, 10])
+    >>> len(net.links), len(net.synapses), net.noisy
+    (2, 4, False)
     """
 
     def __init__(

@@ -15,7 +15,14 @@ from hwsim.ebm.solvers import FRESH, SOLVERS, OddEven, Solver, Synchronous, UpDo
 
 
 class Outcome(IntEnum):
-    """How one example's relaxation ended."""
+    """How one example's relaxation ended.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10])
+    >>> x, y = hw.load_data("digits").test[:4]
+    >>> hw.infer(net, x)[1].share(hw.Outcome.SETTLED)
+    1.0
+    """
 
     SETTLED = 0
     NOISE_FLOOR = 1  # moves by no more than the read noise would move it
@@ -33,6 +40,13 @@ class Settled:
         steps: (B,) the last solver step in which the example moved by more than the tolerance. A phase
             that does not stop early looks at its last step only, and gives 0 where nothing moved in that one.
         residual: (B,) largest absolute change of a unit in the last step.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10])
+    >>> x, y = hw.load_data("digits").test[:4]
+    >>> settled = hw.infer(net, x)[1]
+    >>> [tuple(layer.shape) for layer in settled.state], tuple(settled.residual.shape)
+    ([(4, 16), (4, 10)], (4,))
     """
 
     state: State
@@ -66,6 +80,13 @@ class Phase:
             averaging N steps divides the read noise in the state by about sqrt N.
         tolerance: an example that moves no unit by more than this in a step is settled.
         stop_early: end when every example is settled, otherwise always run all steps.
+
+    Raises ValueError for values out of range.
+
+    >>> import hwsim as hw
+    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
+    >>> hw.infer(net, x, phase=hw.Phase(1))[1].unsettled_share
+    1.0
     """
 
     steps: int
@@ -81,6 +102,11 @@ class Phase:
         if self.tolerance <= 0:
             raise ValueError(f"phase tolerance: expected a number > 0, got {self.tolerance}")
 
+
+SOLVER = OddEven()
+PHASE = Phase(100, average_last=10, stop_early=True)
+"""Where nothing else is said, a network predicts after this relaxation: its energy never rises, read noise is averaged
+over the last ten states, and it ends early where all examples settle."""
 
 Watcher = Callable[[int, State], None]
 
@@ -119,8 +145,13 @@ class _Guard:
 
 
 @torch.no_grad()
-def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: Watcher | None = None) -> Settled:
-    """Relax ``energy`` from ``s``.
+def settle(
+    energy: Relaxable, s: State, *, solver: Solver = SOLVER, phase: Phase = PHASE, watch: Watcher | None = None
+) -> Settled:
+    """Relax ``energy`` from the state ``s``, one tensor (B, ...) a free layer.
+
+    By default by ``OddEven()`` sweeps, ``Phase(100, average_last=10, stop_early=True)``: at most 100, fewer where all
+    examples settle, and the mean of the last ten states.
 
     A phase that stops early lets go of each example when it is settled, so that what becomes of it does not depend
     on the others in its batch. Where reads are noisy, or states are averaged, it goes on until all are settled.
@@ -130,6 +161,14 @@ def settle(energy: Relaxable, s: State, *, solver: Solver, phase: Phase, watch: 
 
     ``watch(step, state)`` is called after every step, for pictures of a relaxation. A noisy energy is
     stepped once more at the end than ``phase`` says, to see what the noise alone does.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10])
+    >>> x, y = hw.load_data("digits").test[:4]
+    >>> given = net.given(x)
+    >>> settled = hw.settle(given, given.start(), solver=hw.OddEven(), phase=hw.Phase(50, stop_early=True))
+    >>> bool((given.value(settled.state) <= given.value(given.start())).all())
+    True
     """
     energy = energy if solver.revisits else planned(energy)
     if phase.stop_early and phase.average_last == 1 and not energy.noisy:

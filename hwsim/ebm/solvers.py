@@ -61,6 +61,11 @@ class Synchronous:
 
     Undamped it may end in a 2-cycle; damping 0.5 cannot for a symmetric network whose synchronous
     map has no slope below -3, and it averages read noise.
+
+    >>> import hwsim as hw
+    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
+    >>> hw.infer(net, x, solver=hw.Synchronous(0.5))[1].unsettled_share
+    0.0
     """
 
     damping: float = 1.0
@@ -90,6 +95,11 @@ class OddEven:
     ``damping`` between 1 and 2 is over-relaxation, moving past the minimiser, within the bounds: the minimiser
     lies in the middle between two states of equal energy, so that the energy does not rise either (Young 1954; with
     bounds, Cryer 1971). ``spectrum.over_relaxation`` says which factor suits a network.
+
+    >>> import hwsim as hw
+    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
+    >>> hw.infer(net, x, solver=hw.OddEven())[1].unsettled_share
+    0.0
     """
 
     damping: float = 1.0
@@ -119,6 +129,11 @@ class UpDown:
     cost twice as many, because their switches move in between. The energy never rises.
 
     ``damping`` between 1 and 2 as in ``OddEven``; it helps less here.
+
+    >>> import hwsim as hw
+    >>> net, x = hw.hopfield([64, 32, 16, 10]), hw.load_data("digits").test.x
+    >>> hw.infer(net, x, solver=hw.UpDown(1.3))[1].unsettled_share
+    0.0
     """
 
     damping: float = 1.0
@@ -146,6 +161,13 @@ class Anderson:
     For each example, the mean of what the last sweeps made of the output, weighted so that the same mean of their
     changes is smallest. An example keeps it where the energy after the other half of the sweep is not above that
     before the step, and takes a plain sweep otherwise.
+
+    Raises ValueError for another depth than 1 to 5.
+
+    >>> import hwsim as hw
+    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
+    >>> hw.infer(net, x, solver=hw.Anderson(2))[1].unsettled_share
+    0.0
     """
 
     depth: int = 2
@@ -175,6 +197,11 @@ class Newton:
     so the energy is a function of the output alone, whose curvature is a matrix of outputs x outputs an example. An
     example whose matrix is no bowl, or whose energy would rise, takes a plain sweep; other networks take plain
     sweeps altogether.
+
+    >>> import hwsim as hw
+    >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
+    >>> hw.infer(net, x, solver=hw.Newton())[1].unsettled_share
+    0.0
     """
 
     bold = True

@@ -16,7 +16,7 @@ _SPELLINGS = {"": "s", "d": "day", "days": "day", "months": "month", "years": "y
 
 def parse_ages(text: str, option: str = "--age") -> tuple[float, ...]:
     """Ages in seconds from ``1h``, ``0, 3600, 1 month``. Raises InputError that says what is wrong."""
-    found = []
+    ages = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", part.lower())
         unit = _SPELLINGS.get(match.group(2), match.group(2)) if match else ""
@@ -29,10 +29,10 @@ def parse_ages(text: str, option: str = "--age") -> tuple[float, ...]:
                 f"{option}: expected times after programming such as 3600, 1h or 1day,1month "
                 f"(units {', '.join(UNITS_S)}), got {text!r}"
             )
-        found.append(seconds)
-    if len(set(found)) < len(found):
+        ages.append(seconds)
+    if len(set(ages)) < len(ages):
         raise InputError(f"{option}: expected different times, got {text!r}")
-    return tuple(found)
+    return tuple(ages)
 
 
 def told_age(seconds: float) -> str:

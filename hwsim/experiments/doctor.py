@@ -1,4 +1,4 @@
-"""What this installation and machine can do: each thing checked, what was found, and the cure of what is wrong."""
+"""What this installation and machine can do: each thing checked, its state, and the cure of what is wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Finding:
 
     name: str
     ok: bool
-    found: str
+    state: str
     cure: str = ""
 
 
@@ -41,12 +41,12 @@ def diagnose(data_dir: str | Path | None = None, folder: str | Path = ".") -> li
     ]
 
 
-def told(findings: list[Finding]) -> str:
+def report(findings: list[Finding]) -> str:
     """The findings as plain lines, each cure below what it cures."""
     width = max(len(finding.name) for finding in findings)
     lines = []
     for finding in findings:
-        lines.append(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<{width}}  {finding.found}")
+        lines.append(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.name:<{width}}  {finding.state}")
         if finding.cure:
             lines.append(f"{'':7}{'':{width}}  -> {finding.cure}")
     return "\n".join(lines)
@@ -54,10 +54,10 @@ def told(findings: list[Finding]) -> str:
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """Is this Python one that the pinned wheels exist for?"""
-    found = ".".join(map(str, version))
+    installed = ".".join(map(str, version))
     oldest = ".".join(map(str, OLDEST_PYTHON))
     cure = "" if version >= OLDEST_PYTHON else f"install Python {oldest} or later, remove .venv and run `make run`"
-    return Finding("python", not cure, f"{found} on {platform.system()} {platform.machine()}", cure)
+    return Finding("python", not cure, f"{installed} on {platform.system()} {platform.machine()}", cure)
 
 
 def check_aihwkit(smoke_test: Callable[[], None] | None = None) -> Finding:
@@ -77,9 +77,9 @@ def check_threads(threads: int | None = None, cores: int | None = None) -> Findi
     threads = torch.get_num_threads() if threads is None else threads
     cores = _cores() if cores is None else cores
     settings = ", ".join(f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ)
-    found = f"torch uses {threads} of {cores} cores ({settings or 'no thread variable set'})"
+    used = f"torch uses {threads} of {cores} cores ({settings or 'no thread variable set'})"
     ok = threads <= cores
-    return Finding("threads", ok, found, "" if ok else f"export OMP_NUM_THREADS={cores}, or 1 for small networks")
+    return Finding("threads", ok, used, "" if ok else f"export OMP_NUM_THREADS={cores}, or 1 for small networks")
 
 
 def check_disk(folder: Path) -> Finding:
@@ -88,11 +88,11 @@ def check_disk(folder: Path) -> Finding:
         free_gib = shutil.disk_usage(folder).free / 2**30
     except OSError as error:
         return Finding("disk", False, f"{folder}: {error.strerror or error}", "change to a folder that exists")
-    found = f"{free_gib:.1f} GiB free under {folder.resolve()}"
+    state = f"{free_gib:.1f} GiB free under {folder.resolve()}"
     if not os.access(folder, os.W_OK):
-        return Finding("disk", False, f"{found}, not writable", "write elsewhere, with --out DIR")
+        return Finding("disk", False, f"{state}, not writable", "write elsewhere, with --out DIR")
     room = free_gib >= FREE_GIB
-    return Finding("disk", room, found, "" if room else f"free {FREE_GIB:g} GiB, or write elsewhere with --out DIR")
+    return Finding("disk", room, state, "" if room else f"free {FREE_GIB:g} GiB, or write elsewhere with --out DIR")
 
 
 def check_data(name: str, data_dir: str | Path | None = None) -> Finding:

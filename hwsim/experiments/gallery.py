@@ -46,21 +46,21 @@ def write_gallery(path: Path, gallery: Gallery) -> None:
     arrays = {"labels": gallery.labels}
     for key, each in (("clean", gallery.clean), *((f"{i}", each) for i, each in enumerate(gallery.attacked))):
         arrays |= {key: each.images, f"{key}.predicted": each.predicted}
-    told = {"threats": json.dumps([each.name for each in gallery.attacked]), "classes": json.dumps(gallery.classes)}
+    names = {"threats": json.dumps([each.name for each in gallery.attacked]), "classes": json.dumps(gallery.classes)}
     with written_aside(path) as aside:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, aside, told)
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, aside, names)
 
 
 def read_gallery(path: Path) -> Gallery | None:
     """What was kept; None where there is nothing that can be read."""
     try:
         with safe_open(path, framework="numpy") as file:
-            told = file.metadata()
+            metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        names = json.loads(told["threats"])
+        names = json.loads(metadata["threats"])
         attacked = [Perturbed(name, tensors[f"{i}"], tensors[f"{i}.predicted"]) for i, name in enumerate(names)]
         clean = Perturbed("clean", tensors["clean"], tensors["clean.predicted"])
-        return Gallery(clean, tensors["labels"], attacked, json.loads(told["classes"]))
+        return Gallery(clean, tensors["labels"], attacked, json.loads(metadata["classes"]))
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
 

@@ -50,21 +50,21 @@ def refresh(folder: Path, anew: bool = False) -> tuple[list[Entry], list[str]]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; hwsim run, sweep, attack, corrupt and train write into runs/")
-    told: list[str] = []
+    notes: list[str] = []
     try:
         with _opened(folder / INDEX) as base:
-            entries = _updated(base, folder, told, anew)
+            entries = _updated(base, folder, notes, anew)
     except sqlite3.DatabaseError as error:
         try:
             (folder / INDEX).unlink(missing_ok=True)
-            told = [f"{folder / INDEX}: was damaged ({error}); rebuilt from the folders"]
+            notes = [f"{folder / INDEX}: was damaged ({error}); rebuilt from the folders"]
             with _opened(folder / INDEX) as base:
-                entries = _updated(base, folder, told, True)
+                entries = _updated(base, folder, notes, True)
         except (sqlite3.DatabaseError, OSError):  # a folder that cannot be written is listed all the same
-            told = [f"{folder / INDEX}: cannot be written; the folders were read without it"]
+            notes = [f"{folder / INDEX}: cannot be written; the folders were read without it"]
             with _opened(None) as base:
-                entries = _updated(base, folder, told, True)
-    return sorted(entries, key=lambda entry: (entry.started, entry.name)), told
+                entries = _updated(base, folder, notes, True)
+    return sorted(entries, key=lambda entry: (entry.started, entry.name)), notes
 
 
 def chosen(
@@ -142,9 +142,9 @@ def _opened(path: Path | None) -> Iterator[sqlite3.Connection]:
         base.commit()
 
 
-def _updated(base: sqlite3.Connection, folder: Path, told: list[str], anew: bool) -> list[Entry]:
+def _updated(base: sqlite3.Connection, folder: Path, notes: list[str], anew: bool) -> list[Entry]:
     known = {} if anew else {row[0]: _entry(row) for row in base.execute("SELECT * FROM runs")}
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_dir():
             continue
@@ -152,14 +152,14 @@ def _updated(base: sqlite3.Connection, folder: Path, told: list[str], anew: bool
             continue
         stamp, kept = _stamp(path), known.get(path.name)
         try:
-            found[path.name] = kept if kept is not None and kept.stamp == stamp else _read(path, stamp)
+            entries[path.name] = kept if kept is not None and kept.stamp == stamp else _read(path, stamp)
         except InputError as error:
-            told.append(f"left out, {error}")
-    if found != known or anew:
+            notes.append(f"left out, {error}")
+    if entries != known or anew:
         base.execute("DELETE FROM runs")
         places = ", ".join("?" for _ in fields(Entry))
-        base.executemany(f"INSERT INTO runs VALUES ({places})", [astuple(entry) for entry in found.values()])
-    return list(found.values())
+        base.executemany(f"INSERT INTO runs VALUES ({places})", [astuple(entry) for entry in entries.values()])
+    return list(entries.values())
 
 
 def _entry(row: tuple) -> Entry:

@@ -69,8 +69,8 @@ class JobFolder:
 
     @property
     def data(self) -> str:
-        found = self.config.get("data")
-        return str(found.get("name") or "") if isinstance(found, dict) else str(found or "")
+        named = self.config.get("data")
+        return str(named.get("name") or "") if isinstance(named, dict) else str(named or "")
 
 
 def read_folder(path: Path) -> JobFolder:
@@ -151,12 +151,12 @@ def _run(folder: JobFolder) -> dict[str, float]:
 
 
 def _attack(folder: JobFolder) -> dict[str, float]:
-    found = {}
+    figures = {}
     for threat in read_json(folder.path / "results.json").get("threats") or []:
         head = threat["threat"] + (f", {threat['age']}" if threat.get("age") else "")
-        found |= {f"{head}, clean": threat["clean"]["mean"], f"{head}, to report": threat["reported"]["mean"]}
-        found |= {f"{head}, {name}": row["mean"] for name, row in threat["attacks"].items()}
-    return found
+        figures |= {f"{head}, clean": threat["clean"]["mean"], f"{head}, to report": threat["reported"]["mean"]}
+        figures |= {f"{head}, {name}": row["mean"] for name, row in threat["attacks"].items()}
+    return figures
 
 
 def _corrupt(folder: JobFolder) -> dict[str, float]:

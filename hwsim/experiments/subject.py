@@ -34,6 +34,7 @@ from hwsim.jobs.job import Job
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput, Truncated, way_named
 from hwsim.rng import Streams
+from hwsim.robustness.checks.verdict import is_noisy
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
 
 WEIGHTS = "weights.safetensors"
@@ -215,8 +216,8 @@ def _module(
     except (OSError, SafetensorError) as error:
         raise InputError(f"--weights {weights}: no weights can be read from it ({error})") from error
     except RuntimeError as error:
-        told = " ".join(str(error).split())
-        raise InputError(f"--weights {weights}: not the weights of {name} ({told})") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"--weights {weights}: not the weights of {name} ({reason})") from error
     module.eval().requires_grad_(False)
     classifier = _checked(document, module, dataset)
     source = read_code(f"{path.name}:{name}", path.parent, document, ()).digest
@@ -225,18 +226,20 @@ def _module(
 
 
 def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset) -> TorchClassifier:
-    """InputError unless the module gives a score a class; two passes tell whether it is noisy."""
+    """InputError unless the module gives a score a class; many passes tell whether it is noisy."""
     x, classes = dataset.test.x[:2], len(dataset.classes)
+    classifier = TorchClassifier(module, classes)
     try:
-        with torch.no_grad():
-            scores, again = module(x), module(x)
+        scores = classifier.logits(x)
     except Exception as error:
         shape = tuple(x.shape)
         raise document.error((), f"fails on images of {dataset.name}, shape {shape} ({error})") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, classes):
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise document.error((), f"gives {found} for two images of {dataset.name}; expected scores (2, {classes})")
-    return TorchClassifier(module, classes, noisy=not torch.equal(scores, again))
+        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise document.error((), f"gives {given} for two images of {dataset.name}; expected scores (2, {classes})")
+    return dataclasses.replace(
+        classifier, noisy=is_noisy(classifier, dataset.test.x[:32], Streams(0).generator("attack"))
+    )
 
 
 def _sha256(path: Path) -> str:

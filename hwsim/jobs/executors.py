@@ -119,8 +119,8 @@ class Cluster:
         try:
             self._client = distributed.Client(address, timeout=CONNECT_S)
         except (OSError, ValueError, TimeoutError) as error:
-            told = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"--cluster {address}: no scheduler answers there ({told})") from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(f"--cluster {address}: no scheduler answers there ({reason})") from error
         self.workers = max(1, sum(self._client.nthreads().values()))
 
     def wait_for(self, workers: int) -> None:

@@ -26,13 +26,13 @@ PACKAGES = ("torch", "aihwkit", "numpy", "scipy", "scikit-learn", "safetensors",
 
 def versions() -> dict[str, str]:
     """Versions of hwsim, Python and the packages that results depend on; missing ones are left out."""
-    found = {"hwsim": __version__, "python": platform.python_version()}
+    installed = {"hwsim": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_revision() -> str | None:

@@ -43,7 +43,7 @@ def read_records(path: Path, *kinds: type[R]) -> list[R]:
     A line that is none of these records, or was torn by a crash, is left out: its job measures it again.
     """
     by_kind = {getattr(kind, "kind", None): kind for kind in kinds}
-    found: dict[tuple[Hashable, ...], R] = {}
+    records: dict[tuple[Hashable, ...], R] = {}
     for line in read_lines(path):
         kind = kinds[0] if len(kinds) == 1 else by_kind.get(line.get("kind"))
         if kind is None:
@@ -52,8 +52,8 @@ def read_records(path: Path, *kinds: type[R]) -> list[R]:
             record: R = _adapter(kind).validate_python(line)
         except ValidationError:
             continue
-        found[record.key] = record
-    return list(found.values())
+        records[record.key] = record
+    return list(records.values())
 
 
 def read_file(path: Path, kind: type[T]) -> T | None:

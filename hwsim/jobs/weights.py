@@ -51,8 +51,8 @@ def load_weights(model: LayeredHopfield | torch.nn.Module, path: Path) -> None:
     if missing := [name for name in shapes if name not in tensors]:
         raise InputError(f"{path}: holds no {missing[0]}; expected {', '.join(shapes)}, found {', '.join(tensors)}")
     for name, expected in shapes.items():
-        if (found := tuple(tensors[name].shape)) != expected:
-            raise InputError(f"{path}: {name} has shape {found}; expected {expected}, is it another network's?")
+        if (shape := tuple(tensors[name].shape)) != expected:
+            raise InputError(f"{path}: {name} has shape {shape}; expected {expected}, is it another network's?")
     if isinstance(model, LayeredHopfield):
         model.program([tensors[name] for name in shapes])
     else:

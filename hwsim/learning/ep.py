@@ -61,6 +61,14 @@ class EquilibriumProp:
         update_form: "difference" (see above, default), "interleaved" (one call, the two products'
             rows alternating) or "two-phase" (two calls). Equal in exact arithmetic, not on devices.
         hold_input: read W_0 x once a batch and hold it through all phases.
+
+    Scellier and Bengio 2017; Laborieux et al. 2021. Raises ValueError for a beta that is not > 0 and for unknown names.
+
+    >>> import hwsim as hw
+    >>> rule = hw.EquilibriumProp(beta=1.0, free=hw.Phase(20, 5), nudged=hw.Phase(10, 5), solver=hw.Synchronous(0.5))
+    >>> records = hw.train(hw.hopfield([64, 16, 10]), rule, hw.load_data("digits").validation, rates=0.5, epochs=1)
+    >>> 0 < records[0].accuracy_train < 1
+    True
     """
 
     beta: float = 0.5

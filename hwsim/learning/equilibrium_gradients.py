@@ -36,6 +36,13 @@ class Unrolled:
     ``checkpoint`` recomputes each step in the backward pass instead of keeping it, which makes
     memory grow by one state a step instead of one graph a step. Not for noisy networks, whose second
     reads differ (ValueError).
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10])
+    >>> x, y = hw.load_data("digits").test[:4]
+    >>> classifier = hw.EquilibriumClassifier(net, through=hw.Unrolled(10, hw.OddEven()))
+    >>> classifier.differentiable(x.requires_grad_()).requires_grad
+    True
     """
 
     steps: int
@@ -68,6 +75,13 @@ class Implicit:
         phase: the relaxation, which should end settled: ``Phase(500, tolerance=1e-6, stop_early=True)``.
         adjoint: products with J^T at most, and the largest entry of what is left of the equation, relative to
             each example's own incoming gradient, that is small enough to stop at.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10])
+    >>> x, y = hw.load_data("digits").test[:4]
+    >>> classifier = hw.EquilibriumClassifier(net, through=hw.Implicit(solver=hw.OddEven()))
+    >>> classifier.differentiable(x.requires_grad_()).requires_grad
+    True
     """
 
     phase: Phase = field(default_factory=lambda: Phase(500, tolerance=1e-6, stop_early=True))

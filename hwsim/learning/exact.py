@@ -57,6 +57,12 @@ class ExactGradient:
     The gradient is taken on the float twin and written through ``update``, one row a column of the
     array, so that it can be compared with EP on any device. Its statistics say how far the state that was
     differentiated still is from rest: what one more synchronous step would move, against ``tolerance``.
+
+    >>> import hwsim as hw
+    >>> rule = hw.ExactGradient(hw.Unrolled(10, hw.OddEven()))
+    >>> records = hw.train(hw.hopfield([64, 16, 10]), rule, hw.load_data("digits").validation, rates=0.5, epochs=1)
+    >>> records[0].epoch
+    1
     """
 
     through: Equilibrium = field(default_factory=Implicit)

@@ -18,6 +18,7 @@ from hwsim.ebm.hopfield import GivenInput
 from hwsim.ebm.settle import Phase, Solver, Synchronous, settle
 from hwsim.errors import InputError
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
+from hwsim.learning.simultaneous import Simultaneous
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def settled(steps: int) -> Phase:
 WAYS: dict[str, Equilibrium] = {
     "implicit": Implicit(settled(500), settled(500)),
     "unrolled-10": Unrolled(10),
+    "simultaneous-16": Simultaneous(16),
     "unrolled-50": Unrolled(50),
     "truncated-5": Truncated(5),
     "nudged-0.05": NudgedInput(0.05),
@@ -182,13 +184,17 @@ WAYS: dict[str, Equilibrium] = {
 
 
 def way_named(name: str) -> Equilibrium:
-    """One of ``WAYS``, or any ``unrolled-T``, ``truncated-T`` or ``nudged-BETA``. Raises InputError otherwise."""
+    """One of ``WAYS``, or any ``unrolled-T``, ``truncated-T``, ``simultaneous-T`` or ``nudged-BETA``.
+
+    Raises InputError otherwise.
+    """
     if name in WAYS:
         return WAYS[name]
     kind, _, number = name.partition("-")
     try:
-        if kind in ("unrolled", "truncated") and int(number) >= 1:
-            return Unrolled(int(number)) if kind == "unrolled" else Truncated(int(number))
+        lengths = {"unrolled": Unrolled, "truncated": Truncated, "simultaneous": Simultaneous}
+        if kind in lengths and int(number) >= 1:
+            return lengths[kind](int(number))
         if kind == "nudged":
             return NudgedInput(float(number))
     except ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,8 +32,16 @@ class StepStats:
     residual: float
 
 
+@runtime_checkable
 class LearningRule(Protocol):
-    """One training step on a network whose arrays are changed in place; everything else is a value."""
+    """One training step on a network whose arrays are changed in place; everything else is a value.
+
+    A rule of one's own is any object with this method.
+
+    >>> import hwsim as hw
+    >>> isinstance(hw.EquilibriumProp(), hw.LearningRule), isinstance(hw.ExactGradient(), hw.LearningRule)
+    (True, True)
+    """
 
     def step(
         self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator

@@ -11,8 +11,13 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.synapse import Synapse
-from hwsim.errors import WorkError
-from hwsim.learning.rule import StepStats
+from hwsim.data.split import Split, as_split
+from hwsim.ebm.build import initial_weights
+from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.energy import Cost
+from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.errors import InputError, WorkError
+from hwsim.learning.rule import LearningRule, StepStats
 from hwsim.rng import Streams
 
 
@@ -142,3 +147,121 @@ def train_epochs(
             k_max=[synapse.meter.k_max for synapse in learner.synapses],
             k_limit=[synapse.meter.k_limit for synapse in learner.synapses],
         )
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+}
+"""Factors on the rates by the share of a training that is done."""
+
+
+def train(
+    net: LayeredHopfield,
+    rule: LearningRule,
+    data: Split | tuple[Any, Any],
+    *,
+    rates: float | Sequence[float],
+    epochs: int,
+    seed: int | Streams = 0,
+    batch_size: int = 32,
+    cost: Cost | None = None,
+    schedule: str | Callable[[float], float] = "constant",
+    augment: Augment | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
+) -> list[Epoch]:
+    """Train a network in place, on the arrays that it has: every read and every update is theirs.
+
+    A device that is trained "hardware-aware" takes exact updates under its own reads; what is deployed then are its
+    arrays programmed with the result, ``net.program(net.weights())``.
+
+    Args:
+        data: images (N, C, H, W) or (N, pixels) in [0, 1] and labels (N,), as tensors or arrays. The last N modulo
+            ``batch_size`` of an epoch's order are left out.
+        rates: learning rates, one a link, or one for all.
+        epochs: visits of all images, at least 1.
+        seed: of the order of the images, the signs of the nudge and ``augment``, or ``Streams``.
+        cost: what is minimised; ``SquaredError`` by default.
+        schedule: factor on all rates: "constant", "cosine" (to zero), or a function of the share of the training that
+            is done, in [0, 1).
+        augment: changes each batch of images, (images, generator) -> images.
+        on_epoch: called with the record of each epoch when it is over.
+
+    Returns the epochs' records. Raises InputError for data or rates that do not fit the network, and WorkError where
+    the cost is no longer finite, naming the epoch.
+
+    >>> import hwsim as hw
+    >>> net, rule = hw.hopfield([64, 16, 10]), hw.EquilibriumProp(beta=0.5, solver=hw.OddEven())
+    >>> len(hw.train(net, rule, hw.load_data("digits").validation, rates=[0.5, 0.2], epochs=2))
+    2
+    """
+    x, labels = as_split(data)
+    rates = [float(rates)] * len(net.links) if isinstance(rates, int | float) else [float(rate) for rate in rates]
+    if len(rates) != len(net.links):
+        raise InputError(f"train: expected one rate, or one for each of {len(net.links)} links, got {rates}")
+    if not all(0 <= rate < math.inf for rate in rates):
+        raise InputError(f"train: expected finite rates >= 0, got {rates}")
+    if not len(x) or epochs < 1 or batch_size < 1:
+        raise InputError(
+            f"train: expected at least one image, epoch and image a batch, got {len(x)}, {epochs} and {batch_size}"
+        )
+    classes = net.links[-1].post_shape[0]
+    if labels.max() >= classes:
+        raise InputError(f"train: the network has {classes} outputs and a label is {int(labels.max())}")
+    if isinstance(schedule, str) and schedule not in SCHEDULES:
+        raise InputError(f"train: expected a schedule among {', '.join(SCHEDULES)}, or a function, got {schedule!r}")
+    factor = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+    streams = seed if isinstance(seed, Streams) else Streams(seed)
+    plan = _Plan(epochs, batch_size, rates, factor)
+    records = []
+    for epoch in train_epochs(NetworkLearner(net, rule, rates, cost), plan, x, labels, streams, augment=augment):
+        records.append(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch)
+    return records
+
+
+class NetworkLearner:
+    """A network that learns by a rule, as ``train_epochs`` takes it. ``gain``: of its initial weights."""
+
+    def __init__(
+        self,
+        net: LayeredHopfield,
+        rule: LearningRule,
+        rates: Sequence[float],
+        cost: Cost | None = None,
+        gain: float = 2.0,
+    ) -> None:
+        self.net = net
+        self._rule, self._rates, self._cost, self._gain = rule, rates, cost or SquaredError(), gain
+
+    @property
+    def synapses(self) -> Sequence[Synapse]:
+        return self.net.synapses
+
+    def begin(self, streams: Streams) -> None:
+        self.net.program(initial_weights(self.net, self._gain, streams))
+
+    def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
+        return self._rule.step(self.net, self._cost, x, labels, [rate * factor for rate in self._rates], rng)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.net.state_dict()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.net.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """``Schedule`` of a training that no card describes."""
+
+    epochs: int
+    batch_size: int
+    rates: Sequence[float]
+    factor: Callable[[float], float]
+
+    cure = "smaller rates, or a smaller beta"
+
+    def rate_factor(self, progress: float) -> float:
+        return self.factor(progress / self.epochs)

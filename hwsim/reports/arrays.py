@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from hwsim.experiments.device_run.results import REFERENCE, Run
-from hwsim.reports.plotting import PERCENT, Drawn, LineStyles, legend, panels
+from hwsim.reports.plotting import PERCENT, Figure, LineStyles, legend, panels
 
 Arrays = dict[str, dict[str, np.ndarray]]
 """Case -> name of a tensor -> (rows, columns)."""
@@ -34,13 +34,13 @@ def read_arrays(run: Run) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
             yield case, {key: tensor for key, tensor in sorted(tensors.items(), key=_order) if tensor.ndim == 2}
 
 
-def histograms(kind: str, arrays: Arrays, styles: LineStyles) -> Drawn | None:
+def histograms(kind: str, arrays: Arrays, styles: LineStyles) -> Figure | None:
     """Histograms of all arrays of a kind, "weight" or "conductance"; None where there are none."""
     names = list(dict.fromkeys(key for tensors in arrays.values() for key in tensors))
     if not names:
         return None
     canvas, axes = panels(len(names), 2, 2.5)
-    told, seen = [], set()
+    words, seen = [], set()
     for ax, name in zip(axes, names, strict=True):
         values = {case: t[name].ravel() for case, t in arrays.items() if name in t}
         joined = np.concatenate([v[np.isfinite(v)] for v in values.values()])
@@ -53,7 +53,7 @@ def histograms(kind: str, arrays: Arrays, styles: LineStyles) -> Drawn | None:
             style = styles[case]
             ax.stairs(share, edges, color=style["color"], linestyle=style["linestyle"], linewidth=1.6)
             spread = f"mean {value.mean():.3g}, standard deviation {value.std():.3g}"
-            told.append(f"{name}, {case}: {spread}, from {value.min():.3g} to {value.max():.3g}.")
+            words.append(f"{name}, {case}: {spread}, from {value.min():.3g} to {value.max():.3g}.")
         ax.set(title=_array_title(name), xlabel=_array_unit(name))
         ax.yaxis.set_major_formatter(PERCENT)
         ax.set_ylim(bottom=0)
@@ -61,10 +61,10 @@ def histograms(kind: str, arrays: Arrays, styles: LineStyles) -> Drawn | None:
         ax.set_ylabel("share of cross-points")
     legend(canvas, {c: {**s, "marker": ""} for c, s in styles.items()}, [case for case in styles if case in seen])
     caption = "First repeat, all cases over the same bins. A peak at an edge is devices at their bound."
-    return Drawn(f"{kind}s", "arrays", f"{kind.capitalize()}s of every array", caption, tuple(told), canvas)
+    return Figure(f"{kind}s", f"{kind.capitalize()}s of every array", caption, words, canvas)
 
 
-def crossbars(arrays: Arrays) -> Iterator[Drawn]:
+def crossbars(arrays: Arrays) -> Iterator[Figure]:
     """A picture of each crossbar of each case; all cases on one scale, so that they can be compared."""
     names = list(dict.fromkeys(key for tensors in arrays.values() for key in tensors))
     limits = {}
@@ -77,7 +77,7 @@ def crossbars(arrays: Arrays) -> Iterator[Drawn]:
         if not own:
             continue
         canvas, axes = panels(len(own), 2, 2.9)
-        told = []
+        words = []
         for ax, name in zip(axes, own, strict=True):
             g, (low, high) = tensors[name], limits[name]
             colours = "RdBu_r" if low < 0 < high else "cividis"
@@ -91,12 +91,14 @@ def crossbars(arrays: Arrays) -> Iterator[Drawn]:
             bar = canvas.colorbar(picture, ax=ax, pad=0.02)
             bar.set_label(_array_unit(name))
             bar.outline.set_visible(False)
-            told.append(f"{name}, {g.shape[0]} by {g.shape[1]}: mean {g.mean():.3g}, standard deviation {g.std():.3g}.")
+            words.append(
+                f"{name}, {g.shape[0]} by {g.shape[1]}: mean {g.mean():.3g}, standard deviation {g.std():.3g}."
+            )
         caption = (
             "Every cross-point of the first repeat. Stripes are rows or columns that learn little or sit at a bound."
         )
         slug = re.sub(r"\W+", "-", case).strip("-")
-        yield Drawn(f"crossbars-{slug}", "arrays", f"Crossbars: {case}", caption, tuple(told), canvas)
+        yield Figure(f"crossbars-{slug}", f"Crossbars: {case}", caption, words, canvas)
 
 
 def of_kind(kind: str, arrays: Arrays) -> Arrays:

@@ -1,164 +1,213 @@
-"""The page of an attack or of a measurement of corruptions: summary first, checks and caveats where they matter."""
+"""The page of an attack: the accuracy to report, the attacks and checks behind it, and some attacked images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import yaml
+from matplotlib.axes import Axes
 
 from hwsim.errors import InputError
 from hwsim.experiments.gallery import FILE, read_gallery
 from hwsim.experiments.kinds import JobFolder, read_folder
-from hwsim.jobs.folder import read_json
-from hwsim.jobs.store import write_text
+from hwsim.jobs.folder import Record, read_json
 from hwsim.reports import gallery
-from hwsim.reports.corruption import _corrupt
-from hwsim.reports.page import Record, in_cell, in_sentence, inline, render
-from hwsim.reports.plotting import PERCENT, STYLE, Drawn, Figure, line_style, panels, write_figure
+from hwsim.reports.page import Caveat, Cell, Column, Page, Section, Status, Table, counted, reproduce, write_page
+from hwsim.reports.plotting import (
+    PERCENT,
+    STYLE,
+    Figure,
+    accuracy_axis,
+    curve,
+    forest,
+    label_values,
+    line_style,
+    panels,
+)
 from hwsim.robustness.threat import parse
+from hwsim.stats.interval import Interval
 
-FILES = {
-    "results.json": "everything on this page as numbers",
-    "examples.csv": "an image, attack and chip a row",
-    "corruptions.csv": "a corruption and severity a row",
-    "metrics.jsonl": "the raw records",
-    "config.yaml": "the resolved configuration",
-    "receipt.json": "versions, seeds and streams",
-    FILE: "the images of the gallery, with their predicted labels",
+KNOWN = {
+    "nothing": "a black-box attack (queries only)",
+    "conductances": "a white-box attack (programmed weights known)",
+    "device": "a white-box attack (the device is read, gradients are averaged over its noise)",
+    "float-weights": "a grey-box attack (weights known as they were before programming)",
 }
+WORST = "worst case per image"
 
 
 def write_attack_page(folder: Path) -> Path:
-    """Draw the figures of a folder of ``hwsim attack`` or ``hwsim corrupt`` and write its ``report.html``.
+    """Draw the figures of a folder of ``hwsim attack`` and write its ``report.html``.
 
     Raises InputError where the folder is of something else, or has no results yet; WorkError where the disk refuses.
     """
     job = read_folder(folder)
     results = read_json(folder / "results.json")
-    if job.kind not in ("attack", "corrupt") or not results:
-        raise InputError(f"{folder}: holds no results of hwsim attack or corrupt; its command goes on with it")
+    if job.kind != "attack" or not results:
+        raise InputError(f"{folder}: holds no results of hwsim attack; its command goes on with it")
     with matplotlib.rc_context(STYLE):
-        content, drawn = (_attack if job.kind == "attack" else _corrupt)(job, results)
-        figures = [write_figure(each, folder / "figures") for each in drawn]
-    page = folder / "report.html"
-    write_text(page, _page(job, results, content, figures))
-    return page
+        return write_page(_page(job, results), folder / "report.html")
 
 
-def _page(job: JobFolder, results: Record, content: Record, figures: list[Figure]) -> str:
-    cells = content.pop("cells")
-    return render(
-        "study.html.j2",
-        job=job.kind,
-        title=f"{results['model']} on {results['device']}: {job.kind}",
-        done=cells,
-        of=cells,
-        figures=[(figure, inline(figure)) for figure in figures],
-        failures=[],
-        command=job.receipt.get("command", "unknown"),
-        versions=job.receipt.get("versions", {}),
-        git=job.receipt.get("git"),
-        study=yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True),
-        files=[(name, what) for name, what in FILES.items() if (job.path / name).exists()],
-        scope="",
-        figures_first=False,
-        **content,
-    )
-
-
-def _attack(job: JobFolder, results: Record) -> tuple[Record, list[Drawn]]:
+def _page(job: JobFolder, results: Record) -> Page:
     threats = results["threats"]
-    answers, warnings = [], []
-    for one in threats:
-        name, clean, reported = _named(one), one["clean"], one["reported"]
-        answers.append(
-            f"{name}: {in_sentence(reported)} of {results['images']} images are left, {in_sentence(clean)} when clean; "
-            f"the lowest found, by {reported['of']}."
-        )
-        for check in one.get("checks", {}).get("checks", []):
-            if not check["passed"]:
-                warnings.append(f"{name}: a check failed, so the attack may not show all. {check['told']}")
-    tables = [_accuracies(threats), *_checks(threats)]
-    drawn = [security(results)]
+    details = [_detail(threat) for threat in threats]
     kept = read_gallery(job.path / FILE)
-    if kept is not None:
-        drawn.append(gallery.draw(kept))
-    content: Record = {"answers": answers, "warnings": warnings, "tables": tables, "cells": len(threats)}
-    content["question"] = (
-        f"How many images does {results['model']} on {results['device']} still classify rightly when somebody who "
-        f"knows {_KNOWN.get(results['knows'], results['knows'])} changes them within a budget?"
-    )
-    content["certainty"] = " ".join(["95 % intervals.", *results["caveats"]])
-    return content, drawn
-
-
-_KNOWN = {
-    "nothing": "nothing but its answers",
-    "conductances": "what its arrays hold",
-    "device": "the chip and its noise",
-    "float-weights": "the weights before programming",
-}
-
-
-def _accuracies(threats: list[Record]) -> Record:
-    rows = []
-    for one in threats:
-        for name, row in [("clean", one["clean"]), *one["attacks"].items(), ("worst for each image", one["worst"])]:
-            rows.append([(_named(one), ""), (name, ""), in_cell(row)])
-        rows.append([(_named(one), ""), ("to report", f"by {one['reported']['of']}"), in_cell(one["reported"])])
-    caption = (
-        "Accuracy over all images, with its 95 % interval below. Worst: the least over the attacks, image by image."
-    )
-    return {"name": "accuracies", "caption": caption, "header": ["threat", "attack", "accuracy"], "rows": rows}
-
-
-def _checks(threats: list[Record]) -> list[Record]:
-    rows = [
-        [(_named(one), ""), (check["name"], ""), ("ok" if check["passed"] else "FAILED", ""), (check["told"], "")]
-        for one in threats
-        for check in one.get("checks", {}).get("checks", [])
-    ]
-    caption = "Checks that unmask an attack which only seems to fail."
-    header = ["threat", "check", "verdict", "found"]
-    return [{"name": "checks", "caption": caption, "header": header, "rows": rows, "words": True}] if rows else []
-
-
-def security(results: Record) -> Drawn:
-    """The security curve: accuracy against the budget, a panel a norm and age, every line with its 95 % band."""
-    parsed = [(parse(one["threat"]), one) for one in results["threats"]]
-    threats = [(threat.norm, threat.epsilon, one) for threat, one in parsed]
-    kinds = list(dict.fromkeys((norm, one["age"]) for norm, _, one in threats))
-    canvas, axes = panels(len(kinds), 2, 3.4)
-    told = []
-    for ax, (norm, age) in zip(axes, kinds, strict=True):
-        ordered = sorted(threats, key=lambda threat: threat[1])
-        own = [(budget, one) for n, budget, one in ordered if (n, one["age"]) == (norm, age)]
-        budgets = np.array([0.0, *(budget for budget, _ in own)])
-        names = list(dict.fromkeys(name for _, one in own for name in one["attacks"]))
-        for i, name in enumerate((*names, "worst for each image")):
-            rows = [own[0][1]["clean"], *(one["attacks"].get(name, one["worst"]) for _, one in own)]
-            mean, low, high = (np.array([row[key] for row in rows]) for key in ("mean", "low", "high"))
-            style = line_style(i)
-            ax.plot(budgets, mean, label=name, **style)
-            ax.fill_between(budgets, low, high, color=style["color"], alpha=0.12, linewidth=0)
-            points = "; ".join(
-                f"{b:g}: {row['mean']:.1%} ({row['low']:.1%} to {row['high']:.1%})"
-                for b, row in zip(budgets, rows, strict=True)
+    exact = results["device"] == "float" and results["knows"] != "nothing"
+    knows = "a white-box attack (weights known)" if exact else KNOWN[results["knows"]]
+    checks = _checks(threats)
+    config = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
+    return Page(
+        title=f"{results['model']} on {results['device']}: attack",
+        lead=f"hwsim attack on {results['data']}",
+        status=Status(len(threats), len(threats), "threat"),
+        question=f"Accuracy of {results['model']} on {results['device']} under {knows}.",
+        answer=_answer(results),
+        details=details if len(details) > 1 else [],
+        certainty="Intervals are at 95 %. An accuracy under attack is an upper bound: a stronger attack may go lower.",
+        limits=results["caveats"],
+        caveats=[
+            Caveat(
+                f"{_named(threat)}: a check failed, so the attack may be too weak. {check['told']}", "warning", "checks"
             )
-            told.append(f"{norm}{f', {age} old' if age else ''}, {name}, by budget: {points}.")
-        ax.set_ylim(-0.02, 1.02)
-        ax.yaxis.set_major_formatter(PERCENT)
-        unit = "changed pixels" if norm == "l0" else "pixel units"
-        ax.set(title=norm + (f", {age} old" if age else ""), xlabel=f"budget ε ({unit})")
-    axes[0].set_ylabel("accuracy, all images")
-    axes[0].legend(loc="lower left", fontsize=8)
-    last = threats[-1][2]
-    title = f"Accuracy against the budget: {100 * last['worst']['mean']:.1f} % left at {last['threat']}"
-    caption = "Lines are means over all images, bands 95 % intervals; budget 0 is the clean test set."
-    return Drawn("security", "attacks", title, caption, tuple(told), canvas)
+            for threat in threats
+            for check in _of_checks(threat)
+            if not check["passed"]
+        ],
+        sections=[
+            Section("Accuracy", [_accuracies(threats), security(results)]),
+            *([Section("Checks", checks)] if checks else []),
+            *([Section("Images", [gallery.draw(kept)])] if kept else []),
+            reproduce(job.path, job.receipt, config),
+        ],
+    )
 
 
-def _named(one: Record) -> str:
-    return one["threat"] + (f", {one['age']} after programming" if one.get("age") else "")
+def _answer(results: Record) -> str:
+    """The widest budget's accuracy, which is the last one in the order of the command."""
+    last = results["threats"][-1]
+    reported, clean = Interval.from_record(last["reported"]), Interval.from_record(last["clean"])
+    return (
+        f"Under {_named(last)} the accuracy is {_bound(last)}{reported.percent_with_range}, on clean images "
+        f"{clean.percent_with_range}, over {counted(results['images'], 'image')}."
+    )
+
+
+def _detail(threat: Record) -> str:
+    reported, clean = Interval.from_record(threat["reported"]), Interval.from_record(threat["clean"])
+    return (
+        f"{_named(threat)}: {_bound(threat)}{reported.percent_with_range}, {clean.percent} when clean; the lowest of "
+        f"{threat['reported']['of']}."
+    )
+
+
+def _bound(threat: Record) -> str:
+    """A failed check leaves an upper bound."""
+    return "at most " if threat["reported"].get("upper_bound") else ""
+
+
+def _of_checks(threat: Record) -> list[Record]:
+    return threat.get("checks", {}).get("checks", [])
+
+
+def _accuracies(threats: Sequence[Record]) -> Table:
+    rows: list[list[Cell]] = []
+    for threat in threats:
+        name = _named(threat)
+        rows += [[name, attack, interval] for attack, interval in _attacks(threat).items()]
+        rows.append(
+            [
+                name,
+                (f"to report {_bound(threat)}".strip(), f"the lowest of {threat['reported']['of']}"),
+                Interval.from_record(threat["reported"]),
+            ]
+        )
+    caption = "Accuracy over all images, with its 95 % interval below. Worst case: the strongest attack on each image."
+    if any(threat["draws"] > 1 for threat in threats):
+        caption += (
+            " It is picked under read noise and evaluated on fresh draws, so a single attack can come out lower; the "
+            "lowest is the one to report."
+        )
+    return Table("accuracies", caption, ["threat", Column("attack", "words"), "accuracy"], rows)
+
+
+def _attacks(threat: Record) -> dict[str, Interval]:
+    """Clean, every attack, and the worst case over them."""
+    rows = {"clean": threat["clean"], **threat["attacks"], WORST: threat["worst"]}
+    return {name: Interval.from_record(row) for name, row in rows.items()}
+
+
+def _checks(threats: Sequence[Record]) -> list[Table]:
+    rows: list[list[Cell]] = [
+        [
+            _named(threat),
+            check["name"],
+            "passed" if check["passed"] else "FAILED",
+            check["told"].removeprefix(f"{check['name']}: "),
+        ]
+        for threat in threats
+        for check in _of_checks(threat)
+    ]
+    images = {threat["checks"]["images"] for threat in threats if "checks" in threat}
+    caption = (
+        f"Signs that an attack failed rather than that the network is robust, on {max(images, default=0)} images. "
+        "A difference that so few images cannot resolve passes."
+    )
+    columns: list[Column | str] = ["threat", *(Column(name, "words") for name in ("check", "result"))]
+    return [Table("checks", caption, [*columns, Column("measured", "prose")], rows)] if rows else []
+
+
+def security(results: Record) -> Figure:
+    """Accuracy against the budget, a panel for each norm and age; a single budget is a list of attacks."""
+    kinds: dict[tuple[str, str | None], dict[float, Record]] = {}
+    for threat in results["threats"]:
+        budget = parse(threat["threat"])
+        kinds.setdefault((budget.norm, threat["age"]), {})[budget.epsilon] = threat
+    lines = max(len(_attacks(threat)) for threat in results["threats"])
+    canvas, axes = panels(len(kinds), 2, max(3.4, 0.3 * lines))
+    words = []
+    for ax, ((norm, age), budgets) in zip(axes, kinds.items(), strict=True):
+        where = norm + (f", {age} after programming" if age else "")
+        draw = _curves if len(budgets) > 1 else _single
+        words += [f"{where}, {sentence}" for sentence in draw(ax, dict(sorted(budgets.items())), norm)]
+        ax.set_title(where)
+    labelled = [ax for ax in axes if ax.get_legend_handles_labels()[0]]
+    if labelled:
+        labelled[0].legend(loc="lower left", fontsize=8)
+    last = results["threats"][-1]
+    title = f"Accuracy under attack: {Interval.from_record(last['reported']).percent} to report at {_named(last)}"
+    caption = "Means over all images with 95 % intervals; budget 0 is the clean test set."
+    return Figure("security", title, caption, words, canvas)
+
+
+def _curves(ax: Axes, budgets: dict[float, Record], norm: str) -> list[str]:
+    x = [0.0, *budgets]
+    threats = list(budgets.values())
+    rows = [_attacks(threat) for threat in threats]
+    names = dict.fromkeys(name for row in rows for name in row if name != "clean")
+    words = []
+    for i, name in enumerate(names):
+        intervals = [rows[0]["clean"], *(row.get(name, row[WORST]) for row in rows)]
+        style = line_style(i)
+        words.append(f"{name}, by budget: {curve(ax, x, intervals, style)}.")
+        ax.plot([], [], label=name, **style)
+    accuracy_axis(ax)
+    label_values(ax, x)
+    ax.set(xlabel=f"budget ε ({'changed pixels' if norm == 'l0' else 'pixel units'})", ylabel="accuracy")
+    return words
+
+
+def _single(ax: Axes, budgets: dict[float, Record], norm: str) -> list[str]:
+    ((epsilon, threat),) = budgets.items()
+    rows = _attacks(threat)
+    forest(ax, list(rows), list(rows.values()))
+    ax.set_xlim(-0.02, 1.02)
+    ax.xaxis.set_major_formatter(PERCENT)
+    ax.set_xlabel(f"accuracy at budget ε = {epsilon:.3g}")
+    return [f"budget {epsilon:.3g}, {name}: {interval.percent_with_range}." for name, interval in rows.items()]
+
+
+def _named(threat: Record) -> str:
+    return threat["threat"] + (f", {threat['age']} after programming" if threat.get("age") else "")

@@ -2,168 +2,167 @@
 
 from __future__ import annotations
 
-import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 
 from hwsim.experiments.compare import Comparison, Row
-from hwsim.jobs.store import write_text
-from hwsim.reports.page import inline, percent, points, render
-from hwsim.reports.plotting import COLOURS, STYLE, Drawn, panels, write_figure
+from hwsim.reports.page import Caveat, Code, Column, Fold, Item, Page, Section, Table, counted, write_page
+from hwsim.reports.plotting import STYLE, Figure, forest, panels
+from hwsim.stats.interval import Interval, percent, signed_points
 
 SHOWN = 40
-"""Figures in the drawing and its table; where there are more, those furthest apart."""
+"""Results in the drawing and its table; where there are more, those with the largest differences."""
 
 NAMED = 6
-"""Keys, and figures that one alone has, that a sentence names."""
-
-Table = dict[str, Any]
+"""Keys, and results that only one folder has, that a sentence names."""
 
 
-def write_compare_page(found: Comparison, path: Path, command: str) -> Path:
-    """Write the page of ``found`` to ``path``. WorkError where the disk refuses."""
-    shown = _furthest(found.rows)
-    figures = []
-    if shown:
-        # The page is one file, wherever it is wanted, so its figure has none of its own.
-        with matplotlib.rc_context(STYLE), tempfile.TemporaryDirectory() as folder:
-            drawn = write_figure(_differences(found, shown), Path(folder))
-            figures = [(drawn, inline(drawn))]
-    rest = [_results(found, found.rows, "all")] if len(shown) < len(found.rows) else []
-    tables = [_results(found, shown, "results")] if shown else []
-    settings = [("configuration", found.configuration), ("software", found.software)]
-    text = render(
-        "compare.html.j2",
-        title=f"{found.names[0]} against {found.names[1]}",
-        kind=found.first.kind,
-        question=f"In what do two folders of hwsim {found.first.kind} differ, in configuration and in result?",
-        answers=_answers(found),
-        certainty=_certainty(found),
-        warnings=_warnings(found),
-        figures=figures,
-        tables=tables,
-        rest=rest,
-        settings=[_settings(found, name, pairs) for name, pairs in settings if pairs],
-        command=command,
-        commands=[
-            (name, str(folder.receipt.get("command") or "unknown"))
-            for name, folder in zip(found.names, (found.first, found.second), strict=True)
+def write_compare_page(comparison: Comparison, path: Path, command: str) -> Path:
+    """Write the page of ``comparison`` to ``path``. WorkError where the disk refuses."""
+    with matplotlib.rc_context(STYLE):
+        return write_page(_page(comparison, command), path, keep_figures=False)
+
+
+def _page(comparison: Comparison, command: str) -> Page:
+    kind, names = comparison.first.kind, comparison.names
+    answer, *details = _answers(comparison)
+    folders = zip(names, (comparison.first, comparison.second), strict=True)
+    commands = [(name, str(folder.receipt.get("command") or "unknown")) for name, folder in folders]
+    made: list[Item] = ["This page:", Code(command)]
+    made += [item for name, line in commands for item in (f"{name}:", Code(line))]
+    return Page(
+        title=f"{names[0]} against {names[1]}",
+        lead=f"hwsim compare, two folders of hwsim {kind}",
+        question=f"How do {names[0]} and {names[1]} differ in configuration and in result?",
+        answer=answer,
+        details=details,
+        certainty=" ".join(_certainty(comparison)),
+        caveats=[Caveat(text) for text in _warnings(comparison)],
+        sections=[
+            *([Section("Results", _results(comparison))] if comparison.rows else []),
+            Section("Configuration", _settings(comparison) or ["No difference in configuration or software."]),
+            Section("Reproduce", made),
         ],
     )
-    write_text(path, text)
-    return path
 
 
-def _answers(found: Comparison) -> list[str]:
-    keys = list(found.configuration)
-    told = [f"The configurations differ in {len(keys)} key{'s' * (len(keys) > 1)}: {_some(keys)}."]
-    if not keys:
-        told = ["The configurations are equal."]
-    if not found.rows:
-        return [*told, "No figure is in both folders, so results cannot be compared."]
-    apart = [row for row in found.rows if row.apart]
-    chance = 0.05 * len(found.rows)
-    told.append(
-        f"{len(apart)} of {len(found.rows)} figures differ: their interval leaves out zero. Where nothing differs, "
-        f"about {chance:.1f} would by chance."
+def _answers(comparison: Comparison) -> Iterator[str]:
+    keys = list(comparison.configuration)
+    settings = (
+        f"The configurations differ in {counted(len(keys), 'key')}: {_some(keys)}."
+        if keys
+        else "The configurations are equal."
     )
+    if not comparison.rows:
+        yield "No result is in both folders, so results cannot be compared."
+        yield settings
+        return
+    apart = [row for row in comparison.rows if row.apart]
+    yield f"{len(apart)} of {counted(len(comparison.rows), 'result')} differ: the 95 % interval excludes zero."
+    if len(comparison.rows) > 1:
+        yield f"Without any true difference, about {0.05 * len(comparison.rows):.1f} would by chance."
     if apart:
         most = max(apart, key=lambda row: abs(row.difference))
-        told.append(f"Furthest apart is {most.name}: {_in_words(most)}.")
-    return told
+        yield f"The largest difference is {most.name}: {_in_words(most)}."
+    yield settings
 
 
-def _certainty(found: Comparison) -> str:
-    paired = sum(row.paired for row in found.rows)
-    one, other = found.names
-    text = f"Differences are {one} minus {other}, in points of accuracy, with 95 % intervals. "
+def _certainty(comparison: Comparison) -> Iterator[str]:
+    paired, count = sum(row.paired for row in comparison.rows), len(comparison.rows)
+    first, second = comparison.names
+    yield f"Differences are {first} minus {second}, in points of accuracy, with 95 % intervals."
     if paired:
-        text += (
-            f"{paired} of {len(found.rows)} are paired, image by image, with McNemar's exact test of the votes; "
-            "they are surer than the gap between two intervals. "
+        yield (
+            f"{paired} of {count} are paired image by image, with McNemar's exact test of the votes: narrower than the "
+            "gap between two intervals."
         )
-    if paired < len(found.rows):
-        text += f"{len(found.rows) - paired} are unpaired (Newcombe 1998, method 10) and say why. "
-    return (
-        text + "An interval with one repeat covers the choice of images only, and none corrects for many comparisons."
-    )
+    if paired < count:
+        yield f"{count - paired} are unpaired (Newcombe 1998, method 10), for the reason in their row."
+    yield "With one repeat an interval covers the choice of images only. None is corrected for many comparisons."
 
 
-def _warnings(found: Comparison) -> list[str]:
-    told = []
-    if found.software:
-        told.append(f"The software differs, too, and may be the cause: {_some(list(found.software))}.")
-    for name, folder in zip(found.names, (found.first, found.second), strict=True):
+def _warnings(comparison: Comparison) -> Iterator[str]:
+    if comparison.software:
+        yield f"The software differs, too, and may be the cause: {_some(list(comparison.software))}."
+    for name, folder in zip(comparison.names, (comparison.first, comparison.second), strict=True):
         if not folder.receipt:
-            told.append(f"{name} has no receipt: it is not finished, or its software is unknown.")
-    told += [
-        f"{len(only)} figures are only in {name}, so they are not compared: {_some(only)}."
-        for name, only in zip(found.names, found.only, strict=True)
-        if only
-    ]
-    return told
+            yield f"{name} has no receipt: it is not finished, or its software is unknown."
+    for name, only in zip(comparison.names, comparison.only, strict=True):
+        if only:
+            yield f"Not compared, because only {name} has them: {counted(len(only), 'result')}, {_some(only)}."
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _furthest(rows: Sequence[Row]) -> list[Row]:
-    """The rows furthest from zero, in the order they have."""
-    kept = sorted(range(len(rows)), key=lambda i: -abs(rows[i].difference))[:SHOWN]
-    return [rows[i] for i in sorted(kept)]
+def _gap(row: Row) -> Interval:
+    return Interval(row.difference, row.low, row.high, row.how)
 
 
 def _in_words(row: Row) -> str:
-    gap = {"mean": row.difference, "low": row.low, "high": row.high}
-    return f"{percent(row.first)} against {percent(row.second)}, {points(gap)}"
+    return f"{percent(row.first)} against {percent(row.second)}, {_gap(row).points_with_range}"
 
 
-def _results(found: Comparison, rows: Sequence[Row], name: str) -> Table:
-    lines = []
-    for row in rows:
-        gap = points({"mean": row.difference, "low": row.low, "high": row.high}).split(" points, ")
-        verdict = "differs" if row.apart else ""
-        p = "" if row.p is None else f"{row.p:.2g}"
-        cells = [(percent(row.first), ""), (percent(row.second), ""), (gap[0], gap[1]), (verdict, ""), (p, "")]
-        lines.append([(row.name, ""), *cells, (row.how, "")])
+def _results(comparison: Comparison) -> list[Item]:
+    """The rows of the largest differences, drawn and as a table, in the order they have; all of them on request."""
+    rows = comparison.rows
+    kept = sorted(range(len(rows)), key=lambda i: -abs(rows[i].difference))[:SHOWN]
+    shown = [rows[i] for i in sorted(kept)]
     caption = "Accuracy of both and their difference in points, with its 95 % interval below."
-    if len(rows) < len(found.rows):
-        caption += f" The {len(rows)} of {len(found.rows)} figures that are furthest apart."
-    header = ["figure", *found.names, "difference", "verdict", "McNemar p", "rests on"]
-    return {"name": name, "caption": caption, "header": header, "rows": lines, "text": 1, "wide": True}
+    if len(shown) == len(rows):
+        return [_differences(comparison, shown), _table(comparison, shown, "results", caption)]
+    some = f"{caption} The {len(shown)} of {len(rows)} results with the largest differences."
+    every = Fold(f"All {len(rows)} results", [_table(comparison, rows, "all", caption)])
+    return [_differences(comparison, shown), _table(comparison, shown, "results", some), every]
 
 
-def _settings(found: Comparison, name: str, pairs: dict[str, tuple[Any, Any]]) -> Table:
-    rows = [[(path, ""), *((_value(value), "") for value in values)] for path, values in pairs.items()]
-    caption = "Keys whose values differ; – where one has none." if name == "configuration" else "What ran them."
-    return {"name": name, "caption": caption, "header": ["key", *found.names], "rows": rows, "words": True}
+def _table(comparison: Comparison, rows: Sequence[Row], name: str, caption: str) -> Table:
+    columns = [
+        *("result", *comparison.names, Column("difference", "points"), "verdict", "McNemar p"),
+        Column("basis", "words"),
+    ]
+    lines = [
+        [
+            *(row.name, percent(row.first), percent(row.second), _gap(row)),
+            *("differs" if row.apart else "", "" if row.p is None else f"{row.p:.2g}", row.how),
+        ]
+        for row in rows
+    ]
+    return Table(name, caption, columns, lines)
 
 
-def _value(value: Any) -> str:
-    return "–" if value is None else str(value)
+def _settings(comparison: Comparison) -> list[Item]:
+    tables = {
+        "configuration": (comparison.configuration, "Keys whose values differ; – where a folder has none."),
+        "software": (comparison.software, "Software whose versions differ."),
+    }
+    columns: list[Column | str] = ["key", *(Column(name, "prose") for name in comparison.names)]
+    return [
+        Table(name, caption, columns, [[key, *map(_value, values)] for key, values in pairs.items()])
+        for name, (pairs, caption) in tables.items()
+        if pairs
+    ]
 
 
-def _differences(found: Comparison, rows: Sequence[Row]) -> Drawn:
-    """A line a figure: the difference with its interval, filled where it leaves out zero."""
+def _value(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _differences(comparison: Comparison, rows: Sequence[Row]) -> Figure:
+    """A line for each result: the difference with its interval, filled where it excludes zero."""
     canvas, (ax,) = panels(1, 1, 0.7 + 0.27 * len(rows))
-    for place, row in zip(range(len(rows))[::-1], rows, strict=True):
-        colour = COLOURS[0] if row.apart else "#777777"
-        ax.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=1.5)
-        ax.plot(100 * row.difference, place, "o", color=colour, markerfacecolor=colour if row.apart else "white")
+    names = [textwrap.shorten(row.name, 54, placeholder=" …") for row in rows]
+    forest(ax, names, [_gap(row) for row in rows], [row.apart for row in rows])
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(np.arange(len(rows))[::-1], [textwrap.shorten(row.name, 54, placeholder=" …") for row in rows])
     ax.tick_params(axis="y", labelsize=8)
-    ax.set_ylim(-0.7, len(rows) - 0.3)
-    ax.grid(False, axis="y")
-    ax.set_xlabel(textwrap.fill(f"points of accuracy, {' minus '.join(found.names)}", 80), fontsize=9)
-    apart = sum(row.apart for row in rows)
-    title = f"Differences: {apart} of {len(rows)} leave out zero"
-    caption = "Lines are 95 % intervals; filled where they leave out zero, hollow where nothing can be told."
-    told = tuple(f"{row.name}: {_in_words(row)}{', differs' if row.apart else ''}." for row in rows)
-    return Drawn("differences", "results", title, caption, told, canvas)
+    ax.xaxis.set_major_formatter(lambda share, _: signed_points(share).removesuffix(".0"))
+    ax.set_xlabel(textwrap.fill(f"points of accuracy, {' minus '.join(comparison.names)}", 80), fontsize=9)
+    title = f"Differences: {sum(row.apart for row in rows)} of {len(rows)} exclude zero"
+    caption = "Lines are 95 % intervals; marks are filled where the interval excludes zero."
+    words = [f"{row.name}: {_in_words(row)}{', differs' if row.apart else ''}." for row in rows]
+    return Figure("differences", title, caption, words, canvas)

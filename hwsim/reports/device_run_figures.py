@@ -1,20 +1,19 @@
-"""The figures of a run, each as SVG and PNG, with a text that tells what is in it."""
+"""The figures of a run, by the section of its page that they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.ticker import MaxNLocator
 
 from hwsim.experiments.device_run.caveats import described
 from hwsim.experiments.device_run.gallery import galleries
 from hwsim.experiments.device_run.results import Record, Run
 from hwsim.reports.arrays import crossbars, histograms, of_kind, read_arrays
 from hwsim.reports.gallery import draw as draw_gallery
-from hwsim.reports.plotting import PERCENT, STYLE, Drawn, Figure, LineStyles, legend, line_style, panels, write_figure
+from hwsim.reports.plotting import Figure, LineStyles, accuracy_axis, curve, label_values, legend, line_style, panels
+from hwsim.stats.interval import Interval
 
 LEVEL_NAMES = {
     "severity": "severity (1 to 5)",
@@ -23,27 +22,23 @@ LEVEL_NAMES = {
 }
 
 
-def write_figures(run: Run, summary: Record) -> list[Figure]:
-    """Draw every figure that the run has data for into ``figures/`` of its folder."""
-    with matplotlib.rc_context(STYLE):
-        return [write_figure(drawn, run.folder / "figures") for drawn in _all(run, summary)]
-
-
-def _all(run: Run, summary: Record) -> Iterator[Drawn]:
+def draw(run: Run, summary: Record) -> dict[str, list[Figure]]:
+    """Every figure that the run has data for, by section; call it under ``plotting.STYLE``."""
     styles = {case: line_style(i) for i, case in enumerate(summary["cases"])}
     attacks = [c for c in summary["conditions"] if c["level_unit"] == "epsilon"]
     others = [c for c in summary["conditions"] if c["level_unit"] not in ("", "epsilon")]
-    if others:
-        yield _robustness("robustness", "accuracy", others, summary, styles)
-    if attacks:
-        yield _robustness("attacks", "attacks", attacks, summary, styles)
     budgets = [(c["name"], level) for c in attacks for level in c["levels"]]
-    for case, kept in galleries(run.folder, summary["cases"], budgets):
-        yield draw_gallery(kept, case)
-    if run.training:
-        yield _learning(run, summary, styles)
-    if run.relaxation:
-        yield _relaxation(run, summary, styles)
+    attacked = [draw_gallery(kept, case) for case, kept in galleries(run.folder, summary["cases"], budgets)]
+    return {
+        "accuracy": [_robustness("robustness", others, summary, styles)] if others else [],
+        "attacks": ([_robustness("attacks", attacks, summary, styles)] if attacks else []) + attacked,
+        "learning": [_learning(run, summary, styles)] if run.training else [],
+        "diagnostics": [_relaxation(run, summary, styles)] if run.relaxation else [],
+        "arrays": list(_arrays(run, styles)),
+    }
+
+
+def _arrays(run: Run, styles: LineStyles) -> Iterator[Figure]:
     arrays = dict(read_arrays(run))
     for kind in ("weight", "conductance"):
         drawn = histograms(kind, of_kind(kind, arrays), styles)
@@ -52,10 +47,10 @@ def _all(run: Run, summary: Record) -> Iterator[Drawn]:
     yield from crossbars(of_kind("conductance", arrays))
 
 
-def _robustness(name: str, section: str, conditions: Sequence[Record], summary: Record, styles: LineStyles) -> Drawn:
+def _robustness(name: str, conditions: Sequence[Record], summary: Record, styles: LineStyles) -> Figure:
     across = 3 if len(conditions) in (3, 5, 6) else 2
     canvas, axes = panels(len(conditions), across, 2.7)
-    told: list[str] = []
+    words: list[str] = []
     seen: set[str] = set()
     for ax, condition in zip(axes, conditions, strict=True):
         for case, style in styles.items():
@@ -65,42 +60,35 @@ def _robustness(name: str, section: str, conditions: Sequence[Record], summary: 
             if not any(r["condition"] == condition["name"] for r in rows):
                 continue
             seen.add(case)
-            x, mean, low, high = (np.array([r[key] for r in rows]) for key in ("level", "mean", "low", "high"))
-            ax.fill_between(x, low, high, color=style["color"], alpha=0.14, linewidth=0)
-            ax.plot(x, mean, **style)
-            points = "; ".join(f"{r['level']:g}: {r['mean']:.1%} ({r['low']:.1%} to {r['high']:.1%})" for r in rows)
-            told.append(f"{condition['name']}, {case}, by {condition['level_unit']}: {points}.")
-        _accuracy_axis(ax, summary["chance"])
-        if condition["level_unit"] == "severity":
-            ax.xaxis.set_major_locator(MultipleLocator(1))
+            drawn = curve(ax, [r["level"] for r in rows], [Interval.from_record(r) for r in rows], style)
+            words.append(f"{condition['name']}, {case}, by {condition['level_unit']}: {drawn}.")
+        accuracy_axis(ax, summary["chance"])
+        label_values(ax, [0, *condition["levels"]])
         ax.set(title=condition["name"], xlabel=LEVEL_NAMES.get(condition["level_unit"], condition["level_unit"]))
     for ax in axes[::across]:
         ax.set_ylabel("test accuracy")
     legend(canvas, styles, [case for case in styles if case in seen])
     kind = "attack budget" if name == "attacks" else "corruption and noise"
-    apart = [r for r in summary["accuracy"] if r["difference"] and r["condition"] in {c["name"] for c in conditions}]
-    title = f"Accuracy against {kind}"
-    if apart:
-        worst = max(apart, key=lambda r: abs(r["difference"]["mean"]))
-        title += (
-            f": {worst['case']} is furthest from {summary['reference']}, by {100 * worst['difference']['mean']:+.1f} "
-        )
-        title += f"points under {described(worst['condition'], worst['level'], worst['level_unit'])}"
-    caption = "Lines are means, bands 95 % intervals; level 0 is the clean test set"
-    caption += ", the dotted line guessing." if summary["chance"] else "."
-    return Drawn(name, section, title, caption, tuple(told), canvas)
+    guessing = ", the dotted line guessing" if summary["chance"] else ""
+    caption = f"Lines are means, bands 95 % intervals; level 0 is the clean test set{guessing}."
+    return Figure(name, f"Accuracy against {kind}{_furthest(summary, conditions)}", caption, words, canvas)
 
 
-def _accuracy_axis(ax: Axes, chance: float | None = None) -> None:
-    ax.set_ylim(-0.02, 1.02)
-    ax.yaxis.set_major_formatter(PERCENT)
-    if chance:
-        ax.axhline(chance, color="#777777", linewidth=1, linestyle=":")
+def _furthest(summary: Record, conditions: Sequence[Record]) -> str:
+    """The largest difference to the reference among these conditions."""
+    names = {condition["name"] for condition in conditions}
+    apart = [r for r in summary["accuracy"] if r["difference"] and r["condition"] in names]
+    if not apart:
+        return ""
+    row = max(apart, key=lambda r: abs(r["difference"]["mean"]))
+    where = described(row["condition"], row["level"], row["level_unit"])
+    difference = Interval.from_record(row["difference"]).points
+    return f": largest difference to {summary['reference']} {difference} points ({row['case']}, {where})"
 
 
-def _learning(run: Run, summary: Record, styles: LineStyles) -> Drawn:
+def _learning(run: Run, summary: Record, styles: LineStyles) -> Figure:
     canvas, (left, right) = panels(2, 2, 3.0)
-    told, validated = [], False
+    words, validated = [], False
     cases = [case for case in styles if any(r["case"] == case for r in run.training)]
     for case in cases:
         style = {**styles[case], "linestyle": "-"}
@@ -117,33 +105,30 @@ def _learning(run: Run, summary: Record, styles: LineStyles) -> Drawn:
                 continue
             validated |= key == "accuracy_validation"
             mean = [float(np.mean(v)) for v in values]
-            ax.fill_between(
-                epochs, list(map(min, values)), list(map(max, values)), color=style["color"], alpha=0.14, lw=0
-            )
+            low, high = list(map(min, values)), list(map(max, values))
+            ax.fill_between(epochs, low, high, color=style["color"], alpha=0.14, linewidth=0)
             ax.plot(epochs, mean, **{**style, **extra}, markevery=every_tenth)
             form = ".1%" if ax is left else ".3g"
-            told.append(
+            words.append(
                 f"{case}, {key.replace('_', ' ')}: {mean[0]:{form}} in epoch 1, {mean[-1]:{form}} in {epochs[-1]}."
             )
-    _accuracy_axis(left)
+    accuracy_axis(left)
     left.set(title="Accuracy", xlabel="epoch", ylabel="accuracy while training")
     right.set(title="Cost", xlabel="epoch", ylabel="mean cost of a batch (dimensionless)")
     right.set_ylim(bottom=0)
     for ax in (left, right):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(canvas, styles, cases)
-    caption = "Training accuracy and cost are taken on the way, before each update. Bands span the repeats"
-    caption += "; dotted lines are the validation split." if validated else "."
-    ends = [
-        f"{row['case']} ends at {row['accuracy_train']:.1%}" for row in summary["learning"] if row["accuracy_train"]
-    ]
-    title = f"Learning curves: {', '.join(ends)} of the training examples"
-    return Drawn("learning", "learning", title, caption, tuple(told), canvas)
+    dotted = "; dotted lines are the validation split" if validated else ""
+    caption = f"Training accuracy and cost are taken before each update. Bands span the repeats{dotted}."
+    ends = [f"{row['case']} {row['accuracy_train']:.1%}" for row in summary["learning"] if row["accuracy_train"]]
+    title = f"Learning curves: training accuracy at the end, {', '.join(ends)}"
+    return Figure("learning", title, caption, words, canvas)
 
 
-def _relaxation(run: Run, summary: Record, styles: LineStyles) -> Drawn:
+def _relaxation(run: Run, summary: Record, styles: LineStyles) -> Figure:
     canvas, (left, right) = panels(2, 2, 3.0)
-    told = []
+    words = []
     cases = [case for case in styles if any(r["case"] == case for r in run.relaxation)]
     for case in cases:
         for ax, key in ((left, "energy"), (right, "residual")):
@@ -153,15 +138,17 @@ def _relaxation(run: Run, summary: Record, styles: LineStyles) -> Drawn:
                 continue
             mean = np.mean([c[:length] for c in curves], axis=0)
             ax.plot(range(1, length + 1), mean, **styles[case], markevery=max(1, length // 8))
-            told.append(f"{case}, {key}: {mean[0]:.3g} after step 1, {mean[-1]:.3g} after step {length}.")
+            words.append(f"{case}, {key}: {mean[0]:.3g} after step 1, {mean[-1]:.3g} after step {length}.")
     left.set(title="Energy", xlabel="step", ylabel="mean energy (dimensionless)")
     right.set(title="Residual", xlabel="step", ylabel="largest change of a unit (log)", yscale="log")
     tolerance = next((row["tolerance"] for row in summary["relaxation"] if row["tolerance"]), None)
     if tolerance:
         right.axhline(tolerance, color="#777777", linewidth=1, linestyle=":")
     legend(canvas, styles, cases)
-    caption = "The free phase from rest, mean over test images. A residual that levels off above zero is read noise"
-    caption += f"; the dotted line is the tolerance, {tolerance:g}." if tolerance else "."
+    dotted = f"; the dotted line is the tolerance, {tolerance:g}" if tolerance else ""
+    caption = (
+        f"The free phase from rest, mean over test images. A residual that levels off above zero is read noise{dotted}."
+    )
     settled = [row["case"] for row in summary["relaxation"] if row["steps_to_tolerance"] is not None]
     title = f"Relaxation to equilibrium: {', '.join(settled) or 'no case'} within tolerance"
-    return Drawn("relaxation", "diagnostics", title, caption, tuple(told), canvas)
+    return Figure("relaxation", title, caption, words, canvas)

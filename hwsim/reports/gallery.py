@@ -9,13 +9,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from hwsim.experiments.gallery import Gallery, Perturbed, file_stem
-from hwsim.reports.plotting import WIDTH_IN, Drawn
+from hwsim.reports.plotting import WIDTH_IN, Figure
 
 SHOWN_IMAGES = 5
 SHOWN_BUDGETS = 3
 
 
-def draw(gallery: Gallery, case: str = "") -> Drawn:
+def draw(gallery: Gallery, case: str = "") -> Figure:
     """A row an image: clean, then perturbed and difference at up to three budgets, with the predicted labels.
 
     ``case`` names whose images they are where a page shows several galleries.
@@ -29,11 +29,11 @@ def draw(gallery: Gallery, case: str = "") -> Drawn:
         layout=ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02),
     )
     axes = canvas.subplots(len(rows), columns, squeeze=False)
-    told = []
+    sentences = []
     scales = [float(np.abs(each.images - gallery.clean.images).max()) or 1.0 for each in shown]
     for line, image in zip(axes, rows, strict=True):
         truth = int(gallery.labels[image])
-        words = [f"clean read as {_class(gallery, gallery.clean.predicted[image])}"]
+        words = [f"clean predicted as {_class(gallery, gallery.clean.predicted[image])}"]
         _picture(line[0], gallery.clean.images[image])
         _label(line[0], gallery, int(gallery.clean.predicted[image]), truth)
         for i, (each, scale) in enumerate(zip(shown, scales, strict=True)):
@@ -41,9 +41,9 @@ def draw(gallery: Gallery, case: str = "") -> Drawn:
             _picture(line[1 + 2 * i], each.images[image])
             _label(line[1 + 2 * i], gallery, int(each.predicted[image]), truth)
             _change(line[2 + 2 * i], change, scale)
-            read = f"{each.name} read as {_class(gallery, each.predicted[image])}"
+            read = f"{each.name} predicted as {_class(gallery, each.predicted[image])}"
             words.append(f"{read}, largest change {np.abs(change).max():.3g}")
-        told.append(f"Test image {image}, a {_class(gallery, truth)}: {'; '.join(words)}.")
+        sentences.append(f"Test image {image}, a {_class(gallery, truth)}: {'; '.join(words)}.")
     axes[0][0].set_title("clean\n" + axes[0][0].get_title(loc="center"), loc="center", fontsize=8)
     for i, (each, scale) in enumerate(zip(shown, scales, strict=True)):
         head = axes[0][1 + 2 * i]
@@ -52,15 +52,16 @@ def draw(gallery: Gallery, case: str = "") -> Drawn:
     fooled = [f"{each.name} {_fooled(gallery, each)}" for each in shown]
     whose = f" of {case}" if case else ""
     title = (
-        f"Attacked images{whose}; read wrongly though right when clean: {', '.join(fooled)} of {len(gallery.labels)}"
+        f"Attacked images{whose}; correct when clean, wrong under attack: {', '.join(fooled)} of {len(gallery.labels)}"
     )
     caption = (
-        "Chosen, not drawn at random: first images that are right when clean and wrong under the largest budget. Above "
-        "each the label read once on the (first) chip, ✗ where it is wrong; a change is drawn from blue (darker) to "
-        "red (brighter) over the range above its column, in pixel units. Images that nothing fooled are kept clean."
+        "Chosen, not drawn at random: first images that are correct when clean and wrong under the largest budget. "
+        "Above each the label predicted in one read of the (first) device instance, ✗ where it is wrong. A change is "
+        "drawn from blue (darker) to red (brighter) over the range above its column, in pixel units. Images on which "
+        "no attack succeeded are shown unchanged."
     )
     name = "gallery" + (f"-{file_stem(case)}" if case else "")
-    return Drawn(name, "attacks", title, caption, tuple(told), canvas)
+    return Figure(name, title, caption, sentences, canvas)
 
 
 def _rows(gallery: Gallery) -> list[int]:

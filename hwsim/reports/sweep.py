@@ -8,7 +8,7 @@ content, all of which may be left out: `answers`, sentences of which the first a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,30 +21,13 @@ from hwsim.errors import InputError, WorkError
 from hwsim.experiments.sweep import work as sweep
 from hwsim.experiments.sweep.results import Results, read_results
 from hwsim.experiments.sweep.study import folder_of
-from hwsim.jobs.store import write_text
-from hwsim.reports.page import inline, render
-from hwsim.reports.plotting import STYLE, Drawn, Figure, write_figure
+from hwsim.reports.page import Caveat, Column, Page, Section, Status, Table, counted, reproduce, write_page
+from hwsim.reports.plotting import STYLE, Drawn
 from hwsim.reports.sweep_figures import Requirement, draw, requirements, shown_value
 from hwsim.stats.threshold import Threshold
 
 Content = dict[str, Any]
-Page = Callable[[Results], tuple[Content, list[Drawn]]]
-
-EMPTY: Content = {
-    "answers": [],
-    "certainty": "",
-    "scope": "",
-    "warnings": [],
-    "tables": [],
-    "figures_first": False,
-}
-
-FILES = {
-    sweep.RESULTS: "a row a point, with units in the column names",
-    sweep.PARQUET: "the same as Parquet",
-    sweep.STUDY: "the study",
-    sweep.SWEEP: "every point of the study with the key of its record",
-}
+PageFunction = Callable[[Results], tuple[Content, list[Drawn]]]
 
 
 def write_study_page(folder: Path) -> Path:
@@ -60,20 +43,16 @@ def write_study_page(folder: Path) -> Path:
     make = page_named(results.config.page, home, Document({}, str(folder / sweep.STUDY)))
     with matplotlib.rc_context(STYLE):
         try:
-            content, drawn = make(results)
-            figures = [write_figure(each, folder / "figures") for each in drawn]
-            html = _page(results, content, figures)
+            page = _page(results, *make(results))
         except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's page
             if home is None or isinstance(error, OSError | WorkError):
                 raise
             place = place_of(error, home)
             raise WorkError(f"{place}page {results.config.page}: {summary_of(error)}; the results are kept") from error
-    page = folder / "report.html"
-    write_text(page, html)
-    return page
+        return write_page(page, folder / "report.html")
 
 
-def page_named(name: str, folder: Path | None, document: Document) -> Page:
+def page_named(name: str, folder: Path | None, document: Document) -> PageFunction:
     """The page that a study names, or `./file.py:function` beside it. Raises InputError at its place in the study."""
     if name in PAGES:
         return PAGES[name]
@@ -82,27 +61,48 @@ def page_named(name: str, folder: Path | None, document: Document) -> Page:
     page = plugin(name, folder, "hwsim.pages", document, ("page",))
     if not callable(page):
         raise document.error(("page",), f"{name}: expected a function of results, got {type(page).__name__}")
-    return cast(Page, page)
+    return cast(PageFunction, page)
 
 
-def _page(results: Results, content: dict[str, Any], figures: list[Figure]) -> str:
+def _page(results: Results, content: Content, figures: Sequence[Drawn]) -> Page:
     done, of = results.finished
-    return render(
-        "study.html.j2",
-        title=f"{results.config.name}, {results.plan['form']} form",
-        question=results.config.question or "What the table says.",
-        done=done,
-        of=of,
-        figures=[(figure, inline(figure)) for figure in figures],
-        failures=sweep.grouped(results.failures),
-        failed=len(results.failures),
-        command=results.plan["command"],
-        versions=results.plan["versions"],
-        git=results.plan["git"],
-        study=(results.folder / sweep.STUDY).read_text(encoding="utf-8"),
-        files=[(name, what) for name, what in FILES.items() if (results.folder / name).exists()],
-        **{**EMPTY, **content},
+    plan, failures = results.plan, sweep.grouped(results.failures)
+    answers = content.get("answers") or ["Nothing is measured yet."]
+    tables = [_table(table) for table in content.get("tables", [])]
+    parts = [Section("Tables", tables), Section("Figures", figures)]
+    caveats = [Caveat(text) for text in content.get("warnings", [])]
+    if content.get("figures_first"):
+        parts.reverse()
+    if failures:
+        parts.append(Section("Failures", [_failures(failures)]))
+        failed = counted(len(results.failures), "point")
+        caveats.append(Caveat(f"{failed} failed and are left out.", "warning", "failures"))
+    receipt = {key: plan[key] for key in ("command", "versions", "git")}
+    study = (results.folder / sweep.STUDY).read_text(encoding="utf-8")
+    return Page(
+        title=f"{results.config.name}, {plan['form']} form",
+        lead="hwsim sweep",
+        status=Status(done, of, "point"),
+        question=results.config.question,
+        answer=answers[0],
+        details=answers[1:],
+        certainty=content.get("certainty", ""),
+        caveats=caveats,
+        scope=content.get("scope", ""),
+        sections=[*(part for part in parts if part.items), reproduce(results.folder, receipt, study)],
     )
+
+
+def _table(content: Content) -> Table:
+    words = len(content["header"]) if content.get("words") else content.get("text", 2)
+    kinds = [Column(name, "prose" if content.get("words") else "words") for name in content["header"][:words]]
+    return Table(content["name"], content["caption"], [*kinds, *content["header"][words:]], content["rows"])
+
+
+def _failures(rows: list[tuple[str, str, str, str]]) -> Table:
+    caption = "Points that failed. The same command runs them again and leaves the others alone."
+    columns = ["block", Column("at", "words"), "seed", Column("reason", "prose")]
+    return Table("failures", caption, columns, rows)
 
 
 def table_page(results: Results) -> tuple[Content, list[Drawn]]:
@@ -169,4 +169,4 @@ def _interval(limit: Threshold, last: float) -> str:
     return f"{low:.2g} to {high:.2g}"
 
 
-PAGES: dict[str, Page] = {"table": table_page, "curves": curves_page}
+PAGES: dict[str, PageFunction] = {"table": table_page, "curves": curves_page}

@@ -96,7 +96,7 @@ def _scans(results: Results, blocks: dict[str, BlockConfig], sheet: Sequence[Req
     )
     caption = "Each panel makes one property worse from left to right; bars are 95 % intervals. Vertical lines: where "
     caption += "one point (dotted) and five points (dashed) of accuracy are lost, bands are the values' intervals."
-    return Drawn("scans", "requirements", title, caption, tuple(told), canvas)
+    return Drawn("scans", "requirements", title, caption, told, canvas)
 
 
 def _family(results: Results, name: str, block: BlockConfig, sheet: Sequence[Requirement]) -> Drawn:

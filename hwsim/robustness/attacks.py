@@ -16,7 +16,7 @@ from hwsim.errors import InputError
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.threat import Threat
 
-LOSSES = ("ce", "margin")
+LOSSES = ("ce", "margin", "probability-margin")
 
 
 class Attack(Protocol):
@@ -43,20 +43,31 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def loss_of(logits: Tensor, y: Tensor, loss: str) -> Tensor:
-    """(B,): what an untargeted attack climbs. Raises InputError for an unknown loss."""
+    """(B,): what an untargeted attack climbs. Raises InputError for an unknown loss.
+
+    "ce" is cross-entropy, "margin" the margin of the scores, "probability-margin" that of their softmax, which lets go
+    of images that are hopeless or won (PMA: Liu et al. 2024).
+    """
     if loss == "margin":
         return margin(logits, y)
+    if loss == "probability-margin":
+        return margin(logits.softmax(1), y)
     if loss == "ce":
         return functional.cross_entropy(logits, y, reduction="none")
     raise InputError(f"attack loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
 
 
 def input_gradient(classifier: Classifier, x: Tensor, y: Tensor, loss: str) -> tuple[Tensor, Tensor]:
-    """(dloss/dx of the shape of ``x``, detached logits (B, classes)) of the surrogate."""
+    """(dloss/dx of the shape of ``x``, detached logits (B, classes)) of the surrogate.
+
+    Zero where there is no graph, and in place of what is not finite: a step along NaN would end every attack.
+    """
     at = x.detach().clone().requires_grad_(True)
     logits = classifier.differentiable(at)
-    (gradient,) = torch.autograd.grad(loss_of(logits, y, loss).sum(), at)
-    return gradient, logits.detach()
+    gradient = None
+    if logits.requires_grad:
+        (gradient,) = torch.autograd.grad(loss_of(logits, y, loss).sum(), at, allow_unused=True)
+    return (torch.zeros_like(x) if gradient is None else gradient.nan_to_num(0.0, 0.0, 0.0)), logits.detach()
 
 
 def pgd(
@@ -79,13 +90,14 @@ def pgd(
         steps: gradient steps a restart, >= 1.
         rng: of the random starts.
         restarts: independent starts, >= 1; the best over all of them is kept.
-        loss: "ce" (cross-entropy) or "margin".
+        loss: one of ``LOSSES``, see ``loss_of``.
         step_size: in units of the budget's norm; 2.5 epsilon / steps by default, and 2 epsilon in l0, where a step
             short enough to stay among the pixels of the last one is caught there.
         targeted: go towards the classes ``y`` instead, which are then the wanted ones.
 
     Returns the iterate with the largest (targeted: smallest) margin of the surrogate, example by example, of the
-    shape of ``x``.
+    shape of ``x``; on a noisy classifier the one of the largest mean over fresh draws, among each restart's last
+    iterate and the one whose own draw was largest.
     Raises InputError for images outside [0, 1] and impossible settings.
     """
     check_images(x, y)
@@ -94,23 +106,42 @@ def pgd(
     if step_size is None:
         step_size = threat.epsilon * (2.0 if threat.norm == "l0" else 2.5 / steps)
     away = -1.0 if targeted else 1.0
-    best = x.clone()
-    reached = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
 
-    def keep(candidate: Tensor, logits: Tensor) -> None:
-        gap = away * margin(logits, y).to(reached.dtype)
-        better = gap > reached
-        best[better] = candidate[better]
-        reached[better] = gap[better]
+    def gap(logits: Tensor) -> Tensor:
+        return away * margin(logits, y).to(x.dtype)
 
+    best = _Best(x)
     for _ in range(restarts):
         now = threat.random_start(x, rng) if random_start else x.clone()
+        own = _Best(x)
         for _ in range(steps):
             gradient, logits = input_gradient(classifier, now, y, loss)
-            keep(now, logits)
+            own.offer(now, gap(logits))
             now = threat.project(now + away * step_size * threat.steepest(gradient), x)
-        keep(now, classifier.differentiable(now).detach())
-    return best
+        if not classifier.noisy:
+            own.offer(now, gap(classifier.differentiable(now).detach()))
+            best.offer(own.images, own.reached)
+            continue
+        # The largest margin of one draw each is luck: the iterate that it picks and the last one are drawn anew.
+        for candidate in (own.images, now):
+            best.offer(candidate, torch.stack([gap(classifier.logits(candidate)) for _ in range(REDRAWN)]).mean(0))
+    return best.images
+
+
+REDRAWN = 10
+"""Fresh draws behind the mean margin by which ``pgd`` keeps an image where the classifier is noisy."""
+
+
+class _Best:
+    """The images of the largest margin so far, one by one."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.images = x.clone()
+        self.reached = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+
+    def offer(self, images: Tensor, reached: Tensor) -> None:
+        better = reached > self.reached
+        self.images[better], self.reached[better] = images[better], reached[better]
 
 
 def fgsm(classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, *, loss: str = "ce") -> Tensor:

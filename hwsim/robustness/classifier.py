@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
-from hwsim.ebm.settle import Phase, Settled, Solver, Synchronous
+from hwsim.ebm.settle import PHASE, SOLVER, Phase, Settled, Solver
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, equilibrium_logits
+from hwsim.rng import Streams
+from hwsim.robustness.global_draws import GlobalDraws
 
 Prepare = Callable[[Tensor], Tensor]
 """A differentiable map from images in [0, 1] to what the model expects (a normalisation)."""
@@ -49,6 +51,19 @@ class Classifier(Protocol):
         ...
 
 
+@runtime_checkable
+class Reseedable(Protocol):
+    """A classifier whose noise can be started anew."""
+
+    def reseed(self, streams: Streams) -> None: ...
+
+
+def reseed(classifier: Classifier, streams: Streams) -> None:
+    """Start the classifier's noise anew, where it lets itself be seeded."""
+    if isinstance(classifier, Reseedable):
+        classifier.reseed(streams)
+
+
 @dataclass(frozen=True)
 class EquilibriumClassifier:
     """A layered Hopfield network judged at equilibrium.
@@ -61,11 +76,16 @@ class EquilibriumClassifier:
         through: the way to differentiate; ``Implicit`` is exact where the state settles.
         hold_input: read the input drive once an inference, or at every step.
         prepare: normalisation between pixels and network, if any.
+
+    >>> import hwsim as hw
+    >>> model = hw.EquilibriumClassifier(hw.hopfield([64, 16, 10]), solver=hw.OddEven())
+    >>> model.logits(hw.load_data("digits").test.x[:4]).shape
+    torch.Size([4, 10])
     """
 
     net: LayeredHopfield
-    solver: Solver = field(default_factory=Synchronous)
-    phase: Phase = field(default_factory=lambda: Phase(100))
+    solver: Solver = SOLVER
+    phase: Phase = PHASE
     through: Equilibrium = field(default_factory=Implicit)
     hold_input: bool = True
     prepare: Prepare | None = None
@@ -93,25 +113,50 @@ class EquilibriumClassifier:
             x = x if self.prepare is None else self.prepare(x)
             return equilibrium_logits(self.net, x, self.through, hold_input=self.hold_input)
 
+    def reseed(self, streams: Streams) -> None:
+        self.net.reseed_reads(streams)
+
 
 @dataclass(frozen=True)
 class TorchClassifier:
-    """A torch module (B, ...) -> (B, classes), used as it is: put it in evaluation mode first."""
+    """A torch module (B, ...) -> (B, classes), used as it is: put it in evaluation mode first.
+
+    What it draws from global generators comes from ``draws``: seeded, and without a trace outside. A forward pass that
+    leaves no graph gives scores without one; ``input_gradient`` is zero then, and the checks say so.
+
+    >>> import hwsim as hw
+    >>> import torch
+    >>> model = hw.TorchClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval(), classes=10)
+    >>> model.logits(hw.load_data("digits").test.x[:4]).shape
+    torch.Size([4, 10])
+    """
 
     module: torch.nn.Module
     classes: int
     noisy: bool = False
     prepare: Prepare | None = None
+    draws: GlobalDraws = field(default_factory=GlobalDraws, compare=False, repr=False)
 
     bounds = (0.0, 1.0)
 
     def logits(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.module(x if self.prepare is None else self.prepare(x))
+        with torch.no_grad(), self.draws.drawing():
+            return self._scores(x)
 
     def differentiable(self, x: Tensor) -> Tensor:
-        with torch.enable_grad():
-            return self.module(x if self.prepare is None else self.prepare(x))
+        try:
+            with torch.enable_grad(), self.draws.drawing():
+                return self._scores(x)
+        except RuntimeError:
+            # Such as x.numpy() of what needs a gradient. What fails without a gradient as well is raised from here.
+            return self.logits(x.detach())
+
+    def reseed(self, streams: Streams) -> None:
+        self.draws.restart(streams.seed_of("read"))
+
+    def _scores(self, x: Tensor) -> Tensor:
+        scores = self.module(x if self.prepare is None else self.prepare(x))
+        return scores.clone() if scores.is_inference() else scores
 
 
 def correct(classifier: Classifier, x: Tensor, y: Tensor, batch: int = 1000) -> Tensor:

@@ -7,13 +7,12 @@ What remains to guard is a reseed of torch's global generator, kept inside a for
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from torch import Tensor
 from hwsim.errors import InputError
 from hwsim.robustness.attacks import check_images, check_norm
 from hwsim.robustness.classifier import Classifier
+from hwsim.robustness.global_draws import GlobalDraws
 from hwsim.robustness.threat import Threat
 
 _NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -66,11 +66,10 @@ class LibraryAttack(ABC):
         def model(batch: Tensor) -> Tensor:
             batch = batch.reshape(len(batch), *x.shape[1:]).to(x.dtype)
             if torch.is_grad_enabled() and batch.requires_grad:
-                return classifier.differentiable(batch)
+                return _with_graph(classifier, batch)
             return classifier.logits(batch.detach()).clone()  # Square writes into what it gets
 
-        with _global_generators_kept():
-            torch.manual_seed(seed)
+        with GlobalDraws(seed).drawing():
             moved = self._moved(Task(model, images.float(), y, threat, seed, classifier))
         return moved.detach().reshape(x.shape).to(x.dtype)
 
@@ -259,18 +258,24 @@ class FmnL0(Foolbox):
         return L0FMNAttack(steps=self.steps)
 
 
-@contextlib.contextmanager
-def _global_generators_kept() -> Iterator[None]:
-    """Libraries reseed torch's and NumPy's global generators; give both back as they were."""
-    import numpy as np
+class _Clean(torch.autograd.Function):
+    """The images themselves; gradients that are not finite are zero backwards, which libraries do not see to."""
 
-    state = np.random.get_state()  # noqa: NPY002
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        del ctx
+        return images.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        del ctx
+        return grads[0].nan_to_num(0.0, 0.0, 0.0)
+
+
+def _with_graph(classifier: Classifier, images: Tensor) -> Tensor:
+    """Scores with a graph to ``images``, if only one through which nothing passes."""
+    scores = classifier.differentiable(cast(Tensor, _Clean.apply(images)))
+    return scores + 0.0 * images.flatten(1).sum(1, keepdim=True)
 
 
 def _as_images(x: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.errors import InputError
-from hwsim.robustness.classifier import Classifier
+from hwsim.rng import Streams
+from hwsim.robustness.classifier import Classifier, reseed
 
 KNOWLEDGE = ("nothing", "float-weights", "conductances", "device")
 """What an attacker knows: no weights (queries or another model only), those trained in float, what the arrays of
@@ -67,6 +68,10 @@ class OverDraws:
     def differentiable(self, x: Tensor) -> Tensor:
         with torch.enable_grad():
             return torch.stack([instance.differentiable(x) for instance in self._each()]).mean(0)
+
+    def reseed(self, streams: Streams) -> None:
+        for i, instance in enumerate(self.instances):
+            reseed(instance, streams.child("instance", i))
 
     def _each(self) -> list[Classifier]:
         return [instance for instance in self.instances for _ in range(self.draws if instance.noisy else 1)]

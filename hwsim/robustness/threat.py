@@ -23,6 +23,13 @@ class Threat:
         norm: "linf", "l2" or "l1", over all pixels and channels of an image; or "l0", the number of pixels that are
             changed at all, a pixel of an image (C, H, W) being all its channels.
         epsilon: the budget, >= 0; for linf at most 1, for l0 a whole number.
+
+    Raises InputError for an unknown norm or a budget that it cannot have.
+
+    >>> import hwsim as hw
+    >>> threat, x = hw.Threat("linf", 0.1), hw.load_data("digits").test.x[:4]
+    >>> round(float(threat.distance(threat.project(x + 1, x), x).max()), 3), str(hw.Threat("linf", 8 / 255))
+    (0.1, 'linf:8/255')
     """
 
     norm: str
@@ -43,9 +50,14 @@ class Threat:
             raise InputError(f"threat epsilon: l0 budgets are whole numbers of pixels, got {self.epsilon:g}")
 
     def __str__(self) -> str:
-        levels = self.epsilon * 255
-        if self.norm == "linf" and self.epsilon and abs(levels - round(levels)) < 1e-9:
-            return f"linf:{round(levels)}/255"
+        """As it is written, in grey levels only where a short decimal number does not say it exactly."""
+        levels = round(self.epsilon * 255)
+        if (
+            self.norm == "linf"
+            and float(f"{self.epsilon:g}") != self.epsilon
+            and abs(levels / 255 - self.epsilon) < 1e-9
+        ):
+            return f"linf:{levels}/255"
         return f"{self.norm}:{self.epsilon:g}"
 
     def scaled(self, factor: float) -> Threat:
@@ -63,9 +75,11 @@ class Threat:
         return delta.abs().amax(1) if self.norm == "linf" else delta.norm(p=int(self.norm[1]), dim=1)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The nearest image within the budget, then clipped to the box (which only brings it closer to ``x``)."""
+        """The nearest image within the budget and the box; in l2 of the budget, then clipped, which stays inside it."""
         if self.norm == "l0":
             return _fewest(x_adv, x, int(self.epsilon))
+        if self.norm == "l1":
+            return _into_l1_and_box(x_adv, x, self.epsilon)
         delta = into_ball((x_adv - x).flatten(1), self.norm, x.new_full((len(x), 1), self.epsilon))
         return (x + delta.reshape(x.shape)).clamp(0.0, 1.0)
 
@@ -156,6 +170,29 @@ def into_ball(delta: Tensor, norm: str, budget: Tensor) -> Tensor:
     last = (ranked > excess).sum(1, keepdim=True).clamp_min(1) - 1
     threshold = excess.gather(1, last).clamp_min(0.0)
     return delta.sign() * (sizes - threshold).clamp_min(0.0)
+
+
+def _into_l1_and_box(x_adv: Tensor, x: Tensor, budget: float) -> Tensor:
+    """The nearest image within an l1 distance and the box at once (Croce and Hein 2021).
+
+    Pixel i moves by clamp(|d_i| - t, 0, room_i), room being what the box leaves in its direction, with the least
+    t >= 0 that keeps the budget. The sum of the moves is a falling line between the points |d_i| and |d_i| - room_i,
+    so t lies between two of them. Clipping after a projection onto the ball alone would leave budget unused.
+    """
+    clean, delta = x.flatten(1).double(), (x_adv - x).flatten(1).double()  # sums of thousands of pixels
+    size, room = delta.abs(), torch.where(delta > 0, 1 - clean, clean).clamp_min(0.0)
+    kinks, order = torch.cat([size - room, size], 1).sort(dim=1)
+    # Beyond |d| - room a pixel's move falls by one per t, beyond |d| not any more.
+    turns = torch.cat([torch.ones_like(size), -torch.ones_like(size)], 1).gather(1, order)
+    slope = turns.cumsum(1)
+    gaps = kinks.diff(dim=1)
+    sums = room.sum(1, keepdim=True) - torch.cat([torch.zeros_like(gaps[:, :1]), (slope[:, :-1] * gaps).cumsum(1)], 1)
+    last = ((sums > budget).sum(1, keepdim=True) - 1).clamp_min(0)
+    excess = (sums.gather(1, last) - budget).clamp_min(0.0) / slope.gather(1, last).clamp_min(1.0)
+    threshold = (kinks.gather(1, last) + excess).clamp_min(0.0)
+    threshold = torch.where(sums[:, :1] > budget, threshold, torch.zeros_like(threshold))
+    moves = torch.minimum((size - threshold).clamp_min(0.0), room)
+    return (clean + delta.sign() * moves).clamp(0.0, 1.0).reshape(x.shape).to(x.dtype)
 
 
 def parse(text: str) -> Threat:

@@ -24,7 +24,9 @@ V_repeats: the interval then covers the choice of images only, and says so in ``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +42,11 @@ class Interval:
     Attributes:
         mean, low, high: shares in [0, 1], or differences of shares in [-1, 1].
         over: what the interval covers, "repeats and images" or "images only".
+
+    >>> import hwsim as hw
+    >>> interval = hw.Interval(mean=0.952, low=0.919, high=0.972, over="repeats and images")
+    >>> interval.percent, interval.percent_range
+    ('95.2 %', '91.9 to 97.2 %')
     """
 
     mean: float
@@ -47,15 +54,30 @@ class Interval:
     high: float
     over: str
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Interval:
+        """An interval that was kept as plain values; raises KeyError where one is missing."""
+        return cls(record["mean"], record["low"], record["high"], record.get("over", ""))
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Of a difference: is its sign beyond doubt at this confidence?"""
+        return self.low > 0 or self.high < 0
+
     @property
     def percent(self) -> str:
         """The mean of shares: ``95.2 %``."""
-        return f"{100 * self.mean:.1f} %"
+        return percent(self.mean)
 
     @property
     def percent_range(self) -> str:
         """The ends of an interval of shares: ``91.9 to 97.2 %``."""
         return f"{100 * self.low:.1f} to {100 * self.high:.1f} %"
+
+    @property
+    def percent_with_range(self) -> str:
+        """Both, for a sentence: ``95.2 % (91.9 to 97.2 %)``."""
+        return f"{self.percent} ({self.percent_range})"
 
     @property
     def points(self) -> str:
@@ -67,10 +89,21 @@ class Interval:
         """The ends of an interval of differences, in points: ``−0.3 to +2.7``."""
         return f"{signed_points(self.low)} to {signed_points(self.high)}"
 
+    @property
+    def points_with_range(self) -> str:
+        """Both, for a sentence: ``+1.2 points (−0.3 to +2.7)``."""
+        return f"{self.points} points ({self.points_range})"
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent, to a digit: ``95.2 %``; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
 
 def signed_points(difference: float) -> str:
-    """A difference of shares in points, with its sign; the minus is the typographic one."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    """A difference of shares in points, with its sign; the minus is the typographic one, and zero has none."""
+    points = round(100 * difference, 1)
+    return f"{points:+.1f}".replace("-", "−") if points else "0.0"
 
 
 def accuracy(shares: ArrayLike) -> Interval:
@@ -94,8 +127,11 @@ def accuracy(shares: ArrayLike) -> Interval:
     return Interval(p, min(low, p), max(high, p), _over(x))
 
 
-def difference(shares: ArrayLike, reference: ArrayLike) -> Interval:
+def difference(shares: ArrayLike, reference: ArrayLike, comparisons: int = 1) -> Interval:
     """Mean paired difference ``shares - reference`` and its interval; both (repeats, images), rows and columns paired.
+
+    ``comparisons``: how many differences are looked at together. The interval is then at 1 - 0.05 / comparisons, so
+    that with 95 % confidence none of them is off (Bonferroni).
 
     One disagreement up and one down, half a count each, are added to the images' variance (Agresti and Min 2005,
     Stat Med 24:729), so that two cases that never disagreed do not differ by exactly nothing. Raises ValueError.
@@ -105,28 +141,29 @@ def difference(shares: ArrayLike, reference: ArrayLike) -> Interval:
         raise ValueError(f"paired shares: expected the same repeats and images, got {a.shape} and {b.shape}")
     x = a - b
     images = x.shape[1]
-    half = np.sqrt(_half_width_squared(x) + _quantile(np.inf) ** 2 / (images + 2) ** 2)
+    tail = (1 - CONFIDENCE) / comparisons
+    half = np.sqrt(_half_width_squared(x, tail) + _quantile(np.inf, tail) ** 2 / (images + 2) ** 2)
     mean = float(x.mean())
     return Interval(mean, max(mean - float(half), -1.0), min(mean + float(half), 1.0), _over(x))
 
 
-def _half_width_squared(x: NDArray[np.float64]) -> float:
+def _half_width_squared(x: NDArray[np.float64], tail: float = 1 - CONFIDENCE) -> float:
     repeats, images = x.shape
     by_repeat, by_image = x.mean(1, keepdims=True), x.mean(0, keepdims=True)
     of_images = repeats * by_image.var(ddof=1) if images > 1 else 0.0
     if repeats == 1:
-        return float(_quantile(images - 1) ** 2 * of_images / images)
+        return float(_quantile(images - 1, tail) ** 2 * of_images / images)
     of_repeats = images * by_repeat.var(ddof=1)
     freedom = (repeats - 1) * (images - 1)
     residual = ((x - by_repeat - by_image + x.mean()) ** 2).sum() / freedom if freedom else 0.0
     v_repeats, v_images = of_repeats / x.size, max(of_images - residual, 0.0) / x.size
-    return float(_quantile(repeats - 1) ** 2 * v_repeats + _quantile(images - 1) ** 2 * v_images)
+    return float(_quantile(repeats - 1, tail) ** 2 * v_repeats + _quantile(images - 1, tail) ** 2 * v_images)
 
 
-def _quantile(freedom: float) -> float:
+def _quantile(freedom: float, tail: float = 1 - CONFIDENCE) -> float:
     """Two-sided quantile of Student's t; of the normal at infinity, and at 0 where nothing multiplies it."""
-    tail = 0.5 + CONFIDENCE / 2
-    return float(norm.ppf(tail) if not 0 < freedom < np.inf else t.ppf(tail, freedom))
+    below = 1 - tail / 2
+    return float(norm.ppf(below) if not 0 < freedom < np.inf else t.ppf(below, freedom))
 
 
 def _over(x: NDArray[np.float64]) -> str:

@@ -247,7 +247,7 @@ def test_corruptions_of_an_aged_chip(hwsim_here: Call, tmp_path: Path) -> None:
 
 
 def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_path: Path) -> None:
-    given = ("--weights", str(user / "w.safetensors"), "--data", "digits", "--threat", "linf:0.15", "--examples", "60")
+    given = ("--weights", str(user / "w.safetensors"), "--data", "digits", "--threat", "linf:0.15", "--examples", "100")
     found = {}
     for name in ("Plain", "Masked"):
         code, out, err = hwsim_here(
@@ -269,7 +269,7 @@ def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_
     assert (code, err) == (0, "")
     rows = compare(tmp_path / "Plain", tmp_path / "Masked").rows
     (row,) = [row for row in rows if row.name == "linf:0.15, worst"]
-    assert row.how == "paired: 60 images"
+    assert row.how == "paired: 100 images"
     assert row.difference == pytest.approx(found["Plain"]["worst"]["mean"] - found["Masked"]["worst"]["mean"])
     assert row.high < 0
     assert row.p is not None
@@ -279,7 +279,9 @@ def test_a_users_module_that_masks_is_flagged(hwsim_here: Call, user: Path, tmp_
     assert "config.yaml" in err
     masked = found["Masked"]
     assert masked["reported"]["mean"] < masked["worst"]["mean"] - 0.2
-    assert masked["reported"]["of"] == "the checks, first 60 images"
+    assert masked["reported"]["of"] == "the checks, first 100 images"
+    assert masked["reported"]["upper_bound"]
+    assert not found["Plain"]["reported"]["upper_bound"]
 
 
 def test_queries_and_transfer_need_no_knowledge(hwsim_here: Call, user: Path, tmp_path: Path) -> None:
@@ -382,7 +384,7 @@ def test_corruptions_with_a_baseline(hwsim_here: Call, tmp_path: Path) -> None:
     assert common["accuracy"] == common["baseline_accuracy"]
     assert "mCE 1.000" in out
     assert any("no canonical baseline" in caveat for caveat in found["caveats"])
-    for name in ("heat-map.png", "heat-map.svg", "corruptions.png"):
+    for name in ("heat-map.png", "heat-map.svg", "corruptions.png", "corruptions.svg"):
         assert (folder / "figures" / name).stat().st_size > 5000
 
 

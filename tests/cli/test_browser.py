@@ -19,6 +19,7 @@ from hwsim.experiments.requests import AblationRequest
 from hwsim.reports.ablation import write_ablation_page
 from hwsim.reports.attack import write_attack_page
 from hwsim.reports.compare import write_compare_page
+from hwsim.reports.corruption import write_corruption_page
 from hwsim.reports.device_run import write_report
 from hwsim.reports.sweep import write_study_page
 
@@ -85,6 +86,7 @@ def _ablation(folder: Path) -> Path:
 PAGES: dict[str, Callable[[Path], Path]] = {
     "run": _run,
     "attack": lambda folder: write_attack_page(attackfolder.write_attack(folder)),
+    "corrupt": lambda folder: write_corruption_page(jobfolders.write_corrupt(folder, 0.4)),
     "compare": _compare,
     "ablate": _ablation,
     "sweep": lambda folder: write_study_page(jobfolders.write_sweep(folder, 0.3)),

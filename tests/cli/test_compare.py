@@ -12,6 +12,7 @@ import jobfolders
 import numpy as np
 import pytest
 import runfolder
+from htmlpage import Page
 
 from hwsim.cards.differences import differences
 from hwsim.experiments.attack.records import Reported, Worst
@@ -95,11 +96,12 @@ def test_every_kind_of_job_is_compared(kind: str, tmp_path: Path, hwsim_here: Ca
     assert (code, err) == (0, "")
     assert out == f"page: {page}\n"
     text = page.read_text()
-    assert f"Furthest apart is {planted}: 80.0 % against 30.0 %, +50.0 points" in text
-    assert f"{len(apart)} of {len(found.rows)} figures differ" in text
+    summary = Page(text).below["summary"]
+    assert f"{planted}: 80.0 % against 30.0 %, +50.0 points" in summary
+    assert f"{len(apart)} of {len(found.rows)} result" in summary
     assert all(f'<th scope="row">{path}</th>' in text for path in found.configuration)
     assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
-    assert "The software differs" not in text
+    assert "Warning" not in summary
     assert [path.name for path in page.parent.iterdir()] == ["page.html"]
 
 
@@ -112,14 +114,18 @@ def test_a_page_says_what_is_missing_and_what_else_differs(tmp_path: Path, hwsim
     assert [row.how for row in rows] == ["unpaired: other test images"]
     assert hwsim_here("compare", str(one), str(other), "--out", str(tmp_path / "page.html"))[0] == 0
     text = (tmp_path / "page.html").read_text()
-    assert "1 figures are only in one" in text
-    assert "The software differs, too, and may be the cause: hwsim." in text
-    assert "The configurations differ in 1 key: model." in text
+    page = Page(text)
+    assert page.below["summary"].count("Warning") == 2, "a result that only one has, and another software"
+    assert "step, dw 0.1" in page.below["summary"]
+    assert "0.2.0" in page.below["table-software"]
+    assert "adv-ep-digits" in page.below["table-configuration"]
     empty = jobfolders.write_sweep(tmp_path / "empty", 0.3)
     for cell in (empty / "points").iterdir():
         cell.unlink()
     assert hwsim_here("compare", str(one), str(empty), "--out", str(tmp_path / "page.html"))[0] == 0
-    assert "No figure is in both folders, so results cannot be compared." in (tmp_path / "page.html").read_text()
+    nothing = Page((tmp_path / "page.html").read_text())
+    assert "cannot be compared" in nothing.below["summary"]
+    assert "table-results" not in nothing.below
 
 
 def test_many_figures_are_drawn_by_how_far_apart_they_are(tmp_path: Path, hwsim_here: Call) -> None:
@@ -130,7 +136,7 @@ def test_many_figures_are_drawn_by_how_far_apart_they_are(tmp_path: Path, hwsim_
     assert count > 40
     assert hwsim_here("compare", str(one), str(other), "--out", str(tmp_path / "page.html"))[0] == 0
     text = (tmp_path / "page.html").read_text()
-    assert f"The 40 of {count} figures that are furthest apart." in text
+    assert f"40 of {count} results" in text
     shown = text.partition('id="table-results"')[2].partition("</table>")[0]
     assert shown.count("<tr>") == 41
     assert "programmed, 1 month, pgd-linf 0.02" in shown

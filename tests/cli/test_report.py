@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import re
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote
-from xml.etree import ElementTree
 
 import pytest
 import runfolder
+from htmlpage import Page
 from rich.console import Console
 
 from hwsim.experiments.device_run.results import summarise
 from hwsim.reports.device_run import terminal_table, write_report
-
-VOID = {"meta", "link", "img", "br"}
-
-
-@dataclass
-class Page(HTMLParser):
-    """Tags with their attributes, and the text below every id."""
-
-    text: str
-    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    below: dict[str, str] = field(default_factory=dict)
-    open: list[tuple[str, str | None]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.feed(self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
-        self.tags.append((tag, attributes))
-        if tag not in VOID:
-            self.open.append((tag, attributes.get("id")))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop()[0] == tag, f"</{tag}> closes another tag"
-
-    def handle_data(self, data: str) -> None:
-        for _, name in self.open:
-            if name:
-                self.below[name] = self.below.get(name, "") + data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def faults(self, folder: Path) -> list[str]:
-        """What would be missing without a network, or to a reader who does not see."""
-        found = []
-        names = [a["id"] for _, a in self.tags if "id" in a]
-        found += [f"id {name} twice" for name in set(names) if names.count(name) > 1]
-        found += [f"<{tag}>" for tag, _ in self.tags if tag in ("script", "iframe", "object", "embed")]
-        for _, attributes in self.tags:
-            for target in (attributes[key] for key in ("src", "href", "srcset") if key in attributes):
-                if target.startswith("#"):
-                    found += [] if target[1:] in names else [f"{target} leads nowhere"]
-                elif target.startswith("data:"):
-                    content = base64.b64decode(target.partition("base64,")[2])
-                    if target.startswith("data:image/svg+xml"):
-                        svg = [
-                            e.get("{http://www.w3.org/1999/xlink}href", "")
-                            for e in ElementTree.fromstring(content).iter()
-                        ]
-                        found += [f"{link} in a figure" for link in svg if link and not link.startswith(("#", "data:"))]
-                elif re.match(r"[a-z]+:|//", target) or not (folder / unquote(target)).exists():
-                    found.append(f"{target} is not in the run folder")
-        found += [f"style: {url}" for url in re.findall(r"url\(|@import", self.text)]
-        found += ["an image without a text" for image in self.all("img") if len(image.get("alt", "")) < 40]
-        found += ["a cell of a head without scope" for head in self.all("th") if "scope" not in head]
-        tables, captions = len(self.all("table")), len(self.all("caption"))
-        found += [] if tables == captions else [f"{tables} tables and {captions} captions"]
-        return found
+from hwsim.stats.interval import Interval
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +74,19 @@ def test_every_figure_is_drawn_twice_told_in_words_and_on_the_page(page: Page, f
         for r in summarise(folder)["accuracy"]
         if (r["case"], r["condition"], r["level"]) == ("in-situ", "contrast", 5)
     )
-    assert f"5: {row['mean']:.1%} ({row['low']:.1%} to {row['high']:.1%})" in words
+    assert f"5: {Interval.from_record(row).percent_with_range}" in words
 
 
 def test_the_tables_hold_the_summary(page: Page, folder: Path) -> None:
     summary = summarise(folder)
     for row in summary["accuracy"]:
-        mean, interval = f"{100 * row['mean']:.1f} %", f"{100 * row['low']:.1f} to {100 * row['high']:.1f} %"
-        assert mean in page.below["table-cells"]
-        assert interval in page.below["table-cells"]
+        mean, interval = Interval.from_record(row).percent, Interval.from_record(row).percent_range
+        assert mean in page.below["table-accuracies"]
+        assert interval in page.below["table-accuracies"]
         if row["level"] in (0, 3, 0.2, 0.1) and row["condition"] == "clean":
             assert mean + interval in page.below["table-accuracy"]
             if row["difference"]:
-                points = f"{100 * row['difference']['mean']:+.1f}".replace("-", "−")
+                points = Interval.from_record(row["difference"]).points
                 assert points in page.below["table-difference"]
                 assert f"{points} points" in page.below["summary"]
     assert "hwsim run --device devices/ecram/rpu-config.yaml" in page.below["reproduce"]
@@ -186,7 +123,7 @@ def test_an_interrupted_run_has_a_page_that_says_so(kept: int, tmp_path: Path) -
     page = Page(write_report(folder).read_text())
     assert page.faults(folder) == []
     cells = summarise(folder)["cells"]
-    assert f"not finished: {cells['done']} of {cells['expected']} cells" in page.text
+    assert f"not finished: {cells['done']} of {cells['expected']} measurements" in page.text
     assert cells["done"] < cells["expected"]
     terminal_table(folder)
 

@@ -41,5 +41,5 @@ def test_the_tutorials_study_runs_to_its_page(
     assert all(shares[device, "0.9"] < shares[device, "0.0"] for device in ("ideal", "ecram", "pcm-inference"))
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Five points of accuracy are lost at: smallest weights left out, ideal: 0.7" in page
-    assert re.findall(r'<table id="([\w-]+)"', page) == ["table-requirements", "table-ends"]
+    assert re.findall(r'<table id="([\w-]+)"', page) == ["table-requirements", "table-ends", "table-receipt"]
     assert re.findall(r'<figure id="figure-([\w-]+)"', page) == ["sparse"]

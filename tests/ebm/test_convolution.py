@@ -15,8 +15,8 @@ from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
 from hwsim.crossbar.reads.window import ImageSynapse, Window, as_images, as_rows
 from hwsim.crossbar.synapse import Synapse
-from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
-from hwsim.ebm.convolution import Conv
+from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
@@ -29,7 +29,7 @@ from hwsim.learning.exact import weight_gradient
 from hwsim.rng import Streams
 
 DOUBLE = torch.float64
-PAPER = [ConvLayer(128, 3, 1, padding, "max") for padding in (1, 1, 1, 0)]
+PAPER = [Conv(128, 3, 1, padding, "max") for padding in (1, 1, 1, 0)]
 
 
 class NoisyReads(FloatSynapse):
@@ -70,10 +70,9 @@ class PatchwiseDevice(FloatDevice):
 
 def small(device: FloatDevice | None = None, pool: str = "max", **settings: object) -> LayeredHopfield:
     device = device or FloatDevice(dtype=DOUBLE)
-    layers = [ConvLayer(4, pool=pool), ConvLayer(5, stride=2)]
-    net = conv_hopfield(
-        (2, 8, 8), layers, [6, 3], device, Streams(0), bias_device=FloatDevice(dtype=DOUBLE), **settings
-    )
+    layers = [Conv(4, pool=pool), Conv(5, stride=2)]
+    exact = FloatDevice(dtype=DOUBLE)
+    net = layered_hopfield([(2, 8, 8), *layers, 6, 3], device, Streams(0), bias_device=exact, **settings)
     net.program([w.double() for w in initial_weights(net, 2.0, Streams(0))])
     return net
 
@@ -84,7 +83,7 @@ def images(seed: int = 0, batch: int = 3) -> Tensor:
 
 def test_the_published_network_has_its_shapes() -> None:
     layers = [replace(layer, channels=n) for layer, n in zip(PAPER, (128, 256, 512, 512), strict=True)]
-    net = conv_hopfield((3, 32, 32), layers, [10], FloatDevice(), Streams(0), output="readout")
+    net = layered_hopfield([(3, 32, 32), *layers, 10], FloatDevice(), Streams(0), output="readout")
     assert [link.post_shape for link in net.links] == [(128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 1, 1), (10,)]
     assert net.blocks == 4
     assert sum(s.weight().numel() for s in net.synapses) == 3_843_850
@@ -166,8 +165,8 @@ def test_a_feed_forward_start_is_one_pass_without_feedback() -> None:
 @pytest.mark.parametrize(("solver", "pooled"), [(Synchronous(), 1), (OddEven(), 1), (UpDown(), 2)], ids=str)
 def test_a_step_reads_every_array_once_each_way(solver: Solver, pooled: int) -> None:
     """Twice for the max-pooled link of an up-down step, whose switches move between down and up."""
-    layers = [ConvLayer(4), ConvLayer(4, stride=2), ConvLayer(4, pool="max")]
-    net = conv_hopfield((2, 8, 8), layers, [3], FloatDevice(), Streams(0), output="readout")
+    layers = [Conv(4), Conv(4, stride=2), Conv(4, pool="max")]
+    net = layered_hopfield([(2, 8, 8), *layers, 3], FloatDevice(), Streams(0), output="readout")
     net.program(initial_weights(net, 2.0, Streams(0)))
     given = net.given(images().float())
     s = settle(given, given.start(), solver=solver, phase=Phase(3)).state
@@ -212,8 +211,8 @@ def test_memory_does_not_grow_with_the_number_of_steps(solver: Solver) -> None:
 @pytest.mark.parametrize("solver", [Synchronous(), OddEven(), UpDown()], ids=str)
 def test_read_noise_is_told_from_movement(solver: Solver) -> None:
     links = [
-        Conv(NoisyReads(4, 18, 1e-3, Streams(0)), no_bias(4), Window(2, 3, 1, 1), pool="max", size=(8, 8)),
-        Conv(NoisyReads(5, 36, 1e-3, Streams(1)), no_bias(5), Window(4, 3, 2, 1), pool="none", size=(4, 4)),
+        Convolution(NoisyReads(4, 18, 1e-3, Streams(0)), no_bias(4), Window(2, 3, 1, 1), pool="max", size=(8, 8)),
+        Convolution(NoisyReads(5, 36, 1e-3, Streams(1)), no_bias(5), Window(4, 3, 2, 1), pool="none", size=(4, 4)),
         Dense(NoisyReads(3, 20, 1e-3, Streams(2)), no_bias(3), (5, 2, 2)),
     ]
     net = LayeredHopfield(links)
@@ -281,18 +280,23 @@ def test_rows_and_images_are_inverse_and_in_the_order_of_patches() -> None:
 @pytest.mark.parametrize(
     ("build", "told"),
     [
-        (lambda: ConvLayer(0), "channels"),
-        (lambda: ConvLayer(4, padding=-1), "padding >= 0"),
-        (lambda: conv_hopfield((2, 8, 8), [ConvLayer(4, pool="sum")], [3], FloatDevice(), Streams(0)), "'sum'"),
-        (lambda: conv_hopfield((2, 2, 2), [ConvLayer(4, 5, 1, 0)], [3], FloatDevice(), Streams(0)), "2 x 2 pixels"),
-        (lambda: conv_hopfield((2, 8, 8), [ConvLayer(4)], [], FloatDevice(), Streams(0)), "network.dense"),
+        (lambda: Conv(0), "channels"),
+        (lambda: Conv(4, padding=-1), "padding >= 0"),
+        (lambda: layered_hopfield([(2, 8, 8), Conv(4, pool="sum"), 3], FloatDevice(), Streams(0)), "'sum'"),
+        (lambda: layered_hopfield([(2, 2, 2), Conv(4, 5, 1, 0), 3], FloatDevice(), Streams(0)), "2 x 2 pixels"),
+        (lambda: layered_hopfield([(2, 8, 8), Conv(4)], FloatDevice(), Streams(0)), "one layer of units"),
+        (lambda: layered_hopfield([128, Conv(4), 3], FloatDevice(), Streams(0)), "right above an image"),
+        (lambda: layered_hopfield([(2, 8, 8), 16, Conv(4), 3], FloatDevice(), Streams(0)), "right above an image"),
         (lambda: small(output="softmax"), "'softmax'"),
         (lambda: small(start="random"), "'random'"),
         (lambda: small(bias="none"), "network.bias"),
         (lambda: small().given(torch.zeros(3, 2, 8, 7)), "expected 128 values"),
         (lambda: LayeredHopfield([Dense(FloatSynapse(torch.zeros(3, 4)), None)], output="readout"), "hidden layer"),
         (lambda: Dense(FloatSynapse(torch.zeros(3, 4)), None, (2, 2)), r"\(2, 2\)"),
-        (lambda: Conv(FloatSynapse(torch.zeros(3, 9)), None, Window(2, 3), pool="none", size=(8, 8)), "9 columns"),
+        (
+            lambda: Convolution(FloatSynapse(torch.zeros(3, 9)), None, Window(2, 3), pool="none", size=(8, 8)),
+            "9 columns",
+        ),
     ],
 )
 def test_mistakes_are_told(build, told: str) -> None:

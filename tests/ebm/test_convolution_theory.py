@@ -16,8 +16,8 @@ from torch.testing import assert_close
 from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
-from hwsim.ebm.convolution import POOLS, Conv
+from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.convolution import POOLS, Convolution
 from hwsim.ebm.costs import CrossEntropy, SquaredError, ThroughReadout
 from hwsim.ebm.energy import Cost, Energy, Nudged, State
 from hwsim.ebm.hopfield import GivenInput, Kept, LayeredHopfield
@@ -42,8 +42,8 @@ def small(
     """
     streams = Streams(seed)
     stride = 2 if pool == "none" else 1
-    layers = [ConvLayer(3, pool=pool, stride=stride), ConvLayer(4, pool=pool, stride=stride)]
-    net = conv_hopfield((2, 9, 9), layers, [3], DEVICE, streams, output=output, bias_device=DEVICE)
+    layers = [Conv(3, pool=pool, stride=stride), Conv(4, pool=pool, stride=stride)]
+    net = layered_hopfield([(2, 9, 9), *layers, 3], DEVICE, streams, output=output, bias_device=DEVICE)
     weights = [w.double() for w in initial_weights(net, gain, streams)]
     for hidden_bias in weights[1:4:2]:
         hidden_bias += bias
@@ -63,7 +63,7 @@ def energy_by_the_book(
     value = sum(net.c * layer.square().flatten(1).sum(1) for layer in s)
     for index, link in enumerate(net.links):
         w, b = weights[2 * index], weights[2 * index + 1][:, 0]
-        if isinstance(link, Conv):
+        if isinstance(link, Convolution):
             k = link.window.kernel
             made = functional.conv2d(
                 below, w.view(len(w), -1, k, k), b, stride=link.window.stride, padding=link.window.padding
@@ -122,7 +122,7 @@ def check_adjoint(window: Window, pool: str, size: tuple[int, int], by: type, se
     synapse = FloatSynapse(draw((3, window.columns), rng, -1, 1))
     if window.constant:
         synapse.tensor[:, -1] = 0.0
-    link = Conv(
+    link = Convolution(
         synapse,
         None if window.constant else FloatSynapse(torch.zeros(3, 1, dtype=DOUBLE)),
         window,
@@ -261,7 +261,7 @@ def _unflipped(self: Window, images: Tensor, weight: Tensor, size: tuple[int, in
     return functional.conv_transpose2d(images, kernels, None, self.stride, self.padding, rest)
 
 
-def _averaged_back(self: Conv, post: Tensor, switches: Tensor | None) -> Tensor:
+def _averaged_back(self: Convolution, post: Tensor, switches: Tensor | None) -> Tensor:
     like = torch.empty(len(post), post.shape[1], *self.positions, dtype=post.dtype)
     return torch.ops.aten.avg_pool2d_backward(post, like, [2, 2], [2, 2], [0, 0], False, True, None)
 
@@ -282,7 +282,7 @@ def _free_readout(self: ThroughReadout, output: Tensor, target: Tensor, beta: fl
 
 
 FLIP = Bug("kernels not flipped in the feedback", Window, "spread", _unflipped)
-AVERAGED = Bug("maxima sent back as averages", Conv, "_unpool", _averaged_back)
+AVERAGED = Bug("maxima sent back as averages", Convolution, "_unpool", _averaged_back)
 STALE = Bug("reads held although the layer moved", GivenInput, "_feedback", _never_read_again)
 REVERSED = Bug("patches reversed in the update", Window, "product", _reversed_product)
 FREE_READOUT = Bug("readout learns without beta", ThroughReadout, "couplings", _free_readout)

@@ -16,9 +16,10 @@ from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice
 from hwsim.devices.responses import LinearStepCell
-from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, hopfield, initial_weights, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
+from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import OddEven, Phase, Synchronous, settle
 from hwsim.errors import InputError
 from hwsim.rng import Streams
@@ -160,8 +161,8 @@ def dense(pre: int, post: int) -> Dense:
         (lambda: LayeredHopfield([dense(4, 3)], c=0.0), "c must be > 0, got 0"),
         (lambda: LayeredHopfield([dense(4, 3)], output="softmax"), "output must be .*got 'softmax'"),
         (lambda: LayeredHopfield([dense(4, 3), dense(5, 2)]), "3.* units feeds one"),
-        (lambda: layered_hopfield([4], FLOAT, Streams(0)), r"expected at least two positive sizes.*got \[4\]"),
-        (lambda: layered_hopfield([4, 0, 2], FLOAT, Streams(0)), r"positive sizes, input first, got \[4, 0, 2\]"),
+        (lambda: layered_hopfield([4], FLOAT, Streams(0)), r"at least one layer of units.*got \[4\]"),
+        (lambda: layered_hopfield([4, 0, 2], FLOAT, Streams(0)), r"all sizes at least 1; got \[4, 0, 2\]"),
         (lambda: layered_hopfield([4, 2], FLOAT, Streams(0), bias="analog"), "bias: .*'column'.*got 'analog'"),
         (lambda: LayeredHopfield([dense(5, 3)]).given(torch.zeros(2, 5)), "expected 4 values an example, got 5"),
     ],
@@ -223,3 +224,12 @@ def test_only_what_can_age_ages() -> None:
     assert torch.equal(net.weights()[1], torch.full((3, 1), 0.5)), "digital biases do not drift"
     with pytest.raises(InputError, match="seconds >= 0"):
         net.age(-1.0)
+
+
+@pytest.mark.parametrize("layers", [[9, 8, 4], [(1, 3, 3), Conv(5, pool="max"), 4]])
+def test_a_built_network_has_initial_weights_and_takes_images_flat_or_not(layers: list) -> None:
+    net = hopfield(layers, seed=5, gain=1.5)
+    expected = initial_weights(layered_hopfield(layers, FloatDevice(), Streams(5)), 1.5, Streams(5))
+    assert all(torch.equal(a, b) for a, b in zip(net.weights(), expected, strict=True))
+    x = torch.rand(6, 1, 3, 3)
+    assert torch.equal(infer(net, x)[0], infer(net, x.flatten(1))[0])

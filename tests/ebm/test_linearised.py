@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 import hwsim.ebm.spectrum
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
-from hwsim.ebm.convolution import Conv
+from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.dense import DenseChain, planned
 from hwsim.ebm.energy import Energy, Nudged, State
@@ -29,8 +29,8 @@ from hwsim.rng import Streams
 
 def convolutional(pool: str, bias: str) -> tuple[LayeredHopfield, Tensor]:
     device = FloatDevice(dtype=DOUBLE)
-    layers = [ConvLayer(3, pool="max"), ConvLayer(4, pool=pool), ConvLayer(4, stride=2)]
-    net = conv_hopfield((2, 8, 8), layers, [3], device, Streams(0), bias=bias, bias_device=device)
+    layers = [Conv(3, pool="max"), Conv(4, pool=pool), Conv(4, stride=2)]
+    net = layered_hopfield([(2, 8, 8), *layers, 3], device, Streams(0), bias=bias, bias_device=device)
     rng = torch.Generator().manual_seed(4)
     weights = [w.double() for w in initial_weights(net, 3.0, Streams(1))]
     for w in weights[1::2] if bias == "digital" else weights:
@@ -101,7 +101,7 @@ def _as_forward(self: Dense | Conv, way: Tensor, switches: Tensor | None = None)
     return self.forward(way)
 
 
-@pytest.mark.parametrize(("name", "owner"), list(zip(NETS, (Dense, Dense, Conv, Conv), strict=True)))
+@pytest.mark.parametrize(("name", "owner"), list(zip(NETS, (Dense, Dense, Convolution, Convolution), strict=True)))
 def test_product_check_rejects_biases_and_maxima_of_the_way_itself(name: str, owner: type) -> None:
     must_reject(Bug("as forward", owner, "along", _as_forward), check_products, name, 0.0)
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import hwsim.ebm.settle
 from hwsim.crossbar.exact import FloatDevice, FloatSynapse
-from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights
+from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Energy, Nudged, State
@@ -223,8 +223,8 @@ def test_steps_count_moves_and_early_stops_wait_for_everyone() -> None:
 def pooled(pool: str) -> tuple[LayeredHopfield, Tensor]:
     """A convolutional network in float64 whose examples take from few to many steps, and a batch for it."""
     device = FloatDevice(dtype=DOUBLE)
-    layers = [ConvLayer(4, pool="max"), ConvLayer(6, pool=pool), ConvLayer(5, stride=2)]
-    net = conv_hopfield((2, 8, 8), layers, [3], device, Streams(0), start="feed-forward", bias_device=device)
+    layers = [Conv(4, pool="max"), Conv(6, pool=pool), Conv(5, stride=2)]
+    net = layered_hopfield([(2, 8, 8), *layers, 3], device, Streams(0), start="feed-forward", bias_device=device)
     net.program([w.double() for w in initial_weights(net, 1.7, Streams(1))])
     x = (
         draw((12, 2, 8, 8), torch.Generator().manual_seed(2))

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.pulses import coincidences
 from hwsim.crossbar.synapse import Meter
 from hwsim.crossbar.tiling import TiledDevice
+from hwsim.crossbar.twin import TwinDevice
+from hwsim.crossbar.updates.pulsed import digital_bytes, write_period
 from hwsim.crossbar.work import Work, cost_of
 from hwsim.devices.responses import LinearStepCell
 from hwsim.ebm.build import initial_weights, layered_hopfield
@@ -84,6 +87,38 @@ def test_reads_of_a_training_step_are_those_of_its_three_phases() -> None:
     assert last.reads >= 7 * (9 + 4 + 4)
     assert last.updates == 2 * 7  # the difference is written as two outer products
     assert last.programmed == last.writes == 0
+
+
+@pytest.mark.parametrize("mode", ["accumulate", "accumulate: 3"])
+def test_a_digital_sum_is_counted_and_priced(mode: str) -> None:
+    """3 x 5 weights: 4 bytes and, for each row of an update, one multiplication each; whole pulses, row by row."""
+    synapse = parse_mode(mode).device(CELL).synapse(3, 5, Streams(0))
+
+    def learn() -> None:
+        for _ in range(3):
+            synapse.update(torch.ones(2, 5), torch.tensor([[1.0, 0.5, 0.0]] * 2), 1.01 * CELL.cell.dw_min)
+            synapse.tick()
+
+    (work,) = cost_of({"layer": synapse}, learn)
+    assert (write_period(synapse), work.memory_bytes) == (3 if mode.endswith("3") else 1, 60)
+    assert (work.updates, work.digital_products) == (6, 6 * 15)
+    steps = 1 if mode.endswith("3") else 3
+    assert work.rows_written == 2 * steps
+    assert work.slots == (6 + 3 if steps == 1 else 3 * (2 + 1))
+    assert work.pulses == 5 * work.slots
+    table = read_table()
+    price = priced([work], table)
+    assert price.digital_J == pytest.approx(90 * (table.digital.multiply_pJ + table.digital.add_pJ) * 1e-12)
+    assert price.pulse_J == pytest.approx(work.pulses * table.pulse.energy_J)
+
+
+def test_memory_of_tiles_and_twins_adds_up() -> None:
+    tiled = parse_mode("accumulate").device(TwinDevice(TiledDevice(CELL, 4, 4))).synapse(7, 10, Streams(0))
+    assert digital_bytes(tiled) == 2 * 7 * 10 * 4
+    assert digital_bytes(parse_mode("low-rank: 2").device(TiledDevice(CELL, 4, 4)).synapse(7, 10, Streams(0))) == (
+        4 * (2 + 32) * 17
+    )
+    assert digital_bytes(CELL.synapse(7, 10, Streams(0))) == 0
 
 
 def test_counting_leaves_the_meter_going() -> None:

@@ -17,14 +17,14 @@ def test_this_installation_is_sound() -> None:
     assert [finding.name for finding in findings[:4]] == ["python", "aihwkit", "threads", "disk"]
     assert {finding.name for finding in findings[4:]} == {f"data {name}" for name in datasources.NAMES}
     wrong = [finding for finding in findings if not finding.ok]
-    assert not wrong, doctor.told(wrong)
+    assert not wrong, doctor.report(wrong)
 
 
 def test_an_old_python_is_wrong() -> None:
     assert doctor.check_python((3, 12, 0)).ok
     finding = doctor.check_python((3, 10, 9))
     assert not finding.ok
-    assert finding.found.startswith("3.10.9")
+    assert finding.state.startswith("3.10.9")
     assert "install Python 3.11" in finding.cure
 
 
@@ -35,7 +35,7 @@ def test_a_wrong_pair_is_told_in_its_own_words() -> None:
     finding = doctor.check_aihwkit(fails)
     assert not finding.ok
     assert finding.cure == "aihwkit 1.1.0 needs torch 2.10: pip install torch==2.10.*"
-    assert finding.found.startswith("aihwkit ")
+    assert finding.state.startswith("aihwkit ")
     assert doctor.check_aihwkit(lambda: None).ok
 
 
@@ -49,7 +49,7 @@ def test_more_threads_than_cores_are_wrong(monkeypatch: pytest.MonkeyPatch) -> N
     assert doctor.check_threads(2, 2).ok
     finding = doctor.check_threads(16, 2)
     assert not finding.ok
-    assert "16 of 2 cores (OMP_NUM_THREADS=16" in finding.found
+    assert "16 of 2 cores (OMP_NUM_THREADS=16" in finding.state
     assert "OMP_NUM_THREADS=2" in finding.cure
 
 
@@ -66,13 +66,13 @@ def test_a_folder_that_refuses_writing_is_wrong(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     finding = doctor.check_disk(tmp_path)
     assert not finding.ok
-    assert "not writable" in finding.found
+    assert "not writable" in finding.state
 
 
 def test_absent_data_is_a_hint_and_incomplete_data_is_wrong(tmp_path: Path) -> None:
     absent = doctor.check_data("cifar10", tmp_path)
     assert absent.ok
-    assert absent.found == "not here"
+    assert absent.state == "not here"
     assert "cifar-10-batches-bin/test_batch.bin exists" in absent.cure
 
     folder = tmp_path / "cifar-10-batches-bin"
@@ -81,12 +81,12 @@ def test_absent_data_is_a_hint_and_incomplete_data_is_wrong(tmp_path: Path) -> N
         (folder / name).touch()
     partial = doctor.check_data("cifar10", tmp_path)
     assert not partial.ok
-    assert "lacks data_batch_3.bin, data_batch_4.bin, data_batch_5.bin, batches.meta.txt" in partial.found
+    assert "lacks data_batch_3.bin, data_batch_4.bin, data_batch_5.bin, batches.meta.txt" in partial.state
     for name in ("data_batch_3.bin.gz", "data_batch_4.bin", "data_batch_5.bin", "batches.meta.txt"):
         (folder / name).touch()
     whole = doctor.check_data("cifar10", tmp_path)
     assert whole.ok
-    assert whole.found == str(folder)
+    assert whole.state == str(folder)
 
 
 def test_a_data_dir_that_does_not_exist_is_wrong(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_data_dir_that_does_not_exist_is_wrong(tmp_path: Path) -> None:
 
 def test_what_is_printed_shows_the_cure_below_what_is_wrong() -> None:
     findings = [doctor.Finding("python", True, "3.11.7"), doctor.Finding("threads", False, "16 of 2", "fewer")]
-    assert doctor.told(findings).splitlines() == [
+    assert doctor.report(findings).splitlines() == [
         "ok     python   3.11.7",
         "WRONG  threads  16 of 2",
         "                -> fewer",

@@ -194,10 +194,10 @@ FAULTS = {
     ),
     "pulses-too-few": (too_few_pulses, "diagnostics", "0.002 pulses"),
     "clipped": (first_layer(clipped_share=0.3), "diagnostics", "30% of the cross-points"),
-    "saturated": (first_layer(saturated_share=0.04), "diagnostics", "4.0% of the reads"),
+    "saturated": (first_layer(saturated_share=0.04), "diagnostics", "4.0 % of the reads"),
     "unsettled": (unsettled, "accuracy", "20% of the images had not settled"),
     "unsettled-training": (unsettled_training, "learning", "60% of the training examples"),
-    "did-not-learn": (guessing, "accuracy", "guessing gives 10.0%"),
+    "did-not-learn": (guessing, "accuracy", "10.0 %"),
     "masking": (rising, "attacks", "rises with the budget of pgd-linf"),
 }
 
@@ -214,7 +214,7 @@ def test_a_planted_fault_is_told_at_its_place(code: str, tmp_path: Path) -> None
 def test_an_attack_that_leaves_much_at_half_the_range_is_suspected(tmp_path: Path) -> None:
     found = [w for w in summary_with(tmp_path, flat)["warnings"] if w["code"] == "masking"]
     assert [w["case"] for w in found] == ["in-situ"]
-    assert "66.7% are left under pgd-linf at epsilon 0.5" in found[0]["text"]
+    assert "66.7 % under pgd-linf at epsilon 0.5" in found[0]["text"]
 
 
 def test_budgets_too_small_to_decide_are_noted(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import sys
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from robust_models import Digits, rng
+from robust_models import Digits, Shaken, rng
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robustness.attacks import Attack, fgsm, margin, pgd
-from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier, correct
+from hwsim.rng import Streams
+from hwsim.robustness.attacks import Attack, _Best, fgsm, loss_of, margin, pgd
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier, correct
 from hwsim.robustness.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
 from hwsim.robustness.sparse import SparseRs
 from hwsim.robustness.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named, norms_of
@@ -21,7 +23,7 @@ from hwsim.robustness.threat import Threat
 LINF = Threat("linf", 0.1)
 
 
-def left(model: EquilibriumClassifier, moved: Tensor, y: Tensor) -> float:
+def left(model: Classifier, moved: Tensor, y: Tensor) -> float:
     return correct(model, moved, y).double().mean().item()
 
 
@@ -98,6 +100,81 @@ def test_pgd_is_repeatable_and_keeps_the_best_iterate(model: EquilibriumClassifi
     # A wild step size makes the last iterate bad; the best one is never worse than where it started.
     wild = pgd(model, x, y, LINF, steps=10, rng=rng(), step_size=10.0, random_start=False)
     assert bool((margin(model.logits(wild), y) >= margin(model.logits(x), y) - 1e-4).all())
+
+
+def test_pgd_on_a_noisy_model_keeps_the_best_mean(model: EquilibriumClassifier, digits: Digits) -> None:
+    """Where each iterate is as good as any other, the luckiest draw says nothing; the last iterates have climbed."""
+    x, y = digits.test_x[:60], digits.test_y[:60]
+
+    def shaken(seed: int) -> Shaken:
+        return Shaken(model, 0.3, rng(seed))
+
+    def climbed(start: float) -> float:
+        moved = pgd(shaken(1), x, y, LINF, steps=12, rng=rng(), loss="margin", step_size=start)
+        verdicts = shaken(2)
+        return sum(left(verdicts, moved, y) for _ in range(20)) / 20
+
+    assert climbed(0.02) < climbed(1e-4) - 0.1
+    best = _Best(x)
+    best.offer(x + 1, torch.zeros(len(x)))
+    best.offer(x + 2, torch.linspace(-1, 1, len(x)))
+    assert torch.equal(best.images[0], x[0] + 1)
+    assert torch.equal(best.images[-1], x[-1] + 2)
+
+
+def test_the_probability_margin_is_a_loss(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:40], digits.test_y[:40]
+    logits = model.logits(x)
+    expected = margin(logits.softmax(1), y)
+    assert torch.allclose(loss_of(logits, y, "probability-margin"), expected)
+    moved = pgd(model, x, y, LINF, steps=20, rng=rng(), loss="probability-margin")
+    assert left(model, moved, y) <= left(model, pgd(model, x, y, LINF, steps=20, rng=rng(), loss="ce"), y) + 0.05
+
+
+class Drawing(torch.nn.Module):
+    """Draws from the global generators of three libraries."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.rand(10) + float(np.random.random()) + random.random()  # noqa: NPY002
+        return x.flatten(1)[:, :10] + noise
+
+
+def test_a_module_that_draws_from_global_generators_is_seeded_and_leaves_them_alone(digits: Digits) -> None:
+    x = digits.test_x[:3]
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    classifier = TorchClassifier(Drawing(), 10, noisy=True)
+    first, second = classifier.logits(x), classifier.logits(x)
+    assert not torch.equal(first, second)
+    classifier.reseed(Streams(3))
+    third = classifier.logits(x)
+    classifier.reseed(Streams(3))
+    assert torch.equal(third, classifier.logits(x))
+    assert not torch.equal(first, third)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert before[2] == random.getstate()
+
+
+@pytest.mark.parametrize("attack", [Pgd(3), Fgsm(), Fmn(3), Apgd("ce", 3), Apgd("targeted", 3, targets=2), Fab(2)])
+def test_no_gradient_is_no_crash(attack: Attack, digits: Digits) -> None:
+    class Blind(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :10].detach()
+
+    class Holed(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :10] + 0 * (x - x.detach()).sqrt().sum()
+
+    x, y = digits.test_x[:6], digits.test_y[:6]
+    for module in (Blind(), Holed()):
+        moved = attack(TorchClassifier(module, 10), x, y, LINF, rng())
+        assert bool(LINF.allowed(moved, x).all())
+
+
+def test_a_mistake_of_a_module_is_not_taken_for_a_missing_graph() -> None:
+    module = torch.nn.Linear(3, 10)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        TorchClassifier(module, 10).differentiable(torch.zeros(2, 5, requires_grad=True))
 
 
 def test_true_labels_are_used(model: EquilibriumClassifier, digits: Digits) -> None:
@@ -288,7 +365,7 @@ def test_too_few_classes_and_unknown_losses_are_refused() -> None:
     x, y = torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.long)
     with pytest.raises(InputError, match="needs at least 4 classes, the model has 3"):
         Apgd("targeted", 1)(linear(3), x, y, LINF, rng())
-    with pytest.raises(InputError, match="expected one of ce, margin"):
+    with pytest.raises(InputError, match="expected one of ce, margin, probability-margin"):
         pgd(linear(), x, y, LINF, steps=1, rng=rng(), loss="mse")
     with pytest.raises(InputError, match="at least 1"):
         pgd(linear(), x, y, LINF, steps=0, rng=rng())

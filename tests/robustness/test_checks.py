@@ -12,20 +12,14 @@ from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase
 from hwsim.learning.equilibrium_gradients import Unrolled
 from hwsim.learning.gradient_ways import NudgedInput
-from hwsim.robustness.checks import (
-    Check,
-    Unmasked,
-    budget_monotone,
-    draws_enough,
-    gradients_agree,
-    scores_not_states,
-    settles_under_attack,
-    steps_enough,
-    unmask,
-    zero_gradients,
-)
+from hwsim.robustness.checks.check import Check, enough_images, lower
+from hwsim.robustness.checks.gradient import gradients_agree, scores_not_states, true_gradient, zero_gradients
+from hwsim.robustness.checks.relaxing import settles_under_attack
+from hwsim.robustness.checks.strength import budget_monotone, draws_enough, main_table, probe_of, steps_enough
+from hwsim.robustness.checks.unmask import Unmasked, unmask
 from hwsim.robustness.classifier import Classifier, TorchClassifier
 from hwsim.robustness.stochastic import OverDraws
+from hwsim.robustness.suite import Apgd, Fgsm, Pgd, Square
 from hwsim.robustness.threat import Threat
 
 LINF = Threat("linf", 0.1)
@@ -33,7 +27,7 @@ LINF = Threat("linf", 0.1)
 
 def unmasked(model: Classifier, digits: Digits, attacked: Classifier | None = None, **more: object) -> Unmasked:
     x, y = digits.test_x, digits.test_y
-    return unmask(attacked or model, model, x, y, LINF, rng(), **{"steps": 15, "queries": 150, **more})
+    return unmask(attacked or model, model, x, y, LINF, rng(), **{"probe": Pgd(15), "queries": 150, **more})
 
 
 def names(result: Unmasked) -> set[str]:
@@ -56,7 +50,7 @@ def test_a_clamped_output_state_is_flagged(net: LayeredHopfield, clamped_net: La
     masked = StateReadout(clamped_net, phase=Phase(50), through=Unrolled(30))
     result = unmasked(masked, digits, transfer_from={"linear": face(net)})
     assert {"zero gradients", "scores, not states", "huge budget"} <= names(result)
-    assert "white box beats transfer from linear:pgd-margin" in names(result)
+    assert "white box against transfer from linear:pgd-margin" in names(result)
     assert result.lowest < result.accuracies["pgd-margin"] - 0.1
 
 
@@ -68,13 +62,13 @@ def test_the_same_network_attacked_before_its_clamp_is_not_flagged(
 
 def test_a_quantised_input_is_flagged(net: LayeredHopfield, digits: Digits) -> None:
     result = unmasked(face(net, prepare=quantised), digits, transfer_from={"unquantised": face(net)})
-    assert {"zero gradients", "huge budget", "white box beats square"} <= names(result)
+    assert {"zero gradients", "huge budget", "white box against square"} <= names(result)
 
 
 def test_noise_without_averaging_is_flagged_and_with_it_is_not(net: LayeredHopfield, digits: Digits) -> None:
     chip = Shaken(face(net), 0.4, rng(1))
-    assert "gradient above noise" in names(unmasked(chip, digits, draws=5))
-    averaged = unmasked(chip, digits, attacked=OverDraws((chip,), 8), draws=5, steps=4, queries=20)
+    assert "gradient above noise" in names(unmasked(chip, digits, draws=2, probe=Pgd(4), queries=20))
+    averaged = unmasked(chip, digits, attacked=OverDraws((chip,), 4), draws=2, probe=Pgd(2), queries=20)
     assert "gradient above noise" not in names(averaged)
     assert any(check.name == "draws enough" for check in averaged.checks)
 
@@ -89,9 +83,9 @@ def test_probabilities_are_no_scores(digits: Digits) -> None:
 def test_too_few_steps_are_flagged_and_enough_are_not(net: LayeredHopfield, digits: Digits) -> None:
     model, threat = face(net), Threat("linf", 0.15)
     x, y = digits.test_x, digits.test_y
-    assert not steps_enough(model, model, x, y, threat, rng(), 1).passed
-    assert steps_enough(model, model, x, y, threat, rng(), 20).passed
-    assert budget_monotone(model, model, x, y, threat, rng(), 10).passed
+    assert not steps_enough(model, model, x, y, threat, rng(), Pgd(1))[0].passed
+    assert steps_enough(model, model, x, y, threat, rng(), Pgd(20))[0].passed
+    assert budget_monotone(model, model, x, y, threat, rng(), Pgd(10)).passed
 
 
 class Backwards:
@@ -114,7 +108,7 @@ class Backwards:
 def test_accuracy_that_rises_with_the_budget_is_flagged(net: LayeredHopfield, digits: Digits) -> None:
     model = face(net)
     x, y = digits.test_x, digits.test_y
-    assert not budget_monotone(Backwards(model, x), model, x, y, Threat("linf", 0.13), rng(), 10).passed
+    assert not budget_monotone(Backwards(model, x), model, x, y, Threat("linf", 0.13), rng(), Pgd(10)).passed
 
 
 def test_gradients_of_an_unsettled_network_disagree(net: LayeredHopfield, digits: Digits) -> None:
@@ -143,20 +137,81 @@ def test_read_noise_is_not_taken_for_disagreement(net: LayeredHopfield, digits: 
 
 
 def test_reading_before_it_settles_is_flagged(net: LayeredHopfield, digits: Digits) -> None:
-    assert not settles_under_attack(face(net, phase=Phase(3)), digits.test_x).passed
-    assert settles_under_attack(face(net), digits.test_x).passed
+    assert not settles_under_attack(face(net, phase=Phase(3)), digits.test_x, digits.test_x).passed
+    assert settles_under_attack(face(net), digits.test_x, digits.test_x).passed
+
+
+def test_a_lower_figure_is_said_with_its_tolerance() -> None:
+    """What a check calls within tolerance says so beside its figures, so that no verdict contradicts them."""
+    base = torch.tensor([1.0] * 74 + [0.0] * 26)
+    share = torch.tensor([1.0] * 73 + [0.0] * 27)
+    passed, words = lower("square", share, "pgd", base)
+    assert passed
+    assert (
+        words == "pgd leaves 74.0%, square 73.0%: 1.0 points lower, within the tolerance of 2.0 points at 100 images."
+    )
+    passed, words = lower("square", base.roll(26), "pgd", torch.ones(100))
+    assert not passed
+    assert "26.0 points lower, beyond the tolerance of 8.8 points" in words
+    assert lower("square", torch.ones(100), "pgd", base) == (True, "pgd leaves 74.0%, square 100.0%.")
+    assert lower("a", base - 0.2, "b", base, noise=0.1)[0]
+
+
+def test_few_images_are_flagged(net: LayeredHopfield, digits: Digits) -> None:
+    assert enough_images(100).passed
+    assert "may differ by 12.6 points" in enough_images(25).found
+    few = unmask(face(net), face(net), digits.test_x[:20], digits.test_y[:20], LINF, rng(), probe=Pgd(2), queries=5)
+    assert "enough images" in names(few)
+    assert few.upper_bound
+
+
+def test_the_main_table_is_held_against_itself() -> None:
+    """Queries below the white box, and attacked images above the untouched ones."""
+    clean = torch.tensor([1.0] * 80 + [0.0] * 20)
+    attacks = (Pgd(loss="ce"), Square())
+    good = {"pgd-ce": clean * 0, "square": clean}
+    assert all(check.passed for check in main_table(clean, good, attacks))
+    masked = {"pgd-ce": clean, "square": clean * 0}
+    assert [c.name for c in main_table(clean, masked, attacks) if not c.passed] == [
+        "main table: white box against square"
+    ]
+    risen = {"pgd-ce": torch.ones(100)}
+    assert [c.name for c in main_table(clean, risen, attacks) if not c.passed] == ["attacked not above clean"]
+
+
+def test_the_checks_repeat_the_cheapest_requested_attack_that_is_as_good() -> None:
+    attacks = (Fgsm(), Apgd("ce", 50), Apgd("targeted", 50, targets=3), Square())
+    left = {attack.name: torch.full((100,), 0.5) for attack in attacks}
+    assert probe_of(attacks, left) == Fgsm()
+    assert probe_of(attacks, {**left, "fgsm": torch.ones(100)}) == Apgd("ce", 50)
+    assert probe_of(attacks, {**left, "apgd-targeted": torch.zeros(100)}) == Apgd("targeted", 50, targets=3)
+    assert probe_of((Square(),), {"square": torch.zeros(100)}) is None
+
+
+def test_a_network_at_rest_has_a_true_gradient_and_one_that_is_not_has_not(
+    net: LayeredHopfield, digits: Digits
+) -> None:
+    x, y = digits.test_x, digits.test_y
+    assert true_gradient(face(net), x, y, LINF, rng()).passed
+    assert not true_gradient(face(net, through=Unrolled(1)), x, y, LINF, rng()).passed
+    noisy = OverDraws((Shaken(face(net), 0.1, rng(1)),), 4)
+    check = true_gradient(noisy, x, y, LINF, rng(), draws=6)
+    assert check.passed, check.found
+    assert "whose noise leaves" in check.found
 
 
 def test_checks_speak_in_words(net: LayeredHopfield, digits: Digits) -> None:
     check = zero_gradients(face(net), digits.test_x, digits.test_y)
-    assert str(check) == "zero gradients: 0.0% of the images have an input gradient of exactly zero."
+    assert str(check) == (
+        "zero gradients: 0.0% of the images have an input gradient of exactly zero, 0.0% off the data's grid."
+    )
     failed = Check("a", False, "found.", "meaning.")
     assert str(failed) == "a: found. meaning."
 
 
 def test_enough_draws_are_enough(net: LayeredHopfield, digits: Digits) -> None:
     chip = Shaken(face(net), 0.3, rng(1))
-    check = draws_enough(OverDraws((chip,), 8), chip, digits.test_x, digits.test_y, LINF, rng(), 5, judged=5)
+    check, _ = draws_enough(OverDraws((chip,), 8), chip, digits.test_x, digits.test_y, LINF, rng(), Pgd(5), draws=5)
     assert check.passed, check.found
     with pytest.raises(ValueError, match="a draw at least"):
         OverDraws((chip,), 0)

@@ -6,15 +6,16 @@ from robust_models import Digits, face, rng
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import ConvLayer, conv_hopfield, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.energy import State
 from hwsim.ebm.hopfield import GivenInput, LayeredHopfield, Normalise
-from hwsim.ebm.settle import Phase
+from hwsim.ebm.settle import Phase, Synchronous
 from hwsim.errors import InputError
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import WAYS, Leaky, NudgedInput, Truncated, way_named
+from hwsim.learning.simultaneous import Simultaneous
 from hwsim.rng import Streams
-from hwsim.robustness.attacks import input_gradient, pgd
+from hwsim.robustness.attacks import input_gradient, loss_of, pgd
 from hwsim.robustness.classifier import EquilibriumClassifier, correct
 from hwsim.robustness.threat import Threat
 
@@ -26,9 +27,9 @@ def small(request: pytest.FixtureRequest) -> tuple[LayeredHopfield, Tensor, Tens
     """A float64 network of several free layers, its units mostly inside their bounds."""
     device, g = FloatDevice(dtype=torch.float64), rng(1)
     if request.param == "max-pool":
-        layers = [ConvLayer(3, 3, pool="max"), ConvLayer(4, 3, pool="max")]
+        layers = [Conv(3, 3, pool="max"), Conv(4, 3, pool="max")]
         normalise = Normalise((0.4, 0.5), (0.2, 0.3))
-        net = conv_hopfield((2, 8, 8), layers, [5], device, Streams(0), bias_device=device, normalise=normalise)
+        net = layered_hopfield([(2, 8, 8), *layers, 5], device, Streams(0), bias_device=device, normalise=normalise)
     else:
         net = layered_hopfield((9, 12, 8, 5), device, Streams(0), output=request.param, bias_device=device)
     scale, mean = (0.1, 0.03) if request.param == "max-pool" else (0.25, 0.1)
@@ -54,6 +55,7 @@ def test_implicit_equals_unrolled_and_nudged_where_settled(
     exact = gradient(small, Implicit(EXACT, EXACT), loss)
     assert exact.abs().max() > 1e-4
     assert error(gradient(small, Unrolled(400), loss), exact) < 1e-9
+    assert error(gradient(small, Simultaneous(400), loss), exact) < 1e-9
     assert error(gradient(small, Unrolled(400, checkpoint=True), loss), exact) < 1e-9
     assert error(gradient(small, Truncated(300, EXACT), loss), exact) < 1e-9
     assert error(gradient(small, NudgedInput(1e-5, free=EXACT, nudged=EXACT), loss), exact) < 1e-6
@@ -88,6 +90,35 @@ class WrongSign(NudgedInput):
     def reach(self, energy: GivenInput, s: State) -> State:
         state = super().reach(energy, s)
         return tuple(-layer + 2 * layer.detach() for layer in state)
+
+
+def test_a_simultaneous_adjoint_follows_the_states_on_their_way(
+    small: tuple[LayeredHopfield, Tensor, Tensor],
+) -> None:
+    """Against the same sum written out with Jacobians: u <- g + J(s_t)^T u along the states, t ascending."""
+    net, x, y = small
+    given = net.given(x)
+    states = [given.start()]
+    for _ in range(3):
+        states.append(Synchronous().step(given, states[-1])[0])
+    sizes = [layer[0].numel() for layer in states[0]]
+
+    def step(flat: Tensor, image: Tensor) -> Tensor:
+        s = tuple(part.reshape(1, *layer.shape[1:]) for part, layer in zip(flat.split(sizes), states[0], strict=True))
+        return torch.cat([layer.flatten() for layer in net.given(image).minimise(s, range(net.blocks))])
+
+    at = torch.cat([layer[0].flatten() for layer in states[-1]])
+    image = x[:1].clone().requires_grad_(True)
+    reached = step(at, image)
+    parts = [part.reshape(1, *layer.shape[1:]) for part, layer in zip(reached.split(sizes), states[0], strict=True)]
+    loss = loss_of(net.logits(tuple(parts), net.given(image)), y[:1], "ce").sum()
+    (g,) = torch.autograd.grad(loss, reached, retain_graph=True)
+    u = g
+    for s in states:
+        flat = torch.cat([layer[0].flatten() for layer in s])
+        u = g + torch.autograd.functional.vjp(lambda z: step(z, x[:1]), flat, u)[1]
+    (expected,) = torch.autograd.grad(reached, image, u)
+    assert error(gradient(small, Simultaneous(3))[:1], expected) < 1e-9
 
 
 class OneSided(NudgedInput):
@@ -126,7 +157,8 @@ def test_a_leak_frees_units_that_saturate() -> None:
 
 
 @pytest.mark.parametrize(
-    "through", [NudgedInput(0.2), NudgedInput(1.0), Truncated(5), Leaky(Unrolled(30)), Implicit(), Unrolled(20)]
+    "through",
+    [Simultaneous(16), NudgedInput(0.2), NudgedInput(1.0), Truncated(5), Leaky(Unrolled(30)), Implicit(), Unrolled(20)],
 )
 def test_every_way_attacks_about_as_well(net: LayeredHopfield, digits: Digits, through: Equilibrium) -> None:
     x, y = digits.test_x, digits.test_y
@@ -156,6 +188,7 @@ def test_ways_by_name() -> None:
         assert way_named(name) is way
     assert way_named("unrolled-17") == Unrolled(17)
     assert way_named("truncated-2") == Truncated(2)
+    assert way_named("simultaneous-7") == Simultaneous(7)
     assert way_named("nudged-0.3") == NudgedInput(0.3)
     for wrong in ("unroled-10", "unrolled-0", "unrolled-", "nudged-x", "nudged--1", ""):
         with pytest.raises(InputError):

@@ -10,7 +10,7 @@ from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.devices.responses import IdealCell
-from hwsim.ebm.build import ConvLayer, conv_hopfield, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase
@@ -19,7 +19,7 @@ from hwsim.learning.gradient_ways import NudgedInput
 from hwsim.learning.rule import LearningRule
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient
-from hwsim.robustness.checks import gradient_above_noise
+from hwsim.robustness.checks.gradient import gradient_above_noise
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.stochastic import OverDraws, attacked_net
@@ -113,8 +113,9 @@ def test_attacks_look_through_a_convolution_with_noisy_reads() -> None:
     """Every way to differentiate gives a gradient; without noise on the same arrays they agree."""
     streams = Streams(0)
     path = ReadPath(inp_bound=1.0, inp_res=1 / 2046, out_bound=12.0, out_res=1 / 8190, out_noise=0.005)
-    layers = [ConvLayer(4, pool="max"), ConvLayer(6, stride=2)]
-    chip = conv_hopfield((1, 8, 8), layers, [10], CellDevice(IdealCell(), forward=path), streams, start="feed-forward")
+    layers = [Conv(4, pool="max"), Conv(6, stride=2)]
+    device = CellDevice(IdealCell(), forward=path)
+    chip = layered_hopfield([(1, 8, 8), *layers, 10], device, streams, start="feed-forward")
     chip.program(initial_weights(chip, 1.5, streams))
     x = torch.rand(4, 1, 8, 8, generator=rng())
     y = torch.arange(4)

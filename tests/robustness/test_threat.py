@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from robust_models import rng
 
 from hwsim.errors import InputError
-from hwsim.robustness.threat import Threat, parse
+from hwsim.robustness.threat import Threat, into_ball, parse
 
 threats = st.one_of(
     st.builds(Threat, st.just("linf"), st.floats(0, 1)),
@@ -41,6 +41,26 @@ def test_projection_is_the_nearest_point_of_the_ball(norm: str, seed: int) -> No
     for other in range(10):
         q = threat.random_start(middle, rng(seed + other))
         assert ((moved - nearest) * (q - nearest)).sum().item() <= 1e-9
+
+
+@given(seed=st.integers(0, 2**32), spread=st.floats(0.01, 5), budget=st.floats(0.01, 20))
+def test_l1_projects_onto_ball_and_box_at_once(seed: int, spread: float, budget: float) -> None:
+    """No other image within both is nearer, by the same inequality; and clipping afterwards would not be it."""
+    x = torch.rand(1, 30, generator=rng(seed), dtype=torch.float64).round(decimals=1)
+    threat = Threat("l1", budget)
+    moved = x + spread * torch.randn(x.shape, generator=rng(seed), dtype=torch.float64)
+    nearest = threat.project(moved, x)
+    assert bool(threat.allowed(nearest, x, 1e-9).all())
+    for other in range(10):
+        q = threat.random_start(x, rng(seed + other))
+        assert ((moved - nearest) * (q - nearest)).sum().item() <= 1e-9
+
+
+def test_l1_clipping_after_the_ball_would_waste_budget() -> None:
+    x, moved = torch.tensor([[0.9, 0.5]]), torch.tensor([[2.9, 1.0]])
+    clipped = (x + into_ball(moved - x, "l1", torch.tensor([[0.5]]))).clamp(0, 1)
+    assert torch.allclose(clipped, torch.tensor([[1.0, 0.5]]))
+    assert torch.allclose(Threat("l1", 0.5).project(moved, x), torch.tensor([[1.0, 0.9]]))
 
 
 def test_a_pixel_is_all_its_channels() -> None:
@@ -116,3 +136,9 @@ def test_parse(text: str, norm: str, epsilon: float) -> None:
 def test_parse_names_the_mistake(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse(text)
+
+
+@pytest.mark.parametrize("text", ["linf:8/255", "linf:0.2", "linf:0.05", "linf:1", "l2:0.5", "l0:10"])
+def test_a_threat_is_written_as_it_was_given(text: str) -> None:
+    assert str(parse(text)) == text
+    assert parse(str(parse(text))) == parse(text)

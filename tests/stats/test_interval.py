@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import t
 
-from hwsim.stats.interval import accuracy, difference
+from hwsim.stats.interval import Interval, accuracy, difference, percent, signed_points
 
 DATA_SETS = 800
 Z = NormalDist().inv_cdf(0.975)
@@ -167,3 +167,30 @@ def test_bad_shares_are_refused(bad: list) -> None:
         accuracy(bad)
     with pytest.raises(ValueError, match="same repeats and images"):
         difference([[0.5, 0.5]], [[0.5]])
+
+
+# --- in words ---
+
+
+def test_formats() -> None:
+    share, gap = Interval(0.952, 0.919, 0.9724, ""), Interval(0.0123, -0.003, 0.027, "")
+    assert share.percent_with_range == "95.2 % (91.9 to 97.2 %)"
+    assert gap.points_with_range == "+1.2 points (−0.3 to +2.7)"
+    assert (percent(None), percent(1.0)) == ("–", "100.0 %")
+
+
+@pytest.mark.parametrize("difference", [0.0, -0.0, 0.0004, -0.0004])
+def test_no_difference_has_no_sign(difference: float) -> None:
+    assert signed_points(difference) == "0.0"
+
+
+def test_intervals_of_many_comparisons_are_wider_and_cover_all_of_them() -> None:
+    """Ten differences without effect, looked at together: one study in twenty may find one."""
+    rng = np.random.default_rng(3)
+    alone = together = 0
+    for _ in range(200):
+        pairs = [(rng.random((3, 150)) < 0.7, rng.random((3, 150)) < 0.7) for _ in range(10)]
+        alone += any(difference(a, b).excludes_zero for a, b in pairs)
+        together += any(difference(a, b, comparisons=10).excludes_zero for a, b in pairs)
+    assert together / 200 <= 0.05
+    assert alone > together

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
 
 IMAGES = 200
 DATA = {"name": "digits", "test": 360}
@@ -36,7 +38,18 @@ def write_corrupt(folder: Path, share: float) -> Path:
         return {**record, "hits": [hits(kept), hits(kept)]}
 
     lines = [line("clean", "clean", 0, 0.95), line("corruption", "gaussian-blur", 3, share)]
-    return _folder(folder, {"corrupted": ["gaussian-blur"], "seed": int(100 * share)}, lines, "metrics.jsonl")
+    _folder(folder, {"corrupted": ["gaussian-blur"], "seed": int(100 * share)}, lines, "metrics.jsonl")
+    rows = [
+        {**{key: each[key] for key in ("case", "kind", "name", "level")}, "mean": kept, "low": kept - 0.05, "high": 1.0}
+        for each, kept in zip(lines, (0.95, share), strict=True)
+    ]
+    means = [{"over": "common types", "types": 1, "accuracy": share}]
+    results = {"model": "digits-mlp", "device": "float", "data": "digits", "images": IMAGES, "severities": [3]}
+    results |= {"rows": rows, "means": means, "baseline": None, "caveats": ["On the first 200 of 360 test images."]}
+    (folder / "results.json").write_text(json.dumps(results))
+    pictures = np.stack([np.full((1, 8, 8), grey, np.float32) for grey in (0.2, 0.6)])
+    save_file({"gaussian-blur": pictures}, folder / "pictures.safetensors")
+    return folder
 
 
 def write_training(folder: Path, share: float) -> Path:

@@ -70,6 +70,10 @@ class AccumulatedUpdates(WrappedSynapse):
         """Digital memory beside the array."""
         return BYTES * self._sum.numel()
 
+    @property
+    def period(self) -> int:
+        return self._every
+
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
         self._add(post.T @ pre, len(pre), rate)

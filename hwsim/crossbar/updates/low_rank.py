@@ -64,6 +64,8 @@ class LowRankUpdates(WrappedSynapse):
         like = inner.weight()
         self._pre, self._post = like.new_zeros(0, self.shape[1]), like.new_zeros(0, self.shape[0])
 
+    period = 1
+
     @property
     def digital_bytes(self) -> int:
         """Digital memory beside the array: the factors and the rows appended to them."""

@@ -50,6 +50,8 @@ class PooledUpdates(WrappedSynapse):
         super().__init__(inner)
         self._size = size
 
+    period = 1
+
     @property
     def digital_bytes(self) -> int:
         """Digital memory beside the array: the running sums of one block."""

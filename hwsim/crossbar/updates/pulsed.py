@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.composite import arrays_of
+from hwsim.crossbar.composite import Composite, arrays_of
 from hwsim.crossbar.synapse import Meter, Synapse
+
+
+@runtime_checkable
+class Around(Protocol):
+    """A synapse around another one."""
+
+    inner: Synapse
 
 
 @runtime_checkable
@@ -25,9 +33,40 @@ class Pulsed(Protocol):
         ...
 
 
+@runtime_checkable
+class Buffered(Protocol):
+    """A synapse with digital memory beside its array, for updates that have not reached the devices yet."""
+
+    @property
+    def digital_bytes(self) -> int: ...
+
+    @property
+    def period(self) -> int:
+        """Training steps from one write to the next."""
+        ...
+
+
 def granularity(synapse: Synapse) -> float | Tensor | None:
     """The change of a weight by one pulse, see ``Pulsed``; None where the synapse does not say."""
     return synapse.granularity if isinstance(synapse, Pulsed) else None
+
+
+def layers_of(synapse: Synapse) -> Iterator[Synapse]:
+    """A synapse and all that are inside it: wrapped ones, tiles, twins, down to the arrays."""
+    yield synapse
+    inside = synapse.parts.values() if isinstance(synapse, Composite) else ()
+    for inner in (synapse.inner,) if isinstance(synapse, Around) else inside:
+        yield from layers_of(inner)
+
+
+def digital_bytes(synapse: Synapse) -> int:
+    """Digital memory beside all arrays of a layer, in bytes."""
+    return sum(layer.digital_bytes for layer in layers_of(synapse) if isinstance(layer, Buffered))
+
+
+def write_period(synapse: Synapse) -> int:
+    """Training steps until every array of a layer was written to."""
+    return max((layer.period for layer in layers_of(synapse) if isinstance(layer, Buffered)), default=1)
 
 
 def mean_granularity(synapse: Synapse) -> float:

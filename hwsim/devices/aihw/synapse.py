@@ -242,6 +242,14 @@ class AihwSynapse(ArrayReads):
             return None
         return self._dw_min * (self.scale if self._columns is None else self._columns[:, None])
 
+    period = 1
+
+    @property
+    def digital_bytes(self) -> int:
+        """Of the accumulator that mixed precision has, in single precision."""
+        accumulates = isinstance(self.device.config, DigitalRankUpdateRPUConfig)
+        return 4 * self.shape[0] * self.shape[1] if accumulates else 0
+
     @torch.no_grad()
     def pulse(self, counts: Tensor) -> None:
         """Whole pulses, (post, pre), slot by slot: in each, a row is selected and its columns carry a pulse or none.

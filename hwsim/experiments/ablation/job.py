@@ -64,7 +64,7 @@ class Ablation(Job):
 
     Args:
         run: the run that every variant is a change of; its ``repeats`` are the trainings a variant.
-        properties: what is switched.
+        properties: what is switched; ``kept_on``: names of those that the command left out, on in every variant.
         variants: name -> the device card with what is off in it off; equal variants share one card.
         case: ``in-situ``: every variant is trained on its own device; ``programmed``: weights trained in float are
             written into it.
@@ -75,6 +75,7 @@ class Ablation(Job):
     device: DeviceCard
     run: RunJob
     properties: tuple[Property, ...]
+    kept_on: tuple[str, ...] = ()
     variants: dict[str, DeviceCard]
     case: str
     age_s: float
@@ -142,6 +143,7 @@ def plan_ablation(request: AblationRequest) -> Ablation:
         run=run,
         device=card,
         properties=tuple(chosen),
+        kept_on=tuple(item.name for item in own_properties if item not in chosen),
         variants=variants,
         case=case,
         age_s=age_s,

@@ -1,4 +1,4 @@
-"""From an ablation's records to what each property costs: intervals, a table, a bar chart and a sentence."""
+"""From an ablation's records to what each property costs, and which one limits the device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class Cost:
     Args:
         alone: accuracy with everything off, less that with this property alone.
         gained: accuracy without this property, less that of the device as it is.
+        alone_joint, gained_joint: the same with intervals that hold for all properties at once (Bonferroni).
         accuracy_only, accuracy_without: the two accuracies behind them.
         diverged: trainings of the two variants that diverged.
     """
@@ -31,6 +33,8 @@ class Cost:
     name: str
     alone: Interval
     gained: Interval
+    alone_joint: Interval
+    gained_joint: Interval
     accuracy_only: Interval
     accuracy_without: Interval
     diverged: int
@@ -38,7 +42,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Results:
-    """An ablation, judged: accuracies of the device as it is and with everything off, and the costs, largest first."""
+    """Accuracies of the device as it is and with the properties off, their difference, and the costs, largest first."""
 
     all_on: Interval
     all_off: Interval
@@ -53,7 +57,7 @@ def results(ablation: Ablation) -> Results:
     records = {record.key: record for record in read_records(ablation.folder / LOG, VariantRecord)}
     first = {id(card): name for name, card in ablation.work()}
 
-    def found(variant: str) -> list[VariantRecord]:
+    def of(variant: str) -> list[VariantRecord]:
         name = first[id(ablation.variants[variant])]
         try:
             return [records[name, repeat] for repeat in range(ablation.run.repeats)]
@@ -61,9 +65,10 @@ def results(ablation: Ablation) -> Results:
             raise WorkError(f"{ablation.folder}: {name} is not measured yet; the same command goes on") from error
 
     def shares(variant: str) -> NDArray[np.float64]:
-        return np.array([np.array(r.hits) / r.draws for r in found(variant)])
+        return np.array([np.array(r.hits) / r.draws for r in of(variant)])
 
     on, off, costs = shares(ALL_ON), shares(ALL_OFF), []
+    count = len(ablation.properties)
     for item in ablation.properties:
         left, removed = only(item.name), without(item.name)
         costs.append(
@@ -71,43 +76,43 @@ def results(ablation: Ablation) -> Results:
                 item.name,
                 difference(off, shares(left)),
                 difference(shares(removed), on),
+                difference(off, shares(left), count),
+                difference(shares(removed), on, count),
                 accuracy(shares(left)),
                 accuracy(shares(removed)),
-                sum(record.diverged is not None for name in (left, removed) for record in found(name)),
+                sum(record.diverged is not None for name in (left, removed) for record in of(name)),
             )
         )
     costs.sort(key=lambda cost: -max(cost.gained.mean, cost.alone.mean))
     return Results(accuracy(on), accuracy(off), difference(off, on), tuple(costs), *on.shape)
 
 
-def verdict(found: Results) -> str:
-    """The limiting property, in a sentence: the one whose removal gains most, if that can be told from chance."""
-    points = f"{100 * found.lost.mean:.1f} points ({found.lost.points_range})"
-    told = [cost for cost in found.costs if cost.gained.low > 0]
-    if told:
-        best = max(told, key=lambda cost: cost.gained.mean)
-        gained = f"{100 * best.gained.mean:.1f} points ({best.gained.points_range})"
-        return (
-            f"The limiting property is {best.name}: without it the accuracy rises from {found.all_on.percent} to "
-            f"{best.accuracy_without.percent}, by {gained}; all properties together cost {points}."
-        )
-    if found.lost.low <= 0:
-        return f"No property limits: all together cost {points}, no more than chance."
+@dataclass(frozen=True)
+class Verdict:
+    """What can be concluded.
+
+    ``kind``: "limits": without ``cost``'s property accuracy rises; "none": all properties together cost nothing that
+    can be resolved; "several": removing any one of them gains nothing, though ``cost``'s costs most alone;
+    "unresolved": together they cost something, but which of them cannot be resolved, ``cost``'s gained most.
+    """
+
+    kind: Literal["limits", "none", "several", "unresolved"]
+    cost: Cost
+
+
+def verdict(found: Results) -> Verdict:
+    """The limiting property, where it can be resolved; the largest of many must hold among all of them."""
+    gained = max(found.costs, key=lambda cost: cost.gained.mean)
     alone = max(found.costs, key=lambda cost: cost.alone.mean)
-    if alone.alone.low > 0:
-        return (
-            f"No single property limits: together they cost {points}, but removing any one alone gains no more than "
-            f"chance. Alone, {alone.name} costs most, {100 * alone.alone.mean:.1f} points ({alone.alone.points_range})."
-        )
-    first = max(found.costs, key=lambda cost: cost.gained.mean)
-    return (
-        f"Together the properties cost {points}; which of them cannot be told from chance. Removing {first.name} "
-        f"gained most, {first.gained.points} ({first.gained.points_range}). Try more --seeds."
-    )
+    if found.lost.low <= 0:
+        return Verdict("none", gained)
+    if gained.gained_joint.low > 0:
+        return Verdict("limits", gained)
+    return Verdict("several", alone) if alone.alone_joint.low > 0 else Verdict("unresolved", gained)
 
 
 def write_table(folder: Path, found: Results) -> Path:
-    """``ablation.csv``, a row a property."""
+    """Write ``ablation.csv``, a row for each property."""
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     kinds = ("cost_alone", "gained_without", "accuracy_only", "accuracy_without")

@@ -136,9 +136,13 @@ class Worst(OverSeeds):
 
 @dataclass(frozen=True, kw_only=True)
 class Reported(Interval):
-    """The lowest accuracy of all that was tried, and what that was."""
+    """The lowest accuracy of all that was tried, and what that was.
+
+    ``upper_bound``: a check failed, or the attacker may only query, so that a better attack leaves less.
+    """
 
     of: str
+    upper_bound: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ def _threat(job: AttackJob, threat: str, age: float | None, records: Sequence[Re
     )
     # A noisy pick of each image's worst attack can be worse than one attack throughout.
     least = min((worst, *attacks.values()), key=lambda row: row.mean)
-    result: dict[str, Any] = {"reported": _reported(least, "the attacks")}
+    result: dict[str, Any] = {"reported": replace(_reported(least, "the attacks"), upper_bound=job.knows == "nothing")}
     for checks in (r for r in records if isinstance(r, ChecksRecord) and (r.threat, r.age_s) == (threat, age)):
         result["checks"] = Checked(checks.images, checks.checks, checks.accuracies, checks.lowest)
         result["flags"] = [check.name for check in checks.checks if not check.passed]
@@ -126,6 +126,7 @@ def _threat(job: AttackJob, threat: str, age: float | None, records: Sequence[Re
             lower = accuracy(np.repeat([1.0, 0.0], [left, checks.images - left])[None])
             where = f"first {checks.images} images" + (", first chip" if job.device else "")
             result["reported"] = Reported(**{**asdict(lower), "mean": checks.lowest}, of=f"the checks, {where}")
+        result["reported"] = replace(result["reported"], upper_bound=bool(result["flags"]))
     return ThreatResult(
         threat=threat,
         age_s=age,

@@ -34,7 +34,8 @@ from hwsim.jobs.job import Progress
 from hwsim.jobs.records import Record
 from hwsim.jobs.store import written_aside
 from hwsim.rng import Streams
-from hwsim.robustness.checks import unmask
+from hwsim.robustness.checks.strength import main_table, probe_of
+from hwsim.robustness.checks.unmask import unmask
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.measure import measure
@@ -76,7 +77,8 @@ def _attack(job: AttackJob, nets: list[LayeredHopfield], log: Log[Any], progress
                 of_seeds = [log[unit.key("attack", seed)] for seed in job.seeds]
                 log.once(unit.key("worst"), partial(_worst_seed, job, nets, unit, of_seeds))
         if checked:
-            log.once(("checks", str(threat), age), partial(_checks, job, nets, threat, age))
+            own = [r for r in log if isinstance(r, SliceRecord) and (r.threat, r.age_s) == (str(threat), age)]
+            log.once(("checks", str(threat), age), partial(_checks, job, nets, threat, age, own))
             progress.done(f"{threat}: checks")
     return list(log)
 
@@ -126,7 +128,7 @@ def _slice(job: AttackJob, nets: list[LayeredHopfield], unit: Unit, seed: int, p
     rows, x, y = unit.images(job)
     measured_on = nets if target is None else [nets[target]]
     streams = unit.streams(job, seed)
-    reseed(measured_on, streams.child("attacked"))
+    _reseed(job, measured_on, streams.child("attacked"))
 
     def tell(name: str, done: int, total: int) -> None:
         where = "" if target is None else f", chip {target + 1}"
@@ -167,7 +169,7 @@ def _frozen(
     """Keep adversarial images and measure them on fresh draws: what every record of a slice says."""
     measured_on = nets if unit.target is None else [nets[unit.target]]
     rows, _, y = unit.images(job)
-    reseed(measured_on, streams.child("verdict"))
+    _reseed(job, measured_on, streams.child("verdict"))
     measured = measure(job.subject.classifiers(measured_on), images, y, job.draws)
     with written_aside(path) as aside:
         save_file({"images": images.contiguous(), "labels": y.contiguous()}, aside)
@@ -201,26 +203,53 @@ def _averaged(classifier: Classifier, eot: int) -> Classifier:
     return OverDraws((classifier,), eot) if classifier.noisy else classifier
 
 
-def _checks(job: AttackJob, nets: list[LayeredHopfield], threat: Threat, age: float | None) -> ChecksRecord:
-    """The checks that unmask, on the first images and the first device instance."""
+def _reseed(job: AttackJob, nets: list[LayeredHopfield], streams: Streams) -> None:
+    """Start the noise of device instances, or of a torch module, anew."""
+    reseed(nets, streams)
+    if job.subject.module is not None:
+        job.subject.module.reseed(streams)
+
+
+def _main_table(job: AttackJob, own: list[SliceRecord]) -> tuple[Tensor, dict[str, Tensor], float]:
+    """(clean shares, shares by attack, noise of a mean over draws), all seeds, instances and images in one row."""
+    clean = torch.tensor([share for record in own for share in record.clean], dtype=torch.double)
+    left = {
+        attack.name: torch.tensor([share for record in own for share in record.attacked[attack.name]]).double()
+        for attack in job.attacks
+    }
+    by_draw = torch.tensor([[sum(hits) for hits in zip(*r.hits_by_draw, strict=True)] for r in own]).double()
+    by_draw = by_draw.sum(0) / sum(len(r.labels) * len(r.hits_by_draw) for r in own)
+    noise = by_draw.std().item() / len(by_draw) ** 0.5 if len(by_draw) > 1 else 0.0
+    return clean, left, noise
+
+
+def _checks(
+    job: AttackJob, nets: list[LayeredHopfield], threat: Threat, age: float | None, own: list[SliceRecord]
+) -> ChecksRecord:
+    """The checks that unmask, on the first images and the first device instance; ``own``: what the attacks left."""
     subject, first = job.subject, nets[0] if nets else None
     count = min(job.checked, job.examples)
     x, y = job.data.test[:count]
     streams = Streams(job.seed).child("checks", str(threat))
-    reseed(nets, streams)
+    _reseed(job, nets, streams)
+    table = _main_table(job, own)
+    reference: dict[str, Classifier] = {}
     alternatives: dict[str, Classifier] = {}
     sources: dict[str, Classifier] = {source.name: source.surrogate("implicit") for source in job.sources}
     if subject.net is not None:
         known = attacked_net(job.knows, first, subject.net) if first is not None else subject.net
         if known.noisy and first is not None:
-            alternatives["implicit, noise-free"] = subject.surrogate("implicit", first.float_twin())
+            reference["implicit, noise-free"] = subject.surrogate("implicit", first.float_twin())
+            alternatives |= reference
             alternatives["nudged-1, on the chip"] = _averaged(subject.surrogate("nudged-1", first), job.eot)
         else:
-            ways = [way for way in ("implicit", "unrolled-50", "nudged-0.2") if way != job.gradient][-2:]
-            alternatives = {way: subject.surrogate(way, known) for way in ways}
+            other = next(way for way in ("unrolled-50", "implicit") if way != job.gradient)
+            reference[other] = subject.surrogate(other, known)
+            # Two of them go through states before rest.
+            ways = [way for way in ("nudged-0.2", "unrolled-8", "simultaneous-16", "implicit") if way != job.gradient]
+            alternatives = {way: subject.surrogate(way, known) for way in ways[:3]}
         if first is not None and job.knows != "float-weights":
             sources = {"the float network": subject.surrogate("implicit"), **sources}
-    steps, queries = job.effort
     result = unmask(
         attacker(job, nets, None if first is None or job.knows == "float-weights" else 0),
         subject.classifier(first),
@@ -228,17 +257,21 @@ def _checks(job: AttackJob, nets: list[LayeredHopfield], threat: Threat, age: fl
         y,
         threat,
         streams.generator("attack"),
+        probe=probe_of(job.attacks, table[1]),
+        reference=reference,
         alternatives=alternatives,
         transfer_from=sources,
-        steps=steps,
-        queries=queries,
+        queries=job.effort[1],
         draws=min(job.draws, 10),
     )
     return ChecksRecord(
         threat=str(threat),
         age_s=age,
         images=count,
-        checks=[CheckRecord(**asdict(check), told=str(check)) for check in result.checks],
+        checks=[
+            CheckRecord(**asdict(check), told=str(check))
+            for check in (*main_table(table[0], table[1], job.attacks, table[2]), *result.checks)
+        ],
         accuracies=result.accuracies,
         lowest=result.lowest,
     )

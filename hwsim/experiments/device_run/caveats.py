@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
+from hwsim.stats.interval import percent, signed_points
 
 MIN_PULSES = 0.01
 """Expected pulses a cross-point and sample: one update's relative noise is 18 there and grows as 1/sqrt(k)."""
@@ -43,7 +44,7 @@ MIN_RISE = 0.02
 
 def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
     """Every caveat of a run, warnings first; ``summary`` as by ``summary_of``, without its warnings."""
-    parts = (_unfinished, _learning, _settling, _arrays, _masking)
+    parts = (_unfinished, _learning, _noise_in_training, _settling, _arrays, _masking)
     found = [caveat for part in parts for caveat in part(summary)]
     return sorted([*found, *_exactness(summary, receipt)], key=lambda caveat: caveat.level != "warning")
 
@@ -61,12 +62,37 @@ def _learning(summary: dict[str, Any]) -> Iterator[Caveat]:
     for row in summary["accuracy"]:
         if row["condition"] != "clean" or chance is None:
             continue
-        if row["low"] <= chance or row["mean"] < chance + LEARNT_SHARE * (1 - chance):
-            text = (
-                f"{row['case']} did not learn: {row['mean']:.1%} on clean images, where guessing gives {chance:.1%}. "
+        clean = f"{percent(row['mean'])} on clean images"
+        if row["mean"] < chance + LEARNT_SHARE * (1 - chance):
+            text = f"{row['case']} did not learn: {clean}, where guessing gives {percent(chance)}. "
+            yield Caveat(
+                "did-not-learn", "warning", "accuracy", row["case"], f"{text}Its robustness figures say nothing."
             )
-            text += "Its robustness figures say nothing."
-            yield Caveat("did-not-learn", "warning", "accuracy", row["case"], text)
+        elif row["low"] <= chance:
+            text = f"{row['case']}: {clean} with an interval that reaches guessing, {percent(chance)}. "
+            yield Caveat("not-above-chance", "warning", "accuracy", row["case"], f"{text}More --repeats narrow it.")
+
+
+MIN_GAIN = 0.05
+"""What a case trained in situ must gain on float under a perturbation, in shares, to be worth an explanation."""
+
+
+def _noise_in_training(summary: dict[str, Any]) -> Iterator[Caveat]:
+    """Training under a device's noise makes robust whatever the device: a gain needs a control before it is one."""
+    for case in (case for case in summary["cases"] if case.startswith("in-situ")):
+        rows = [r for r in summary["accuracy"] if r["case"] == case and r["difference"] and r["level_unit"]]
+        gains = [row for row in rows if row["difference"]["low"] > 0 and row["difference"]["mean"] >= MIN_GAIN]
+        if not gains:
+            continue
+        best = max(gains, key=lambda row: row["difference"]["mean"])
+        where = described(best["condition"], best["level"], best["level_unit"])
+        text = (
+            f"{case} keeps {signed_points(best['difference']['mean'])} points more than {summary['reference']} under "
+            f"{where}. It learned under the noise of its reads and updates, and training under noise makes networks "
+            "robust on any hardware: the gain belongs to the device only if float, trained with the same noise on its "
+            "reads, does not have it. This run does not contain that control."
+        )
+        yield Caveat("trained-under-noise", "note", "accuracy", case, text)
 
 
 def _settling(summary: dict[str, Any]) -> Iterator[Caveat]:
@@ -107,7 +133,7 @@ def _arrays(summary: dict[str, Any]) -> Iterator[Caveat]:
             text += "Scale the weights down, or give the device a wider range."
             yield Caveat("clipped", "warning", "diagnostics", row["case"], text)
         if (row["saturated_share"] or 0.0) > MAX_SATURATED_SHARE:
-            text = f"{where}: {row['saturated_share']:.1%} of the reads end at the converter's bound. "
+            text = f"{where}: {percent(row['saturated_share'])} of the reads end at the converter's bound. "
             text += "Widen out_bound, or scale the weights down."
             yield Caveat("saturated", "warning", "diagnostics", row["case"], text)
 
@@ -129,22 +155,24 @@ def _masking(summary: dict[str, Any]) -> Iterator[Caveat]:
             rises = [pair for pair in pairwise(curve) if _rises(pair[1].get("change"))]
             if rises:
                 before, after = max(rises, key=lambda pair: pair[1]["change"]["mean"])
-                text = f"{case}: accuracy rises with the budget of {name}, from {before['mean']:.1%} at epsilon "
-                text += f"{before['level']:g} to {after['mean']:.1%} at {after['level']:g}. Masking suspected: the "
-                text += "attack fails, this is no robustness."
+                text = (
+                    f"{case}: accuracy rises with the budget of {name}, from {percent(before['mean'])} at epsilon "
+                    f"{before['level']:g} to {percent(after['mean'])} at {after['level']:g}. Masking suspected: the "
+                    "attack fails, this is no robustness."
+                )
                 yield Caveat("masking", "warning", "attacks", case, text)
             elif "linf" in name and strongest["level"] >= DECIDING_LINF and strongest["low"] > chance:
                 text = (
-                    f"{case}: {strongest['mean']:.1%} are left under {name} at {budget}, where every image can be made "
+                    f"{case}: accuracy is still {percent(strongest['mean'])} under {name} at {budget}, where every "
+                    f"image can be made plain grey and guessing gives {percent(chance)}. Masking suspected: the attack "
+                    "fails."
                 )
-                text += f"plain grey and guessing gives {chance:.1%}. Masking suspected: the attack fails."
                 yield Caveat("masking", "warning", "attacks", case, text)
             elif strongest["low"] > max(MAX_ATTACKED_ACCURACY, chance):
                 text = (
-                    f"{case}: {strongest['mean']:.1%} are left under {name} at the largest budget, {budget}. The run "
-                )
-                text += (
-                    "does not show that the attack succeeds at all; measure a larger budget, where nothing may be left."
+                    f"{case}: accuracy is still {percent(strongest['mean'])} under {name} at the largest budget, "
+                    f"{budget}. This does not show that the attack succeeds at all; measure a larger budget, where "
+                    "accuracy must fall to zero."
                 )
                 yield Caveat("attack-undecided", "note", "attacks", case, text)
 

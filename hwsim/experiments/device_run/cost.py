@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
+from hwsim.crossbar.updates.pulsed import write_period
 from hwsim.crossbar.work import Work, cost_of
 from hwsim.ebm.build import initial_weights
 from hwsim.ebm.inference import infer
@@ -21,9 +22,9 @@ ACTIVITIES = {"programming": "programming", "inference": "inference, an example"
 def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
     """Counts and prices of a job on its device, as plain values.
 
-    The network is built anew, programmed with its initial weights, trained by one batch and asked for one batch; so
-    the pulses are those of the first training step, and fall as the error does. ``programming`` is of the whole
-    network; ``inference`` and ``training`` are means over the examples of the batch.
+    The network is built anew, programmed with its initial weights, asked for one batch and trained by it for as many
+    steps as lie between two writes; so the pulses are those of the first steps, and fall as the error does.
+    ``programming`` is of the whole network; ``inference`` and ``training`` are means over the examples of the batch.
 
     Args:
         table: prices; ours if None.
@@ -41,8 +42,13 @@ def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
     done = {"programming": cost_of(arrays, lambda: net.program(weights))}
     inferred = cost_of(arrays, lambda: infer(net, x, **relaxation(job.model.inference)))
     done["inference"] = [work.per(size) for work in inferred]
-    trained = cost_of(arrays, lambda: rule.step(net, cost, x, labels, list(recipe.rates), streams.generator("update")))
-    done["training"] = [work.per(size) for work in trained]
+    steps, rng = max(write_period(synapse) for synapse in net.synapses), streams.generator("update")
+
+    def train() -> None:
+        for _ in range(steps):
+            rule.step(net, cost, x, labels, list(recipe.rates), rng)
+
+    done["training"] = [work.per(steps * size) for work in cost_of(arrays, train)]
     return {
         "table": table.name,
         "batch": size,
@@ -63,13 +69,13 @@ def _activity(name: str, works: Sequence[Work], table: CostTable) -> dict[str, A
 def rows(section: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """A section as a table for people: what is counted or priced, and its value for each activity."""
     activities = section["activities"]
-    told: list[tuple[str, list[str]]] = []
+    table: list[tuple[str, list[str]]] = []
     for i, layer in enumerate(activities[0]["layers"]):
         if not layer["digital"]:
             post, pre = layer["shape"]
             tiles = f", {layer['arrays']} tiles" if layer["arrays"] > 1 else ""
             counts = [(a["layers"][i]["reads"], a["layers"][i]["reads_transpose"]) for a in activities]
-            told.append(
+            table.append(
                 (
                     f"reads of {layer['layer']} ({post} x {pre}{tiles}), back",
                     [f"{_short(f)}, {_short(b)}" for f, b in counts],
@@ -82,9 +88,13 @@ def rows(section: dict[str, Any]) -> list[tuple[str, list[str]]]:
         "pulse slots": "slots",
         "pulses at cross-points": "pulses",
         "writes by programming": "writes",
+        "rows written by digital sums": "rows_written",
+        "digital products of updates": "digital_products",
     }
     for title, key in counted.items():
-        told.append((title, [_short(sum(layer[key] for layer in a["layers"])) for a in activities]))
+        table.append((title, [_short(sum(layer[key] for layer in a["layers"])) for a in activities]))
+    held, weights = (sum(of(layer) for layer in activities[0]["layers"]) for of in (_memory, _weights))
+    table.append(("digital memory of updates, bytes a weight", ["", "", _short(held / weights if weights else 0.0)]))
     priced_as = {
         "energy": "energy_J",
         "  of it reads": "read_J",
@@ -93,8 +103,17 @@ def rows(section: dict[str, Any]) -> list[tuple[str, list[str]]]:
         "energy, reads by share of the array used": "energy_by_share_J",
         "the same in digital floating point": "digital_reference_J",
     }
-    told += [(title, [_unit(a["price"][key], "J") for a in activities]) for title, key in priced_as.items()]
-    return [*told, ("time", [_unit(a["price"]["seconds"], "s") for a in activities])]
+    table += [(title, [_unit(a["price"][key], "J") for a in activities]) for title, key in priced_as.items()]
+    return [*table, ("time", [_unit(a["price"]["seconds"], "s") for a in activities])]
+
+
+def _memory(layer: dict[str, Any]) -> float:
+    return float(layer["memory_bytes"])
+
+
+def _weights(layer: dict[str, Any]) -> int:
+    """Of arrays of devices; digital biases are no part of what an update mode is for."""
+    return 0 if layer["digital"] else layer["shape"][0] * layer["shape"][1]
 
 
 def _short(value: float) -> str:

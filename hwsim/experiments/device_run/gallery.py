@@ -49,8 +49,8 @@ def galleries(
     ``attacks``: (condition, level) of every budget in ascending order. The images of a card's stronger
     ``evaluation.attack`` stand in place of PGD's where there are both.
     """
-    found = [(case, kept) for case in cases if (kept := _of_case(folder, file_stem(case), attacks)) is not None]
-    yield from found[:: max(1, len(found) - 1)]
+    kept_cases = [(case, kept) for case in cases if (kept := _of_case(folder, file_stem(case), attacks)) is not None]
+    yield from kept_cases[:: max(1, len(kept_cases) - 1)]
 
 
 def _of_case(folder: Path, stem: str, attacks: Sequence[tuple[str, float]]) -> Gallery | None:

@@ -93,9 +93,9 @@ class CostTable(BaseModel):
             "after another. So the time is that of the busiest array.",
             f"A pulse takes {pulse.energy_J * 1e12:.3g} pJ at a cross-point and {pulse.width_ns:g} ns "
             f"({pulse.source}). Charging of lines and pulses that meet no partner are free.",
-            f"Each converted value is added to a unit's state for {digital.add_pJ:g} pJ. Digital biases, updates that "
-            f"send no pulses and float arithmetic cost {digital.multiply_pJ + digital.add_pJ:g} pJ a product, and no "
-            f"time ({digital.source}).",
+            f"Each converted value is added to a unit's state for {digital.add_pJ:g} pJ. Digital biases, updates "
+            "summed or factored in digital and float arithmetic cost "
+            f"{digital.multiply_pJ + digital.add_pJ:g} pJ a product, and no time ({digital.source}).",
             "Data transport, buffers, control and idle power are free.",
         ]
 
@@ -138,7 +138,8 @@ def priced(works: Sequence[Work], table: CostTable) -> Price:
     seconds = [0.0]
     for work in works:
         reference += work.multiplications + work.update_products
-        if work.digital or not work.slots:
+        products += work.digital_products
+        if work.digital or not (work.slots or work.digital_products):
             products += work.update_products
         if work.digital:
             products += work.multiplications

@@ -138,15 +138,15 @@ def cell(summary: Record, case: str, condition: str, level: float) -> Record | N
 
 
 def _conditions(records: Iterable[Record]) -> list[Record]:
-    found: dict[str, Record] = {}
+    conditions: dict[str, Record] = {}
     for record in records:
         entry = {"name": record["condition"], "level_unit": record.get("level_unit") or "", "levels": []}
-        levels = found.setdefault(record["condition"], entry)["levels"]
+        levels = conditions.setdefault(record["condition"], entry)["levels"]
         if record["level"] not in levels:
             levels.append(record["level"])
-    for condition in found.values():
+    for condition in conditions.values():
         condition["levels"].sort()
-    return list(found.values())
+    return list(conditions.values())
 
 
 def _accuracies(records: Sequence[Record], reference: str | None) -> list[Record]:
@@ -156,9 +156,9 @@ def _accuracies(records: Sequence[Record], reference: str | None) -> list[Record
     rows = []
     for (case, condition, level), measured in cells.items():
         shares = _shares(measured)
-        found = accuracy(list(shares.values()))
+        interval = accuracy(list(shares.values()))
         row: Record = {"case": case, "condition": condition, "level": level}
-        row |= {"level_unit": measured[0].get("level_unit") or "", **asdict(found)}
+        row |= {"level_unit": measured[0].get("level_unit") or "", **asdict(interval)}
         row |= {"repeats": len(shares), "draws": max(r["draws"] for r in measured), "images": len(measured[0]["hits"])}
         row |= {key: _mean(r.get(key) for r in measured) for key in ("unsettled_share", "noise_floor_share")}
         row |= {"seconds": sum(r.get("seconds") or 0.0 for r in measured)}
@@ -205,16 +205,16 @@ def _diagnosed(run: Run) -> list[Record]:
         for i, layer in enumerate(record.get("layers") or []):
             epochs = [r for r in run.training if (r["case"], r["repeat"]) == (record["case"], record["repeat"])]
             busiest = {key: _largest(_at(r.get(key), i) for r in epochs) for key in ("k_mean", "k_max")}
-            told = {key: value for key, value in busiest.items() if value is not None}
-            rows.setdefault((record["case"], str(layer.get("layer", i))), []).append({**layer, **told})
-    found = []
+            highest = {key: value for key, value in busiest.items() if value is not None}
+            rows.setdefault((record["case"], str(layer.get("layer", i))), []).append({**layer, **highest})
+    diagnosed = []
     for (case, layer), same in rows.items():
         row: Record = {"case": case, "layer": layer, "shape": same[0].get("shape")}
         row |= {key: same[0].get(key) for key in ("tiles", "utilisation")}
         row |= {key: _mean(r.get(key) for r in same) for key in ("k_mean", "clipped_share", "saturated_share")}
         row |= {key: _largest(r.get(key) for r in same) for key in ("k_max", "k_limit")}
-        found.append(row)
-    return found
+        diagnosed.append(row)
+    return diagnosed
 
 
 def _relaxed(run: Run) -> list[Record]:

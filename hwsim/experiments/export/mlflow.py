@@ -34,8 +34,8 @@ def export(folder: JobFolder, uri: str, experiment: str = EXPERIMENT) -> str:
     place = uri if "://" in uri or uri.startswith("file:") else Path(uri).resolve().as_uri()
     try:
         client = mlflow.MlflowClient(tracking_uri=place)
-        found = client.get_experiment_by_name(experiment)
-        within = found.experiment_id if found else client.create_experiment(experiment)
+        existing = client.get_experiment_by_name(experiment)
+        within = existing.experiment_id if existing else client.create_experiment(experiment)
         tags = {"mlflow.runName": folder.name, "hwsim.kind": folder.kind}
         tags |= {f"hwsim.{key}": str(folder.receipt[key]) for key in ("command", "git") if folder.receipt.get(key)}
         run = client.create_run(within, run_name=folder.name, tags=tags).info.run_id

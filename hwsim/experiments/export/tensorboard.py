@@ -50,6 +50,6 @@ def export(folder: JobFolder, logs: Path) -> Path:
             writer.add_scalar(name, value, epoch)
         for name, value in results_of(folder).items():
             writer.add_scalar(f"results/{name}", value, 0)
-        told = "\n".join(f"    {path}: {value}" for path, value in flat(folder.config))
-        writer.add_text("configuration", told)
+        settings = "\n".join(f"    {path}: {value}" for path, value in flat(folder.config))
+        writer.add_text("configuration", settings)
     return place

@@ -87,7 +87,7 @@ def _unpacked(parcel: Parcel) -> Path:
         own = Path(parcel.folder)
         if all(_content(own / name) == content for name, content in parcel.files.items()):
             return own
-        copy = Path(tempfile.mkdtemp(prefix="hwsim-study-"))
+        copy = Path(tempfile.mkdtemp(prefix="study-"))
         atexit.register(shutil.rmtree, copy, ignore_errors=True)
         for name, content in parcel.files.items():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)

@@ -20,12 +20,11 @@ from hwsim.cards.network import EnergyConfig, ModuleConfig
 from hwsim.cards.recipe import BackpropConfig, LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device, Synapse
-from hwsim.ebm.build import initial_weights
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.experiments.evaluation import measure, relaxation, relaxed
 from hwsim.jobs.weights import load_weights, save_weights
 from hwsim.learning.rule import StepStats
-from hwsim.learning.train import Learner
+from hwsim.learning.train import Learner, NetworkLearner
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier
 from hwsim.robustness.measure import Measured
@@ -56,38 +55,18 @@ class Model(Learner, Protocol):
         ...
 
 
-class EquilibriumModel:
+class EquilibriumModel(NetworkLearner):
     """An energy-based network that learns by a rule and predicts at equilibrium."""
 
     def __init__(
         self, net: LayeredHopfield, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig
     ) -> None:
-        self.net = net
+        super().__init__(net, learning_rule(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
         self.inference = inference
-        self._config = config
-        self._rates = recipe.rates
-        self._rule = learning_rule(recipe)
-
-    @property
-    def synapses(self) -> Sequence[Synapse]:
-        return self.net.synapses
 
     @property
     def weights(self) -> int:
         return sum(synapse.shape[0] * synapse.shape[1] for synapse in self.synapses)
-
-    def begin(self, streams: Streams) -> None:
-        self.net.program(initial_weights(self.net, self._config.init_gain, streams))
-
-    def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
-        rates = [rate * factor for rate in self._rates]
-        return self._rule.step(self.net, COSTS[self._config.cost], x, labels, rates, rng)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.net.state_dict()
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.net.load_state_dict(state)
 
     def measure(self, x: Tensor, labels: Tensor, draws: int, streams: Streams) -> Measured:
         return measure(self.net, x, labels, self.inference, draws, streams)

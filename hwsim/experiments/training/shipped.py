@@ -48,14 +48,14 @@ class Again:
     Attributes:
         part: "validation" or "test".
         images, of_card: how many now, and for the card. A copy of the data may have more or fewer.
-        stated, found: shares of images classified correctly, by the card and now.
+        stated, measured: shares of images classified correctly, by the card and now.
     """
 
     part: str
     images: int
     of_card: int
     stated: float
-    found: float
+    measured: float
 
     @property
     def within(self) -> float:
@@ -63,12 +63,12 @@ class Again:
         difference of two proportions as well."""
         if self.images == self.of_card:
             return ROUNDING
-        pooled = (self.stated * self.of_card + self.found * self.images) / (self.of_card + self.images)
+        pooled = (self.stated * self.of_card + self.measured * self.images) / (self.of_card + self.images)
         return ROUNDING + 1.96 * math.sqrt(pooled * (1 - pooled) * (1 / self.of_card + 1 / self.images))
 
     @property
     def agrees(self) -> bool:
-        return abs(self.found - self.stated) <= self.within
+        return abs(self.measured - self.stated) <= self.within
 
 
 def ship(training: Path, to: Path | None = None) -> Path:
@@ -131,18 +131,18 @@ def described(card: dict[str, Any]) -> str:
         "|---|---|---|" + ("---|" if settles else ""),
     ]
     for part in PARTS:
-        found = card[f"accuracy_{part}"]
-        row = f"| {found['images']:,} for {part} | {100 * found['mean']:.1f} "
-        row += f"| {100 * found['low']:.1f} to {100 * found['high']:.1f} |"
+        reached = card[f"accuracy_{part}"]
+        row = f"| {reached['images']:,} for {part} | {100 * reached['mean']:.1f} "
+        row += f"| {100 * reached['low']:.1f} to {100 * reached['high']:.1f} |"
         lines.append(row + (f" {100 * card[f'unsettled_share_{part}']:.1f} |" if settles else ""))
     lines += ["", f"Accuracy after each epoch in %, on validation images: {_listed(card['curve'])}."]
     if "curve_train" in card:
         lines += [f"On training images, on the way: {_listed(card['curve_train'])}."]
     if settles:
         steps = card["accuracy_validation_by_steps"]
-        told = ", ".join(f"{100 * share:.1f} after {n}" for n, share in steps.items())
+        by_steps = ", ".join(f"{100 * share:.1f} after {n}" for n, share in steps.items())
         first = min(SHORTENED_ON, card["accuracy_validation"]["images"])
-        lines += ["", f"With fewer steps of inference, on the first {first:,} validation images, in %: {told}."]
+        lines += ["", f"With fewer steps of inference, on the first {first:,} validation images, in %: {by_steps}."]
     lines += ["", f"SHA-256 of the weights: `{card['sha256']}` (torch {card['versions']['torch']})."]
     return "\n".join(lines)
 
@@ -154,8 +154,8 @@ def verify(model: str, data_dir: Path | None) -> list[Again]:
     if folder is None or not (folder / WEIGHTS).is_file():
         raise InputError(f"model {config.name} comes without weights; `hwsim train --model {model}` makes them")
     card = card_of(model)
-    if (found := _sha256(folder / WEIGHTS)) != card["sha256"]:
-        raise InputError(f"{folder / WEIGHTS}: sha256 {found}; its card says {card['sha256']}")
+    if (digest := _sha256(folder / WEIGHTS)) != card["sha256"]:
+        raise InputError(f"{folder / WEIGHTS}: sha256 {digest}; its card says {card['sha256']}")
     dataset = data.load(card["data"], data_dir)
     check_fit(document, config, dataset)
     model_again = model_of(config, config.learning, FloatDevice(), Streams(card["seed"]))
