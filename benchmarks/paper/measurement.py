@@ -26,13 +26,15 @@ from hwsim.errors import InputError, WorkError
 from hwsim.experiments.subject import Subject
 from hwsim.experiments.sweep.measurement import Measurement, Missing, Record
 from hwsim.experiments.sweep.study import Spec
+from hwsim.experiments.trained import programmed
 from hwsim.experiments.training.job import check_place
 from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient, pgd
-from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
+from hwsim.robustness.classifier import Classifier, TorchClassifier
 from hwsim.robustness.corruptions.corruptions import SEVERITIES, corrupt
 from hwsim.robustness.library import Square
+from hwsim.robustness.measure import measure
 
 from .cost import training_work, work_of
 from .options import OPTIONS, Request, card_of, request_of
@@ -108,19 +110,16 @@ def _compute(spec: Spec) -> Record:
     subject, x, y = _ready(request)
     options, streams = request.options, Streams(spec.seed).child(options_key(request))
     arrays = _programmed(request, subject)
-    judge = subject.classifier(arrays)
+    classifier = subject.classifier(arrays)
     columns: Record = {"published": options["published"], "data": request.data, "images": len(x)}
     hits: Record = {}
 
     def keep(name: str, moved: Tensor) -> None:
         if arrays is not None:
             arrays.reseed_reads(streams.child("judge", name))
-        draws = options["draws"] if judge.noisy else 1
-        evaluated = [_evaluated(judge, moved, y) for _ in range(draws)]
-        right = [sum(draw) for draw in zip(*(right for right, _ in evaluated), strict=True)]
-        columns[name] = sum(right) / len(right) / draws
-        hits[name] = {"draws": draws, "hits": right}
-        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), *(share for _, share in evaluated))
+        measured = measure([classifier], moved, y, options["draws"])
+        columns[name], hits[name] = measured.accuracy, {"draws": measured.draws, "hits": measured.hits}
+        columns["unsettled_share"] = max(columns.get("unsettled_share", 0.0), measured.unsettled_share)
 
     if options["measure"] == "corruption":
         for severity in SEVERITIES:
@@ -180,9 +179,8 @@ def _programmed(request: Request, subject: Subject) -> LayeredHopfield | None:
     """The weights on arrays of the point's device; None in float."""
     if request.device is None or subject.net is None or isinstance(request.config.network, ModuleConfig):
         return None
-    arrays = network(request.config.network, request.device.device, Streams(request.spec.seed).child("programmed"))
-    arrays.program(subject.net.weights())
-    return arrays
+    streams = Streams(request.spec.seed).child("programmed")
+    return programmed(request.config.network, request.device.device, subject.net, streams)
 
 
 def _attacked(
@@ -206,20 +204,6 @@ def _attacked(
     if options["measure"] == "square":
         return one_after_another([(judge, Square(options["queries"]))], judge, x, labels, threat, rng)
     return one_after_another([*((surrogate, one) for one in white), queries], judge, x, labels, threat, rng)
-
-
-def _evaluated(judge: Classifier, x: Tensor, y: Tensor) -> tuple[list[int], float]:
-    """(hit or miss of each image, share of them whose relaxation was still on its way)."""
-    hits: list[int] = []
-    unsettled = 0.0
-    for images, labels in zip(x.split(500), y.split(500), strict=True):
-        if isinstance(judge, EquilibriumClassifier):
-            logits, settled = judge.relaxed(images)
-            unsettled += settled.unsettled_share * len(images) / len(x)
-        else:
-            logits = judge.logits(images)
-        hits += (logits.argmax(1) == labels).long().tolist()
-    return hits, unsettled
 
 
 def _count(subject: Subject) -> int:
