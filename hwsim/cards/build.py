@@ -17,6 +17,8 @@ from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.twin import TwinDevice
+from hwsim.crossbar.updates.gain import GainDevice
+from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost
@@ -71,13 +73,28 @@ def network(
 def hardware(device: Device, config: LearningConfig) -> Device | list[Device]:
     """What a recipe trains on: arrays that both phases share, or two for every weight, and how they are written to.
 
-    One device for all links, or one a link where the recipe has an update mode for each.
+    One device for all links, or one a link where the recipe says something of its own for each.
     """
     if config.phase_hardware == "twin":
         device = TwinDevice(device)
-    if isinstance(config.update, list):
-        return [parse_mode(mode).device(device) for mode in config.update]
-    return parse_mode(config.update).device(device)
+    if isinstance(config.update, str) and config.rate_pulses is None and not config.gain_rate:
+        return parse_mode(config.update).device(device)
+    return [_of_link(device, config, link) for link in range(len(config.rates))]
+
+
+def _of_link(device: Device, config: LearningConfig, link: int) -> Device:
+    """The device of one link: its update mode, then its rate in pulses, then its gain."""
+
+    def own(setting: Any) -> Any:
+        return setting[link] if isinstance(setting, list) else setting
+
+    device, rate = parse_mode(own(config.update)).device(device), config.rates[link]
+    if config.rate_pulses is not None:
+        device = NormalisedDevice(device, own(config.rate_pulses) / rate if rate else 0.0)
+    gain_rate = own(config.gain_rate)
+    if gain_rate:
+        device = GainDevice(device, gain_rate / rate if rate else 0.0, config.gain_per)
+    return device
 
 
 def array_shapes(config: EnergyConfig) -> list[tuple[int, int]]:

@@ -16,8 +16,10 @@ from hwsim.cards.network import LayeredConfig, ModuleConfig
 from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.updates import check_modes
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
+from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.data import dataset as data
 from hwsim.errors import InputError
+from hwsim.rng import Streams
 
 DEFAULT_MODEL = "digits-mlp"
 DEFAULT_DEVICE = "ideal"
@@ -54,6 +56,10 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
         )
     if isinstance(config.network, ModuleConfig):
         return document, config.model_copy(update={"network": config.network.at(document, item.folder)})
+    if isinstance(config.learning, LearningConfig) and config.learning.rate_pulses is not None:
+        raise document.error(
+            ("learning", "rate_pulses"), "pulses belong to devices, and float has none; put it under in_situ"
+        )
     if len(config.learning.rates) != config.network.links:
         raise _rates_error(document, ("learning", "rates"), config.learning.rates, config.network.links)
     return document, config
@@ -67,14 +73,23 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     recipe = build(LearningConfig, [*layers, Layer(Document(typed, "--set in_situ", settings=origins))])
     if len(recipe.rates) != config.energy.links:
         raise _rates_error(document, ("in_situ", "rates"), recipe.rates, config.energy.links)
-    home = next((layer for layer in reversed(layers) if layer.has(("update",))), layers[1])
 
     def place(keys: Keys, message: str) -> InputError:
-        if "update" in typed:
-            return InputError(f"--set in_situ.update{''.join(f'[{key}]' for key in keys)}: {message}")
-        return home.document.error((*home.prefix, "update", *keys), message)
+        if keys[0] in typed:
+            return InputError(f"--set in_situ.{keys[0]}{''.join(f'[{key}]' for key in keys[1:])}: {message}")
+        home = next((layer for layer in reversed(layers) if layer.has(keys[:1])), layers[1])
+        return home.document.error((*home.prefix, *keys), message)
 
-    check_modes(recipe.update, card.device, array_shapes(config.energy), config.energy.bias, place)
+    shapes = array_shapes(config.energy)
+    check_modes(recipe.update, card.device, shapes, config.energy.bias, place)
+    for key, setting in (("rate_pulses", recipe.rate_pulses), ("gain_rate", recipe.gain_rate)):
+        if isinstance(setting, list) and len(setting) != len(shapes):
+            raise place((key,), f"expected one number or {len(shapes)}, one a link of the network, got {len(setting)}")
+    if recipe.rate_pulses is not None:
+        try:
+            NormalisedDevice(card.device, 1.0).synapse(2, 3, Streams(0))
+        except InputError as error:
+            raise place(("rate_pulses",), str(error).removeprefix("rate_pulses: ")) from error
     return recipe
 
 

@@ -82,8 +82,12 @@ class LearningConfig(Recipe):
     """A recipe for an energy-based network; the names are those of ``hwsim.learning.ep.EquilibriumProp``.
 
     Under rule 'exact-gradient' (``hwsim.learning.exact.ExactGradient``) there are no nudged phases: the implicit
-    gradient is taken where a relaxation of at most ``free_steps`` ends. ``update`` says how updates are written, once
-    for all links or once a link: ``hwsim.crossbar.updates.modes.UpdateMode``.
+    gradient is taken where a relaxation of at most ``free_steps`` ends.
+
+    On devices, once for all links or once a link: ``update``, how updates are written
+    (``hwsim.crossbar.updates.modes.UpdateMode``); ``rate_pulses``, the rates of arrays in pulses, which their biases'
+    ``rates`` are not (``hwsim.crossbar.updates.normalised``); ``gain_rate``, that of a digital gain
+    (``hwsim.crossbar.updates.gain``), one a ``gain_per``.
     """
 
     rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
@@ -91,6 +95,9 @@ class LearningConfig(Recipe):
     beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
     update: str | list[str] = "per-sample"
+    rate_pulses: float | list[float] | None = None
+    gain_rate: float | list[float] = 0.0
+    gain_per: Literal["layer", "output"] = "layer"
     phase_hardware: Literal["shared", "twin"] = "shared"
     hold_input: bool = True
     solver: Solvers = "synchronous"
@@ -110,9 +117,11 @@ class LearningConfig(Recipe):
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
         SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
-        for rate in self.rates:
-            if not 0 <= rate < float("inf"):
-                raise ValueError(f"rates: expected finite numbers >= 0, got {rate}")
+        pulses = [] if self.rate_pulses is None else self.rate_pulses
+        for name, rates in (("rates", self.rates), ("rate_pulses", pulses), ("gain_rate", self.gain_rate)):
+            for rate in rates if isinstance(rates, list) else [rates]:
+                if not 0 <= rate < float("inf"):
+                    raise ValueError(f"{name}: expected finite numbers >= 0, got {rate}")
         if self.average_last > min(self.free_steps, self.nudged_steps):
             shortest = min(self.free_steps, self.nudged_steps)
             raise ValueError(f"average_last: expected at most the shorter phase ({shortest}), got {self.average_last}")

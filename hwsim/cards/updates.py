@@ -13,7 +13,7 @@ from hwsim.errors import InputError
 from hwsim.rng import Streams
 
 Place = Callable[[tuple[int | str, ...], str], InputError]
-"""(keys below ``update``, message) -> an error at that place of the card."""
+"""(keys in the recipe, message) -> an error at that place of its card."""
 
 
 def parse_mode(given: Any) -> UpdateMode:
@@ -59,11 +59,11 @@ def check_modes(
         bias: where biases are, see ``layered_hopfield``.
     """
     if isinstance(update, list) and len(update) != len(shapes):
-        raise place((), f"expected one mode or {len(shapes)}, one a link of the network, got {len(update)}")
+        raise place(("update",), f"expected one mode or {len(shapes)}, one a link of the network, got {len(update)}")
     modes = update if isinstance(update, list) else [update] * len(shapes)
     needed = 0
     for index, (text, (post, pre)) in enumerate(zip(modes, shapes, strict=True)):
-        mode, keys = parse_mode(text), (index,) if isinstance(update, list) else ()
+        mode, keys = parse_mode(text), ("update", index) if isinstance(update, list) else ("update",)
         if mode.name == LOW_RANK and (mode.number or 0) > min(post, pre):
             what = f"link {index} has an array of {post} x {pre}, whose sums have {min(post, pre)} factors at most"
             raise place(keys, f"{what}; got {mode.number}. A list gives each link a mode of its own")
@@ -77,7 +77,9 @@ def check_modes(
             raise place(keys, str(error).removeprefix("update: ")) from error
     memory = _memory_bytes()
     if needed > memory:
-        raise place((), f"digital sums of {needed / 1e9:.3g} GB do not fit into {memory / 1e9:.3g} GB of memory")
+        raise place(
+            ("update",), f"digital sums of {needed / 1e9:.3g} GB do not fit into {memory / 1e9:.3g} GB of memory"
+        )
 
 
 def _memory_bytes() -> float:

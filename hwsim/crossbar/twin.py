@@ -15,7 +15,7 @@ from hwsim.crossbar.composite import Composite, Layout, layout
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Device, Synapse
-from hwsim.crossbar.wrapped import WrappedDevice
+from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.rng import Streams
 
 
@@ -80,3 +80,13 @@ class TwinSynapse(Composite):
 
     def read_streams(self, name: str, streams: Streams) -> Streams:
         return streams if name == "positive" else streams.child("twin")
+
+
+def second_half(synapse: Synapse) -> Synapse:
+    """What the negative phase reads in place of ``synapse``: its second half, or itself where there is none."""
+    if isinstance(synapse, TwinSynapse):
+        return synapse.negative
+    if isinstance(synapse, WrappedSynapse):
+        inner = second_half(synapse.inner)
+        return synapse if inner is synapse.inner else synapse.around(inner)
+    return synapse

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import copy
+from typing import Self
 
 from torch import Tensor
 
@@ -11,8 +12,6 @@ from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Ages, Bounded, Device, Meter, Synapse
 from hwsim.rng import Streams
-
-Either = TypeVar("Either", Device, Synapse)
 
 
 class WrappedDevice:
@@ -56,6 +55,12 @@ class WrappedSynapse:
         self.inner = inner
         self.shape = inner.shape
         self.noisy = inner.noisy
+
+    def around(self, inner: Synapse) -> Self:
+        """The same around another synapse; what it has learned is shared."""
+        other = copy.copy(self)
+        other.inner = inner
+        return other
 
     @property
     def meter(self) -> Meter:

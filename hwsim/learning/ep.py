@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.twin import TwinSynapse
+from hwsim.crossbar.twin import second_half
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.ebm.hopfield import LayeredHopfield
@@ -180,6 +180,6 @@ __all__ = [
 
 def negative_phase(net: LayeredHopfield) -> LayeredHopfield:
     """The network that the negative phase runs on: on the twin arrays where there are any, else ``net`` itself."""
-    if not any(isinstance(synapse, TwinSynapse) for synapse in net.synapses):
+    if all(second_half(synapse) is synapse for synapse in net.synapses):
         return net
-    return net.mapped(lambda synapse: synapse.negative if isinstance(synapse, TwinSynapse) else synapse)
+    return net.mapped(second_half)

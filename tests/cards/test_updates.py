@@ -14,7 +14,9 @@ from hwsim.cards.updates import check_modes
 from hwsim.crossbar.cell_array import CellSynapse
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.updates.accumulate import AccumulatedUpdates
+from hwsim.crossbar.updates.gain import GainSynapse
 from hwsim.crossbar.updates.low_rank import LowRankUpdates
+from hwsim.crossbar.updates.normalised import NormalisedUpdates
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -96,3 +98,44 @@ def test_what_a_device_cannot_is_refused() -> None:
         check_modes("pooled", FloatDevice(), [(4, 5)], "column", place)
     with pytest.raises(InputError, match=r"digital sums of 4e\+06 GB do not fit into"):
         check_modes("accumulate", FloatDevice(), [(10**6, 10**9)], "digital", place)
+
+
+def managed(device: str = CELL, **settings: object) -> LearningConfig:
+    document, config = read_model("digits-mlp", [(f"in_situ.{key}", value) for key, value in settings.items()])
+    return in_situ_recipe(document, config, read_device(device))
+
+
+def test_rates_in_pulses_and_gains_are_of_links() -> None:
+    made = managed(rate_pulses=[1.0, 0.5], gain_rate=0.01, gain_per="output", update=["accumulate", "per-sample"])
+    _, config = read_model("digits-mlp")
+    net = network(config.energy, hardware(read_device(CELL).device, made), Streams(0))
+    rates = made.rates
+    for link, pulses in zip(net.links, (1.0, 0.5), strict=True):
+        gain = link.synapse
+        assert isinstance(gain, GainSynapse)
+        assert len(gain.gain) == gain.shape[0]
+        assert isinstance(gain.inner, NormalisedUpdates)
+        index = net.links.index(link)
+        assert gain.inner._pulses * rates[index] == pytest.approx(pulses)
+    assert isinstance(net.links[0].synapse.inner.inner, AccumulatedUpdates)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "words"),
+    [
+        ({"rate_pulses": [1.0]}, CELL, "rate_pulses: expected one number or 2, one a link of the network, got 1"),
+        ({"rate_pulses": -1.0}, CELL, "rate_pulses: expected finite numbers >= 0, got -1"),
+        ({"gain_rate": [0.1, 0.1, 0.1]}, CELL, "gain_rate: expected one number or 2, one a link of the network, got 3"),
+        ({"gain_per": "row"}, CELL, "gain_per: input should be 'layer' or 'output'"),
+        ({"rate_pulses": 1.0}, "ideal", "rate_pulses: expected a device moved by pulses of a known size"),
+        ({"rate_pulses": 1.0}, "pcm-inference", "rate_pulses: expected a device moved by pulses of a known size"),
+    ],
+)
+def test_mistakes_in_rates_are_told(settings: dict[str, object], device: str, words: str) -> None:
+    with pytest.raises(InputError, match=f"^--set in_situ.{words}"):
+        managed(device, **settings)
+
+
+def test_float_has_no_pulses() -> None:
+    with pytest.raises(InputError, match=r"learning.rate_pulses: pulses belong to devices, .* put it under in_situ"):
+        read_model("digits-mlp", [("learning.rate_pulses", 1.0)])

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from update_cells import ASYMMETRIC, CELLS, STEP, SYMMETRIC, programmed, rng, rows
 
 from hwsim.crossbar.averaged import AveragedDevice
-from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window, as_rows
-from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.synapse import Synapse
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.accumulate import AccumulatedDevice
@@ -27,30 +27,11 @@ from hwsim.crossbar.updates.low_rank import LowRankDevice, truncated
 from hwsim.crossbar.updates.modes import UpdateMode
 from hwsim.crossbar.updates.pooled import PooledDevice
 from hwsim.devices.aihw import AihwDevice, AihwInferenceDevice
-from hwsim.devices.responses import LinearStepCell
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.testing import check_device
 
-STEP = 0.01
-SYMMETRIC = CellDevice(LinearStepCell(dw_min=STEP, gamma_up=0.0, gamma_down=0.0, w_max=50.0, w_min=-50.0))
-ASYMMETRIC = CellDevice(LinearStepCell(dw_min=STEP, gamma_up=0.1, gamma_down=0.6, up_down=0.2))
-CELLS = {"symmetric": SYMMETRIC, "asymmetric": ASYMMETRIC}
 MODES = [UpdateMode("accumulate"), UpdateMode("accumulate", 3), UpdateMode("low-rank", 4), UpdateMode("pooled")]
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def rows(count: int, lines: int, seed: int, size: float = 1.0) -> Tensor:
-    return (torch.rand(count, lines, generator=rng(seed)) * 2 - 1) * size
-
-
-def programmed(device: Device, post: int = 5, pre: int = 7, seed: int = 0) -> Synapse:
-    synapse = device.synapse(post, pre, Streams(seed))
-    synapse.program(rows(post, pre, 99, 0.3))
-    return synapse
 
 
 def change(synapse: Synapse, pre: Tensor, post: Tensor, rate: float) -> Tensor:
