@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import numpy as np
 
 from hwsim.cards.yamlfile import did_you_mean, to_yaml
 from hwsim.characterisation.fit_figure import write_fit_figure
-from hwsim.characterisation.traces import Measured, read_traces
+from hwsim.characterisation.traces import Measured, Reading, read_traces
 from hwsim.devices.fitting.estimate import Estimate, Fits, fit_traces
 from hwsim.devices.fitting.merit import cautions_of, figures_with_errors, symmetry_of
 from hwsim.devices.fitting.predictive import MOST_RMS
@@ -87,14 +90,18 @@ class FitResult:
 
 
 def fit_device(
-    csv: Path, out: Path, unit: str | None = None, response: str | None = None, overwrite: bool = False
+    files: Path | Sequence[Path],
+    out: Path,
+    reading: Reading | None = None,
+    response: str | None = None,
+    overwrite: bool = False,
 ) -> FitResult:
     """Fit a device to measured pulses and write ``out``: rpu-config.yaml, README.md, fit.svg, fit.png, traces.csv.
 
     Args:
-        csv: see ``traces.read_traces``.
+        files: see ``traces.read_traces``.
         out: folder of the new device.
-        unit: of the conductances, one of ``traces.UNITS``; None: as the header says.
+        reading: what the files do not say themselves.
         response: fit only this one; None: fit all and choose.
         overwrite: replace a device that is there already.
 
@@ -107,8 +114,11 @@ def fit_device(
     card = out / "rpu-config.yaml"
     if card.exists() and not overwrite:
         raise InputError(f"{card}: exists; give another folder, or allow overwriting")
-    measured = read_traces(csv, unit)
-    content = csv.read_bytes()
+    files = [files] if isinstance(files, Path) else list(files)
+    measured = read_traces(files, reading)
+    # A file that says everything itself is kept as it is; else what was understood is.
+    asis = len(files) == 1 and measured.files[0][0].sheet is None and reading in (None, Reading())
+    content = files[0].read_bytes() if asis else measured.long_form().encode()
     fits = fit_traces(measured.traces, [response] if response else tuple(RESPONSES))
     merit = tuple(_in_unit(e, fits) if e.name == "symmetry_point" else e for e in figures_with_errors(fits.best))
     warnings = (*measured.warnings, *cautions_of(fits, measured.traces))
@@ -117,7 +127,7 @@ def fit_device(
     with written_aside(result.csv) as aside:
         aside.write_bytes(content)
     write_text(result.readme, _readme(result, out.resolve().name))
-    write_text(card, _yaml(result, out.resolve().name, csv.name))
+    write_text(card, _yaml(result, out.resolve().name, ", ".join(path.name for path in files)))
     return result
 
 
@@ -145,10 +155,10 @@ def _yaml(result: FitResult, name: str, source: str) -> str:
     }
     low, high = (fits.middle + fits.half * float(bound) for bound in cell.bounds())
     head = [
-        *(f"# The data say: {remark}" for remark in result.measured.remarks),
+        *(f"# The data say: {''.join(filter(str.isprintable, remark))}" for remark in result.measured.remarks),
         f"# Conductance = {fits.middle:.6g} + {fits.half:.6g} g, in {_unit(unit)}; g is the cell's, weight 0 is g = 0.",
         f"# g_min = {low:.6g}, g_max = {high:.6g} (mean bounds of the devices).",
-        *(f"# Caution: {warning}." for warning in result.warnings),
+        *(f"# Caution: {''.join(filter(str.isprintable, warning))}." for warning in result.warnings),
     ]
     if not result.passed:
         head.insert(0, f"# {result.verdict}.")
@@ -169,7 +179,7 @@ def _readme(result: FitResult, name: str) -> str:
         f"Cell `{fits.best.response}`, fitted by maximum likelihood to {_counted(result)} in `traces.csv`.",
         f"Conductance = {fits.middle:.5g} + {fits.half:.5g} g, in {unit}; parameters are in units of g.",
         "",
-        *(f"> {remark}\n" for remark in result.measured.remarks),
+        *(f"> {_literally(remark)}\n" for remark in result.measured.remarks),
         "![Data and fit](fit.png)",
         "",
         f"{result.verdict[0].upper()}{result.verdict[1:]}. A fit passes where a free run is off by at most "
@@ -189,7 +199,7 @@ def _readme(result: FitResult, name: str) -> str:
         "",
         "## Before trusting it",
         "",
-        *(f"- {warning[0].upper()}{warning[1:]}." for warning in result.warnings),
+        *(f"- {_literally(warning[0].upper() + warning[1:])}." for warning in result.warnings),
         "- What differs between two reads of one state and what a pulse changes are told apart by their correlation;",
         "  one read a pulse cannot tell noise of a read from noise of a write that the next pulse undoes.",
         "- Converters, output noise and the map from weights are not in the traces; those in the YAML are the shelf's.",
@@ -198,6 +208,11 @@ def _readme(result: FitResult, name: str) -> str:
     if result.measured.stuck:
         lines.append(f"- {result.measured.stuck:.1%} of the devices never changed; the cell has no stuck devices.")
     return "\n".join(lines) + "\n"
+
+
+def _literally(text: str) -> str:
+    """Text of a file of others as Markdown that shows it and does nothing else."""
+    return re.sub(r"([\\`*\[\]|~])", r"\\\1", html.escape("".join(filter(str.isprintable, text)), quote=False))
 
 
 def _choice_rows(fits: Fits) -> list[str]:

@@ -173,7 +173,8 @@ def _steps(ax: Axes, fits: Fits, measured: Measured) -> None:
         ylabel=f"step ({_unit(measured)})",
     )
     sizes = curve(fits.best.cell)
-    ax.set_ylim(0, 1.35 * fits.half * float(max(sizes.up.max(), -sizes.down.min())))
+    long = 1 + getattr(fits.best.cell, "reversal_loss", 0.0)
+    ax.set_ylim(0, 1.35 * fits.half * long * float(max(sizes.up.max(), -sizes.down.min())))
     ax.legend(loc="upper left" if any(place < 0 for place in places) else "upper right", fontsize=8)
 
 
@@ -182,6 +183,10 @@ def _curves(ax: Axes, cell: BaseCell, fits: Fits) -> None:
     x = _physical(fits, steps.g)
     ax.plot(x, fits.half * steps.up, color=UP, label="up")
     ax.plot(x, -fits.half * steps.down, color=DOWN, linestyle=DASHES[1], label="down")
+    if cell.remembers:  # what is drawn above is for pulses that come mixed
+        long = 1 + getattr(cell, "reversal_loss", 0.0)
+        ax.plot(x, fits.half * long * steps.up, color=UP, linewidth=0.9, label="in a long train")
+        ax.plot(x, -fits.half * long * steps.down, color=DOWN, linewidth=0.9, linestyle=DASHES[1])
 
 
 def _choice(ax: Axes, fits: Fits) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,6 +14,10 @@ from hwsim.cli.options import DeviceArgument, Seed, options_of
 from hwsim.experiments.requests import RunRequest
 
 Gap = Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")]
+
+
+if TYPE_CHECKING:
+    from hwsim.characterisation.reading import Reading
 
 
 @device_app.command("list")
@@ -76,11 +80,62 @@ def new(
     print(f"edit cell.py, then: hwsim device validate {folder}")
 
 
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="CSV, text or .xlsx: device,cycle,pulse,polarity,g_uS; or up,down; or a column a train."),
+]
+Unit = Annotated[str | None, typer.Option(help="Of what was read (uS, kohm, nA, ...); else as the heads say.")]
+ReadVoltage = Annotated[float | None, typer.Option(help="Volts over which currents were read.")]
+Trains = Annotated[
+    str | None, typer.Option(help="Trains that follow each other, where the file does not say: up:50,down:50.")
+]
+Sheet = Annotated[str | None, typer.Option(help="Of a workbook. [default: the first with numbers]")]
+
+
+@device_app.command("traces")
+def traces_(
+    files: Files,
+    out: Annotated[Path | None, typer.Option(help="Folder for traces.svg and traces.png. [default: here]")] = None,
+    unit: Unit = None,
+    read_voltage: ReadVoltage = None,
+    trains: Trains = None,
+    sheet: Sheet = None,
+) -> None:
+    """Show how a file of measured pulses is understood, as a table and a picture, before any fit."""
+    from hwsim.characterisation.traces import read_traces
+    from hwsim.characterisation.traces_page import MOST_ROWS, lines_of, rows_of, write_traces_figure
+
+    measured = read_traces(files, _reading(unit, read_voltage, trains, sheet))
+    for line in lines_of(measured):
+        print(line)
+    unit_shown = "uS" if measured.unit == "uS" else "data's unit"
+    heads = (
+        "device",
+        "cycle",
+        "pulses",
+        "reads",
+        "further reads",
+        f"first to last ({unit_shown})",
+        "lowest to highest",
+    )
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows_of(measured):
+        table.add_row(*row)
+    console.print(table)
+    if len(measured.cycles) > MOST_ROWS:
+        print(f"... {len(measured.cycles) - MOST_ROWS} more traces")
+    svg, png = write_traces_figure(measured, out or Path())
+    print(f"wrote {svg}, {png}")
+
+
 @device_app.command()
 def fit(
-    traces: Annotated[Path, typer.Argument(help="CSV: device,cycle,pulse,polarity,g_uS, or two columns up,down.")],
+    files: Files,
     out: Annotated[Path, typer.Option(help="Folder of the new device.")],
-    unit: Annotated[str | None, typer.Option(help="Of the conductances; else as the header says.")] = None,
+    unit: Unit = None,
+    read_voltage: ReadVoltage = None,
+    trains: Trains = None,
+    sheet: Sheet = None,
     response: Annotated[str | None, typer.Option(help="Fit only this response; else all, and choose.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a device that is there already.")] = False,
     accept: Annotated[bool, typer.Option(help="End with exit code 0 though the fit does not follow the data.")] = False,
@@ -93,7 +148,7 @@ def fit(
     from hwsim.characterisation.fit import fit_device
     from hwsim.errors import WorkError
 
-    result = fit_device(traces, out, unit, response, overwrite)
+    result = fit_device(files, out, _reading(unit, read_voltage, trains, sheet), response, overwrite)
     for line in result.lines():
         print(line)
     if not (result.passed or accept):
@@ -191,6 +246,12 @@ def cost(
     print(f"\nFirst training step, batch of {section['batch']}. Prices: {section['table']}")
     for assumption in section["assumptions"]:
         print(f"- {assumption}")
+
+
+def _reading(unit: str | None, read_voltage: float | None, trains: str | None, sheet: str | None) -> Reading:
+    from hwsim.characterisation.reading import Reading, trains_of
+
+    return Reading(unit, read_voltage, trains_of(trains) if trains else (), sheet)
 
 
 def _gap(gap: float | None) -> float:

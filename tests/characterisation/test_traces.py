@@ -10,7 +10,7 @@ import torch
 
 from hwsim.cards.device import read_device
 from hwsim.characterisation.fit import FitResult, fit_device
-from hwsim.characterisation.traces import Measured, read_traces
+from hwsim.characterisation.traces import Measured, Reading, read_traces
 from hwsim.devices.responses import SoftBoundsCell
 from hwsim.errors import InputError
 
@@ -28,7 +28,7 @@ def ramp(count: int = 12, device: str = "a", cycle: int = 1) -> list[str]:
 def read(folder: Path, text: str, unit: str | None = None) -> Measured:
     path = folder / "t.csv"
     path.write_text(text)
-    return read_traces(path, unit)
+    return read_traces(path, Reading(unit))
 
 
 def test_long_form_keeps_devices_cycles_pulses_and_polarity(tmp_path: Path) -> None:
@@ -67,12 +67,12 @@ def test_all_units_give_the_same_conductance(tmp_path: Path, unit: str, row: obj
 
 @pytest.mark.parametrize("header", ["", "up,down\n", "up_uS,down_uS\n", "down,up\n"])
 def test_two_columns_are_an_up_and_a_down_train(tmp_path: Path, header: str) -> None:
-    pairs = [(g, 20 - g) for g in range(1, 15)]
+    pairs = [(g, 20 - g) for g in range(2, 16)]
     swapped = header.startswith("down")
     found = read(tmp_path, header + "\n".join(f"{b},{a}" if swapped else f"{a},{b}" for a, b in pairs))
     assert found.unit == ("uS" if "uS" in header else "arbitrary")
     up = found.traces.g[found.traces.direction[:, 0] > 0][0]
-    np.testing.assert_array_equal(up, range(1, 15))
+    np.testing.assert_array_equal(up, range(2, 16))
     assert found.traces.direction.shape == (2, 13)
 
 
@@ -168,22 +168,26 @@ def changed(line: int, text: str) -> str:
         ("up_uS,down_nS\n1,2\n", None, r"t\.csv:1: expected one unit in the header, got nS, uS"),
         ("a,b,c\n1,2,3\n", None, r"t\.csv:1: expected the columns .* got the columns a,b,c"),
         ("devcie,cycl,puls,polrity,g\n1,1,1,1,1\n", None, r"t\.csv:1: expected the columns.*did you mean 'device'"),
-        ("device,cycle,pulse,g_uS\n1,1,1,1\n", None, r"t\.csv:1: no column 'polarity'"),
+        (
+            "device,cycle,pulse,g_uS\n1,1,1,1\n",
+            None,
+            r"t\.csv:2: which pulses went up and which down is not in the file",
+        ),
         ("device,cycle,pulse,polarity\n1,1,1,1\n", None, "expected one column of conductances"),
         (HEADER.replace("uS", "furlong") + "1,1,1,1,1\n", None, "unit 'furlong' in the header is unknown"),
         (HEADER + "1,1,1,1,1\n", "uSS", "unit 'uSS': unknown; did you mean 'uS'"),
         (HEADER + "1,1,1,1,1\n", "ms", "mS for millisiemens"),
         ("1,2,3\n4,5,6\n", None, "got 3 columns without a header"),
-        ("1,2\n3\n", None, r"t\.csv:2: expected 2 cells, got 1"),
+        ("1,2\n3\n", None, "1 measured pulses; expected at least 10"),
         ("1,2\nx,4\n", None, r"t\.csv:2: expected a conductance, got 'x'"),
-        (changed(3, "a,1,3,up"), None, r"t\.csv:5: expected 5 cells as in the header, got 4"),
+        (changed(3, "a,1,3"), None, r"t\.csv:5: expected 5 cells as in the header, got 3"),
         (changed(3, "a,1,3,up,x"), None, r"t\.csv:5: expected a conductance, got 'x'"),
         (changed(3, "a,1,3,up,inf"), None, r"t\.csv:5: conductance 'inf' is infinite"),
         (changed(3, "a,1,3,up,-4"), None, r"t\.csv:5: -4 uS is no conductance"),
         (changed(3, "a,1,3,sideways,4"), None, r"t\.csv:5: polarity: expected up, down or 0, got 'sideways'"),
         (changed(3, "a,1,three,up,4"), None, r"t\.csv:5: pulse: expected a whole number, got 'three'"),
         (changed(3, "a,1,3.5,up,4"), None, r"t\.csv:5: pulse: expected a whole number"),
-        (changed(3, "a,1,2,up,9"), None, r"t\.csv:5: device a, cycle 1, pulse 2 is there already.* in line 4"),
+        (changed(6, "a,1,2,up,9"), None, r"t\.csv:8: device a, cycle 1, pulse 2 is there already.* in line 4"),
         (HEADER + "\n".join(ramp(3)), None, "6 measured pulses; expected at least 10"),
         (HEADER + "\n".join(f"a,1,{i},up,5" for i in range(30)), None, "never changes"),
         (HEADER + "\n".join(f"a,1,{i},up," for i in range(30)), None, "no two conductances"),

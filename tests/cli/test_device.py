@@ -133,6 +133,33 @@ def test_a_fit_that_does_not_follow_the_data_says_so_first_and_ends_with_code_1(
     assert hwsim_here(*words, "--overwrite", "--accept")[0] == 0
 
 
+def test_traces_shows_how_a_file_is_understood(hwsim_here: Call) -> None:
+    code, out, err = hwsim_here("device", "traces", str(traces(Path("t.csv"))), "--out", "seen")
+    assert (code, err) == (0, "")
+    assert "one row a pulse; separator comma, decimal mark '.', 480 rows from line 2 on" in out
+    assert "column polarity: polarity" in out
+    assert re.search(r"^3 +0 +59 up, 60 down +120 +0 ", out, re.MULTILINE)
+    assert sorted(path.name for path in Path("seen").iterdir()) == ["traces.png", "traces.svg"]
+    Path("odd.csv").write_text("Pulse;I\n" + "\n".join(f"{i};{1e-6 * (1 + i % 20)}" for i in range(60)))
+    code, _, err = hwsim_here("device", "traces", "odd.csv")
+    assert code == 2
+    assert "--read-voltage" in err
+    assert "line 1: Pulse | I" in err
+    code, out, err = hwsim_here("device", "traces", "odd.csv", "--read-voltage", "0.1", "--trains", "up:20,sideways:3")
+    assert code == 2
+    assert "--trains: expected such as up:50,down:50" in err
+
+
+def test_what_a_file_says_of_itself_does_nothing_in_a_readme(hwsim_here: Call) -> None:
+    text = traces(Path("t.csv")).read_text()
+    Path("t.csv").write_text("# <script>alert(1)</script> [x](javascript:y) & `z`\n" + text)
+    assert hwsim_here("device", "fit", "t.csv", "--out", "x", "--response", "soft-bounds")[0] == 0
+    readme = Path("x/README.md").read_text()
+    assert "<script" not in readme
+    assert "&lt;script&gt;alert(1)" in readme
+    assert "\\[x\\](javascript:y)" in readme
+
+
 def test_two_commands_from_a_csv_to_an_accuracy_and_what_limits_it(hwsim_here: Call) -> None:
     """A stranger's path: a semicolon file with a few gaps, and no question asked in between."""
     rows = traces(Path("t.csv")).read_text().replace(",", ";").splitlines()
