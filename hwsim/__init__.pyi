@@ -20,6 +20,7 @@ from .ebm.costs import SquaredError as SquaredError
 from .ebm.hopfield import LayeredHopfield as LayeredHopfield
 from .ebm.hopfield import Normalise as Normalise
 from .ebm.inference import infer as infer
+from .ebm.network import Network as Network
 from .ebm.settle import Outcome as Outcome
 from .ebm.settle import Phase as Phase
 from .ebm.settle import Settled as Settled

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.build import layered_hopfield
 from hwsim.ebm.settle import Phase
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput, Truncated, settled
@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     streams = Streams(0)
     net = layered_hopfield(options.layers, FloatDevice(), streams)
-    net.program(initial_weights(net, 2.0, streams))
+    net.program(net.initial_weights(2.0, streams))
     x = torch.rand(options.batch, options.layers[0], generator=streams.generator("data"))
     y = torch.randint(options.layers[-1], (options.batch,), generator=streams.generator("data"))
 

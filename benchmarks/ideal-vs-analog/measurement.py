@@ -16,7 +16,7 @@ from torch import Tensor
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.devices.responses import IdealCell
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import conditions, perturbed
 from hwsim.experiments.sweep.measurement import (
@@ -95,7 +95,7 @@ def _compute(spec: Spec) -> Record:
 
 
 def _matched(
-    found: Resolved, exact: LayeredHopfield, seed: int, way: str, wanted: float
+    found: Resolved, exact: Network, seed: int, way: str, wanted: float
 ) -> tuple[float | None, Callable[[Condition, Tensor | None], Measured]]:
     """The noise that brings the float network down to an accuracy, and how the network with it judges images.
 

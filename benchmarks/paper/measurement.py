@@ -21,7 +21,7 @@ from hwsim.cards.network import ModuleConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.data import sources as datasources
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.subject import Subject
 from hwsim.experiments.sweep.measurement import Measurement, Missing, Record
@@ -175,7 +175,7 @@ def _surrogate(request: Request, subject: Subject) -> Classifier:
     return subject.surrogate("implicit" if protocol.at_equilibrium else request.options["truncated"])
 
 
-def _programmed(request: Request, subject: Subject) -> LayeredHopfield | None:
+def _programmed(request: Request, subject: Subject) -> Network | None:
     """The weights on arrays of the point's device; None in float."""
     if request.device is None or subject.net is None or isinstance(request.config.network, ModuleConfig):
         return None
@@ -184,7 +184,7 @@ def _programmed(request: Request, subject: Subject) -> LayeredHopfield | None:
 
 
 def _attacked(
-    request: Request, subject: Subject, arrays: LayeredHopfield | None, x: Tensor, y: Tensor, streams: Streams
+    request: Request, subject: Subject, arrays: Network | None, x: Tensor, y: Tensor, streams: Streams
 ) -> Tensor:
     options, threat = request.options, request.threat
     assert threat is not None

@@ -22,11 +22,11 @@ from reference import Reference
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.energy import Nudged
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.rng import Streams
@@ -40,18 +40,18 @@ class Case:
     """A network, its input and the lengths of its phases."""
 
     name: str
-    build: Callable[[torch.dtype], LayeredHopfield]
+    build: Callable[[torch.dtype], Network]
     shape: tuple[int, ...]
     free: int
     nudged: int
 
 
-def dense(dtype: torch.dtype) -> LayeredHopfield:
+def dense(dtype: torch.dtype) -> Network:
     device = FloatDevice(dtype=dtype)
     return layered_hopfield([784, 512, 10], device, Streams(0), bias_device=device)
 
 
-def convolutional(dtype: torch.dtype) -> LayeredHopfield:
+def convolutional(dtype: torch.dtype) -> Network:
     device = FloatDevice(dtype=dtype)
     layers = [Conv(channels, pool="max") for channels in (32, 64, 128)]
     return layered_hopfield([(3, 32, 32), *layers, 10], device, Streams(0), bias_device=device)
@@ -63,13 +63,13 @@ CASES = [
 ]
 
 
-def programmed(case: Case, dtype: torch.dtype) -> LayeredHopfield:
+def programmed(case: Case, dtype: torch.dtype) -> Network:
     net = case.build(dtype)
-    net.program([w.to(dtype) for w in initial_weights(net, 1.0, Streams(0))])
+    net.program([w.to(dtype) for w in net.initial_weights(1.0, Streams(0))])
     return net
 
 
-def reference_of(net: LayeredHopfield) -> Reference:
+def reference_of(net: Network) -> Reference:
     """The same weights as plain layers."""
     layers = []
     for link in net.links:
@@ -182,15 +182,15 @@ def settling(size: int, repeats: int) -> None:
         print(f"| {case} | {steps} | {settled:.0%} | {times[case][0] * 1e3:.0f} |")
 
 
-def relaxed(net: LayeredHopfield, x: Tensor, solver: Solver, phase: Phase) -> Settled:
+def relaxed(net: Network, x: Tensor, solver: Solver, phase: Phase) -> Settled:
     given = net.given(x)
     return settle(given, given.start(), solver=solver, phase=phase)
 
 
-def strided(start: str, gain: float) -> LayeredHopfield:
+def strided(start: str, gain: float) -> Network:
     layers = [Conv(32, 5, 1, 2, "max"), Conv(64, stride=2), Conv(128, stride=2)]
     net = layered_hopfield([(3, 32, 32), *layers, 10], FloatDevice(), Streams(0), start=start)
-    net.program(initial_weights(net, gain, Streams(0)))
+    net.program(net.initial_weights(gain, Streams(0)))
     return net
 
 

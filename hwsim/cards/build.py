@@ -22,7 +22,8 @@ from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost
-from hwsim.ebm.hopfield import LayeredHopfield, Normalise
+from hwsim.ebm.hopfield import Normalise
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import SOLVERS, Phase
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.learning.equilibrium_gradients import Implicit
@@ -56,7 +57,7 @@ def network(
     *,
     momentum: float = 0.0,
     place: str = "cpu",
-) -> LayeredHopfield:
+) -> Network:
     """The network of a model card with its arrays on ``device``, one or one a link, and digital biases in float.
 
     Everything digital is computed at ``place``.
@@ -99,7 +100,8 @@ def _of_link(device: Device, config: LearningConfig, link: int) -> Device:
 
 def array_shapes(config: EnergyConfig) -> list[tuple[int, int]]:
     """(post, pre) of every link's array, without building one."""
-    return [link.synapse.shape for link in network(config, FloatDevice(place="meta"), Streams(0), place="meta").links]
+    net = network(config, FloatDevice(place="meta"), Streams(0), place="meta")
+    return [link.synapses[0].shape for link in net.links]
 
 
 def learning_rule(config: LearningConfig) -> LearningRule:
@@ -126,6 +128,6 @@ def adversary(config: AdversarialConfig) -> tuple[Threat, Attack]:
     return parse(config.threat), attack
 
 
-def layer_names(net: LayeredHopfield) -> Sequence[str]:
+def layer_names(net: Network) -> Sequence[str]:
     """A name for each of ``net.synapses``: layer0.weight, layer0.bias, layer1.weight, ..."""
     return [f"layer{i}.{part}" for i, link in enumerate(net.links) for part in ("weight", "bias")[: len(link.synapses)]]

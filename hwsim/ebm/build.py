@@ -6,9 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Device
@@ -101,7 +98,7 @@ def hopfield(
         bias_device=bias_device,
         normalise=normalise,
     )
-    net.program(initial_weights(net, gain, streams))
+    net.program(net.initial_weights(gain, streams))
     return net
 
 
@@ -156,18 +153,3 @@ def _checked(layers: Sequence[Layer]) -> tuple[tuple[int, ...], list[int | Conv]
             f"network.layers: expected convolutions right above an image (channels, H, W); got {list(layers)}"
         )
     return shape, above
-
-
-def initial_weights(net: LayeredHopfield, gain: float, streams: Streams) -> list[Tensor]:
-    """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``net.synapses``.
-
-    gain 1 is torch's default (Kaiming with a = sqrt 5); the recipes here use 2.
-    """
-    weights = []
-    for index, link in enumerate(net.links):
-        rng = streams.child("layer", index).generator("init")
-        bound = gain / link.fan_in**0.5
-        drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
-        bias = torch.zeros(len(drawn), 1)
-        weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
-    return weights

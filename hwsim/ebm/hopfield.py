@@ -10,18 +10,18 @@ the plain hard sigmoid of Scellier and Bengio 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.exact import FloatSynapse
-from hwsim.crossbar.synapse import Ages, Synapse
+from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.costs import ThroughReadout
 from hwsim.ebm.energy import Bound, Cost, Coupling, State, examples
 from hwsim.ebm.links import Dense, Link, Reading
+from hwsim.ebm.network import Given, Network
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -55,7 +55,7 @@ class Normalise:
         return (x - x.new_tensor(self.mean).reshape(shape)) / x.new_tensor(self.std).reshape(shape)
 
 
-class LayeredHopfield:
+class LayeredHopfield(Network):
     """A chain of links from a held input to an output, symmetric by construction.
 
     Args:
@@ -96,7 +96,7 @@ class LayeredHopfield:
                 raise InputError(f"network: a link of {below.post_shape} units feeds one of {above.pre_shape}")
         if len(links) <= (output == "readout"):
             raise InputError(f"network: a readout needs a hidden layer to read, got {len(links)} links")
-        self.links = tuple(links)
+        self._links = tuple(links)
         self.c = c
         self.output = output
         self.start = start
@@ -106,13 +106,12 @@ class LayeredHopfield:
         """All arrays, input side first, each followed by its digital biases where it has them."""
 
     @property
-    def version(self) -> int:
-        """Rises with every change to what the arrays' reads find."""
-        return sum(synapse.version for synapse in self.synapses)
+    def links(self) -> tuple[Link, ...]:
+        return self._links
 
     @property
-    def noisy(self) -> bool:
-        return any(synapse.noisy for synapse in self.synapses)
+    def classes(self) -> int:
+        return self.links[-1].post_shape[0]
 
     def initial(self, x: Tensor) -> State:
         """All layers at zero. Relaxations begin at ``given(x).start()``."""
@@ -132,9 +131,9 @@ class LayeredHopfield:
         x = (x if self.normalise is None else self.normalise(x)).reshape(len(x), *shape)
         return GivenInput(self, x, self.links[0].read(x) if hold else None)
 
-    def logits(self, s: State, given: GivenInput) -> Tensor:
+    def logits(self, s: State, given: Given) -> Tensor:
         """(B, outputs): the drive from below into the output, the pre-activation."""
-        return self.links[-1].forward(s[len(self.links) - 2]) if len(self.links) > 1 else given.input_drive()
+        return self.links[-1].forward(s[len(self.links) - 2]) if len(self.links) > 1 else given.drive(s, [0])[0]
 
     def outputs(self, s: State) -> Tensor:
         """(B, outputs): what a cost is a function of, the output layer or what the readout reads."""
@@ -144,57 +143,24 @@ class LayeredHopfield:
         """``cost`` as a function of the last free layer: through the readout where there is one."""
         return ThroughReadout(self.links[-1], cost) if self.output == "readout" else cost
 
-    def weights(self) -> list[Tensor]:
-        """Noiseless copies of what every array holds, in the order of ``synapses``."""
-        return [synapse.weight() for synapse in self.synapses]
-
-    def program(self, weights: Sequence[Tensor]) -> None:
-        """Write all arrays, each as its device can."""
-        for synapse, weight in zip(self.synapses, weights, strict=True):
-            synapse.program(weight)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """All that the arrays have to remember; array i's entries begin with ``i.``."""
-        return {f"{i}.{name}": t for i, s in enumerate(self.synapses) for name, t in s.state_dict().items()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state_dict`` gave. Raises ValueError where it is another network's."""
-        parts: list[dict[str, Tensor]] = [{} for _ in self.synapses]
-        for key, tensor in state.items():
-            index, _, name = key.partition(".")
-            if not index.isdecimal() or int(index) >= len(parts):
-                raise ValueError(f"saved state: {key!r} belongs to none of {len(parts)} arrays")
-            parts[int(index)][name] = tensor
-        for synapse, part in zip(self.synapses, parts, strict=True):
-            synapse.load_state_dict(part)
-
-    def tick(self) -> None:
-        """The end of a training step on every array."""
-        for synapse in self.synapses:
-            synapse.tick()
-
-    def age(self, seconds: float) -> None:
-        """Bring all arrays that can age to this time after they were programmed; the others stay as they are.
-
-        Drift is compensated as each device says. InputError for a negative time.
-        """
-        for synapse in self.synapses:
-            if isinstance(synapse, Ages):
-                synapse.age(seconds)
-
-    def reseed_reads(self, streams: Streams) -> None:
-        """Start every array's read noise anew; array i takes the streams of the child ``("array", i)``."""
-        for index, synapse in enumerate(self.synapses):
-            synapse.reseed_reads(streams.child("array", index))
-
-    def float_twin(self) -> LayeredHopfield:
-        """The same network with exact copies of the weights that the arrays hold now."""
-        return self.mapped(lambda synapse: FloatSynapse(synapse.weight()))
-
     def mapped(self, change: Callable[[Synapse], Synapse]) -> LayeredHopfield:
         """The same network with ``change(array)`` in place of every array."""
         links = [link.replaced([change(synapse) for synapse in link.synapses]) for link in self.links]
         return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
+
+    def initial_weights(self, gain: float, streams: Streams) -> list[Tensor]:
+        """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``synapses``.
+
+        gain 1 is torch's default (Kaiming with a = sqrt 5); the recipes here use 2.
+        """
+        weights = []
+        for index, link in enumerate(self.links):
+            rng = streams.child("layer", index).generator("init")
+            bound = gain / link.fan_in**0.5
+            drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
+            bias = torch.zeros(len(drawn), 1)
+            weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
+        return weights
 
 
 @dataclass

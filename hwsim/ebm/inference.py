@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from hwsim.ebm.energy import State
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import PHASE, SOLVER, Phase, Settled, Solver, settle
 
 
 def infer(
-    net: LayeredHopfield,
+    net: Network,
     x: Tensor,
     *,
     solver: Solver = SOLVER,

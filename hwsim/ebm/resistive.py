@@ -17,7 +17,7 @@ Voltages are in volts. A weight of 1 stands for ``unit_uS`` microsiemens; energi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,10 +25,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.diode import Diode
 from hwsim.ebm.energy import Bound, Cost, Coupling, State
+from hwsim.ebm.network import Given, Network
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -65,7 +65,7 @@ class Junction:
         return (self.post,)
 
 
-class ResistiveNetwork:
+class ResistiveNetwork(Network):
     """Layers of nodes between voltage sources and differential outputs.
 
     Args:
@@ -77,9 +77,6 @@ class ResistiveNetwork:
         diode: at every hidden node; the first half of a layer's nodes is bounded from below, the rest from above.
         unit_uS: conductance of a weight of 1, in microsiemens.
     """
-
-    noisy = False
-    """The circuit itself relaxes: no converter stands between two layers."""
 
     def __init__(
         self,
@@ -99,7 +96,7 @@ class ResistiveNetwork:
         }.items():
             if not (value > 0 and math.isfinite(value)):
                 raise InputError(f"network.{name}: expected a finite number > 0, got {value}")
-        self.links = tuple(Junction(array) for array in arrays)
+        self._links = tuple(Junction(array) for array in arrays)
         if not self.links:
             raise InputError("network: a resistive network needs an array at least, got none")
         if self.links[0].pre % 2 or self.links[-1].post % 2:
@@ -114,11 +111,16 @@ class ResistiveNetwork:
         self.diode = diode or Diode()
         self.unit_uS = unit_uS
         self.blocks = len(self.links)
+        self.synapses = tuple(link.synapse for link in self.links)
 
     @property
-    def synapses(self) -> tuple[Synapse, ...]:
-        """All arrays, input side first."""
-        return tuple(link.synapse for link in self.links)
+    def links(self) -> tuple[Junction, ...]:
+        return self._links
+
+    @property
+    def noisy(self) -> bool:
+        """Never: the circuit itself relaxes, and no converter stands between two layers."""
+        return False
 
     @property
     def classes(self) -> int:
@@ -170,7 +172,7 @@ class ResistiveNetwork:
         """(B, classes): the differences of the output voltages, in volts."""
         return difference(s[-1])
 
-    def logits(self, s: State, given: GivenSources) -> Tensor:
+    def logits(self, s: State, given: Given) -> Tensor:
         """(B, classes): what the output nodes come to, given the layer below."""
         last = self.blocks - 1
         (drive,) = given.drive(s, [last])
@@ -179,44 +181,6 @@ class ResistiveNetwork:
     def cost_of_state(self, cost: Cost) -> Cost:
         """``cost`` of the differences, as a function of the output nodes: its nudge is a current into each."""
         return Differential(cost)
-
-    def weights(self) -> list[Tensor]:
-        """Noiseless copies of what every array holds."""
-        return [synapse.weight() for synapse in self.synapses]
-
-    def program(self, weights: Sequence[Tensor]) -> None:
-        """Write all arrays, each as its device can."""
-        for synapse, weight in zip(self.synapses, weights, strict=True):
-            synapse.program(weight)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """All that the arrays have to remember; array i's entries begin with ``i.``."""
-        return {f"{i}.{name}": t for i, s in enumerate(self.synapses) for name, t in s.state_dict().items()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state_dict`` gave. Raises ValueError where it is another network's."""
-        parts: list[dict[str, Tensor]] = [{} for _ in self.synapses]
-        for key, tensor in state.items():
-            index, _, name = key.partition(".")
-            if not index.isdecimal() or int(index) >= len(parts):
-                raise ValueError(f"saved state: {key!r} belongs to none of {len(parts)} arrays")
-            parts[int(index)][name] = tensor
-        for synapse, part in zip(self.synapses, parts, strict=True):
-            synapse.load_state_dict(part)
-
-    def tick(self) -> None:
-        """The end of a training step on every array."""
-        for synapse in self.synapses:
-            synapse.tick()
-
-    def reseed_reads(self, streams: Streams) -> None:
-        """Start every array's read noise anew."""
-        for index, synapse in enumerate(self.synapses):
-            synapse.reseed_reads(streams.child("array", index))
-
-    def float_twin(self) -> ResistiveNetwork:
-        """The same network with exact copies of the conductances that the arrays hold now."""
-        return self.mapped(lambda synapse: FloatSynapse(synapse.weight()))
 
     def mapped(self, change: Callable[[Synapse], Synapse]) -> ResistiveNetwork:
         """The same network with ``change(array)`` in place of every array."""
@@ -228,6 +192,14 @@ class ResistiveNetwork:
             diode=self.diode,
             unit_uS=self.unit_uS,
         )
+
+    def initial_weights(self, gain: float, streams: Streams) -> list[Tensor]:
+        """Uniform conductances from 0 to gain / sqrt(nodes below), in units of ``unit_uS``."""
+        weights = []
+        for index, link in enumerate(self.links):
+            rng = streams.child("layer", index).generator("init")
+            weights.append(torch.rand(*link.synapse.shape, generator=rng) * gain / link.pre**0.5)
+        return weights
 
 
 class Layer(NamedTuple):

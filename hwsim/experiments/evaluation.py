@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hwsim.cards.model import EvaluationConfig, InferenceConfig
-from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, settle
 from hwsim.learning.equilibrium_gradients import Implicit
 from hwsim.rng import Streams
@@ -36,7 +36,7 @@ def conditions(config: EvaluationConfig) -> list[Condition]:
 
 
 def perturbed(
-    net: LayeredHopfield, condition: Condition, x: Tensor, labels: Tensor, config: EvaluationConfig, streams: Streams
+    net: Network, condition: Condition, x: Tensor, labels: Tensor, config: EvaluationConfig, streams: Streams
 ) -> Tensor:
     """The test images under a condition, attacks among them, x (N, C, H, W) in [0, 1].
 
@@ -56,7 +56,7 @@ def perturbed(
 
 
 def measure(
-    net: LayeredHopfield, x: Tensor, labels: Tensor, inference: InferenceConfig, draws: int, streams: Streams
+    net: Network, x: Tensor, labels: Tensor, inference: InferenceConfig, draws: int, streams: Streams
 ) -> Measured:
     """Classify ``x`` with fresh read noise in every draw; one draw where nothing is noisy."""
     net.reseed_reads(streams)
@@ -91,7 +91,7 @@ class Relaxation:
     noise_floor_share: float
 
 
-def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> Relaxation:
+def relaxed(net: Network, x: Tensor, inference: InferenceConfig, streams: Streams) -> Relaxation:
     """Watch the relaxation behind a prediction of ``x``, step by step."""
     net.reseed_reads(streams)
     exact = net.float_twin().given(x)
@@ -118,7 +118,7 @@ def relaxed(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams
     )
 
 
-def saturation(net: LayeredHopfield, x: Tensor, inference: InferenceConfig, streams: Streams) -> Iterator[float]:
+def saturation(net: Network, x: Tensor, inference: InferenceConfig, streams: Streams) -> Iterator[float]:
     """The share of conversions at their converter's bound while ``x`` is classified, array by array."""
     net.reseed_reads(streams)
     for synapse in net.synapses:

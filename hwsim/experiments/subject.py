@@ -23,7 +23,7 @@ from hwsim.cards.yamlfile import Document
 from hwsim.crossbar.synapse import Device
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import relaxation
@@ -53,21 +53,21 @@ class Subject:
     name: str
     identity: dict[str, Any]
     config: ModelConfig | None = None
-    net: LayeredHopfield | None = None
+    net: Network | None = None
     module: TorchClassifier | None = None
 
-    def classifier(self, net: LayeredHopfield | None = None) -> Classifier:
+    def classifier(self, net: Network | None = None) -> Classifier:
         """The model as it predicts: with the relaxation of its card on ``net``, by default the float network."""
         if self.config is None or self.net is None:
             assert self.module is not None
             return self.module
         return EquilibriumClassifier(net or self.net, **relaxation(self.config.inference))
 
-    def classifiers(self, nets: Sequence[LayeredHopfield]) -> list[Classifier]:
+    def classifiers(self, nets: Sequence[Network]) -> list[Classifier]:
         """The model on every device instance; in float where there are none."""
         return [self.classifier(net) for net in nets] or [self.classifier()]
 
-    def surrogate(self, gradient: str, net: LayeredHopfield | None = None) -> Classifier:
+    def surrogate(self, gradient: str, net: Network | None = None) -> Classifier:
         """What an attacker climbs: predictions as the classifier's, differentiated as ``gradient`` says.
 
         The settled state of a noise-free network is found by odd-even sweeps, whatever the card's solver; unrolled
@@ -160,7 +160,7 @@ def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
     return read_subject(*given, data_name, data_dir)[0]
 
 
-def instances_of(job: SubjectJob) -> list[LayeredHopfield]:
+def instances_of(job: SubjectJob) -> list[Network]:
     """The job's instances of its device, each programmed with the model's weights once; none in float."""
     if job.device is None:
         return []
@@ -168,9 +168,7 @@ def instances_of(job: SubjectJob) -> list[LayeredHopfield]:
     return programmed_instances(job.subject, job.device.device, job.instances, streams, states)
 
 
-def programmed_instances(
-    subject: Subject, device: Device, count: int, streams: Streams, folder: Path
-) -> list[LayeredHopfield]:
+def programmed_instances(subject: Subject, device: Device, count: int, streams: Streams, folder: Path) -> list[Network]:
     """``count`` instances of the device, each programmed with the model's weights once and kept in ``folder``."""
     if subject.config is None or subject.net is None:
         raise InputError(f"--device: {subject.name} is a torch module; only models of the shelf run on devices")
@@ -181,7 +179,7 @@ def programmed_instances(
     ]
 
 
-def reseed(nets: Sequence[LayeredHopfield], streams: Streams) -> None:
+def reseed(nets: Sequence[Network], streams: Streams) -> None:
     """Give every device instance read noise of its own."""
     for i, net in enumerate(nets):
         net.reseed_reads(streams.child("chip", i))

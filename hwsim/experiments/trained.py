@@ -11,7 +11,7 @@ from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
 from hwsim.data.dataset import Dataset
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.training.learners import EquilibriumModel
 from hwsim.experiments.training.resume import OnEpoch, train
 from hwsim.jobs.checkpoint import load_state, save_state
@@ -28,7 +28,7 @@ def trained(
     instance: Streams | None = None,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
-) -> LayeredHopfield:
+) -> Network:
     """The model trained on a device by a recipe.
 
     Args:
@@ -51,8 +51,8 @@ def float_device(model: ModelConfig) -> Device:
 
 
 def programmed(
-    config: EnergyConfig, device: Device, source: LayeredHopfield, streams: Streams, *, state: Path | None = None
-) -> LayeredHopfield:
+    config: EnergyConfig, device: Device, source: Network, streams: Streams, *, state: Path | None = None
+) -> Network:
     """A network on a new instance of the device, programmed with the weights of ``source``.
 
     ``state``: a file that keeps what was programmed; what it holds is taken over.
@@ -68,8 +68,8 @@ def programmed(
 
 
 def deployed(
-    config: EnergyConfig, device: Device, source: LayeredHopfield, streams: Streams, *, state: Path | None = None
-) -> LayeredHopfield:
+    config: EnergyConfig, device: Device, source: Network, streams: Streams, *, state: Path | None = None
+) -> Network:
     """What predicts after a training on a device: ``source`` itself where its arrays were updated in situ.
 
     Where training was hardware-aware, under the device's reads but in digital, it is a new instance programmed with

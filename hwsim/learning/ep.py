@@ -25,8 +25,8 @@ from torch import Tensor
 from hwsim.crossbar.twin import second_half
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
-from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Outcome, Phase, Settled, Solver, Synchronous, settle
 from hwsim.learning.rule import LearningRule, StepStats, per_synapse
 
@@ -90,7 +90,7 @@ class EquilibriumProp:
 
     @torch.no_grad()
     def step(
-        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+        self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
         side, opposite = self._at_rest(net, cost, x), negative_phase(net)
         other = side if opposite is net else self._at_rest(opposite, cost, x)
@@ -113,7 +113,7 @@ class EquilibriumProp:
             residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
         )
 
-    def _at_rest(self, net: LayeredHopfield, cost: Cost, x: Tensor) -> Side:
+    def _at_rest(self, net: Network, cost: Cost, x: Tensor) -> Side:
         given = net.given(x, hold=self.hold_input)
         relaxed = given if self.solver.revisits else planned(given)
         free = settle(relaxed, given.start(), solver=self.solver, phase=self.free)
@@ -178,7 +178,7 @@ __all__ = [
 ]
 
 
-def negative_phase(net: LayeredHopfield) -> LayeredHopfield:
+def negative_phase(net: Network) -> Network:
     """The network that the negative phase runs on: on the twin arrays where there are any, else ``net`` itself."""
     if all(second_half(synapse) is synapse for synapse in net.synapses):
         return net

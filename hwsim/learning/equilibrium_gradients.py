@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recomputed
 
 from hwsim.ebm.energy import Energy, State
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Phase, Solver, Synchronous, settle
 
 
@@ -213,7 +213,7 @@ def _unflat(z: Tensor, shapes: Sequence[torch.Size]) -> State:
 
 
 def equilibrium_logits(
-    net: LayeredHopfield, x: Tensor, through: Equilibrium, *, hold_input: bool = True, start: State | None = None
+    net: Network, x: Tensor, through: Equilibrium, *, hold_input: bool = True, start: State | None = None
 ) -> Tensor:
     """(B, outputs): the pre-activation of the output layer at equilibrium, differentiable in ``x``.
 

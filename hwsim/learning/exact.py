@@ -11,13 +11,13 @@ from torch import Tensor
 
 from hwsim.crossbar.exact import FloatSynapse
 from hwsim.ebm.energy import Cost
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Phase, Synchronous, settle
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit
 from hwsim.learning.rule import StepStats, per_synapse
 
 
-def weight_gradient(net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium) -> list[Tensor]:
+def weight_gradient(net: Network, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium) -> list[Tensor]:
     """dC/dW of the mean cost at the free equilibrium, one tensor for each of ``net.synapses``.
 
     Taken on the float twin: exact for the weights that the arrays hold, whatever their reads do.
@@ -33,9 +33,7 @@ class _Found(NamedTuple):
     residual: Tensor
 
 
-def _gradient(
-    net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium
-) -> tuple[list[Tensor], _Found]:
+def _gradient(net: Network, cost: Cost, x: Tensor, labels: Tensor, through: Equilibrium) -> tuple[list[Tensor], _Found]:
     twin = net.float_twin()
     parameters = [s.tensor.requires_grad_(True) for s in twin.synapses if isinstance(s, FloatSynapse)]
     with torch.enable_grad():
@@ -69,7 +67,7 @@ class ExactGradient:
     tolerance: float = 1e-3
 
     def step(
-        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+        self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
         del rng
         gradients, found = _gradient(net, cost, x, labels, self.through)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hwsim.ebm.energy import Cost
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class LearningRule(Protocol):
     """
 
     def step(
-        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+        self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
         """Learn from a batch: x (B, ...), labels (B,), one rate a link."""
         ...
 
 
-def per_synapse(net: LayeredHopfield, rates: Sequence[float]) -> list[float]:
+def per_synapse(net: Network, rates: Sequence[float]) -> list[float]:
     """A link's rate for each of its arrays, biases included."""
     if len(rates) != len(net.links):
         raise ValueError(f"learning rates: expected one for each of {len(net.links)} links, got {len(rates)}")

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from hwsim.crossbar.synapse import Synapse
 from hwsim.data.split import Split, as_split
-from hwsim.ebm.build import initial_weights
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.energy import Cost
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError, WorkError
 from hwsim.learning.rule import LearningRule, StepStats
 from hwsim.rng import Streams
@@ -157,7 +156,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def train(
-    net: LayeredHopfield,
+    net: Network,
     rule: LearningRule,
     data: Split | tuple[Any, Any],
     *,
@@ -205,7 +204,7 @@ def train(
         raise InputError(
             f"train: expected at least one image, epoch and image a batch, got {len(x)}, {epochs} and {batch_size}"
         )
-    classes = net.links[-1].post_shape[0]
+    classes = net.classes
     if labels.max() >= classes:
         raise InputError(f"train: the network has {classes} outputs and a label is {int(labels.max())}")
     if isinstance(schedule, str) and schedule not in SCHEDULES:
@@ -226,7 +225,7 @@ class NetworkLearner:
 
     def __init__(
         self,
-        net: LayeredHopfield,
+        net: Network,
         rule: LearningRule,
         rates: Sequence[float],
         cost: Cost | None = None,
@@ -240,7 +239,7 @@ class NetworkLearner:
         return self.net.synapses
 
     def begin(self, streams: Streams) -> None:
-        self.net.program(initial_weights(self.net, self._gain, streams))
+        self.net.program(self.net.initial_weights(self._gain, streams))
 
     def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
         return self._rule.step(self.net, self._cost, x, labels, [rate * factor for rate in self._rates], rng)

@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import PHASE, SOLVER, Phase, Settled, Solver
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, equilibrium_logits
 from hwsim.rng import Streams
@@ -83,7 +83,7 @@ class EquilibriumClassifier:
     torch.Size([4, 10])
     """
 
-    net: LayeredHopfield
+    net: Network
     solver: Solver = SOLVER
     phase: Phase = PHASE
     through: Equilibrium = field(default_factory=Implicit)
@@ -94,7 +94,7 @@ class EquilibriumClassifier:
 
     @property
     def classes(self) -> int:
-        return self.net.links[-1].post_shape[0]
+        return self.net.classes
 
     @property
     def noisy(self) -> bool:

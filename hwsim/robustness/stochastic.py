@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import Classifier, reseed
@@ -17,7 +17,7 @@ KNOWLEDGE = ("nothing", "float-weights", "conductances", "device")
 this instance hold, or the instance itself, on which reads and transpose reads can be run."""
 
 
-def attacked_net(knowledge: str, device: LayeredHopfield, trained: LayeredHopfield) -> LayeredHopfield:
+def attacked_net(knowledge: str, device: Network, trained: Network) -> Network:
     """The network that a white-box attacker of this knowledge differentiates.
 
     Args:

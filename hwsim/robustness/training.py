@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hwsim.ebm.energy import Cost
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Phase
 from hwsim.learning.equilibrium_gradients import Equilibrium
 from hwsim.learning.gradient_ways import Truncated
@@ -44,7 +44,7 @@ class Adversarial:
             raise ValueError(f"Adversarial.share: expected a number in [0, 1], got {self.share}")
 
     def step(
-        self, net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+        self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
         moved = x.clone()
         count = round(self.share * len(x))

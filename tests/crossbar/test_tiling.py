@@ -21,7 +21,7 @@ from hwsim.crossbar.tiling import TiledDevice
 from hwsim.devices.aihw.inference import AihwInferenceDevice
 from hwsim.devices.aihw.synapse import AihwDevice
 from hwsim.devices.responses import IdealCell, SoftBoundsCell
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
@@ -154,7 +154,7 @@ def test_a_convolution_runs_on_tiles() -> None:
     nets = []
     for device in (FloatDevice(), TiledDevice(FloatDevice(), 3, 7)):
         net = layered_hopfield([(1, 6, 6), Conv(4, pool="max"), 3], device, Streams(0))
-        net.program(initial_weights(net, 1.0, Streams(1)))
+        net.program(net.initial_weights(1.0, Streams(1)))
         nets.append(net)
     x = torch.rand(5, 1, 6, 6, generator=rng())
     logits = [infer(net, x, solver=OddEven(), phase=Phase(20))[0] for net in nets]

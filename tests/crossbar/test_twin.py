@@ -15,7 +15,7 @@ from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice, TwinSynapse
 from hwsim.devices.responses import IdealCell, SoftBoundsCell
-from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.build import layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.settle import OddEven, Phase
 from hwsim.learning.ep import EquilibriumProp, negative_phase
@@ -31,7 +31,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def net_on(device: Device):
     net = layered_hopfield([6, 8, 3], device, Streams(0))
-    net.program(initial_weights(net, 2.0, Streams(1)))
+    net.program(net.initial_weights(2.0, Streams(1)))
     return net
 
 

@@ -15,7 +15,7 @@ from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
 from hwsim.crossbar.reads.window import ImageSynapse, Window, as_images, as_rows
 from hwsim.crossbar.synapse import Synapse
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield
@@ -73,7 +73,7 @@ def small(device: FloatDevice | None = None, pool: str = "max", **settings: obje
     layers = [Conv(4, pool=pool), Conv(5, stride=2)]
     exact = FloatDevice(dtype=DOUBLE)
     net = layered_hopfield([(2, 8, 8), *layers, 6, 3], device, Streams(0), bias_device=exact, **settings)
-    net.program([w.double() for w in initial_weights(net, 2.0, Streams(0))])
+    net.program([w.double() for w in net.initial_weights(2.0, Streams(0))])
     return net
 
 
@@ -167,7 +167,7 @@ def test_a_step_reads_every_array_once_each_way(solver: Solver, pooled: int) -> 
     """Twice for the max-pooled link of an up-down step, whose switches move between down and up."""
     layers = [Conv(4), Conv(4, stride=2), Conv(4, pool="max")]
     net = layered_hopfield([(2, 8, 8), *layers, 3], FloatDevice(), Streams(0), output="readout")
-    net.program(initial_weights(net, 2.0, Streams(0)))
+    net.program(net.initial_weights(2.0, Streams(0)))
     given = net.given(images().float())
     s = settle(given, given.start(), solver=solver, phase=Phase(3)).state
     for synapse in net.synapses:
@@ -216,7 +216,7 @@ def test_read_noise_is_told_from_movement(solver: Solver) -> None:
         Dense(NoisyReads(3, 20, 1e-3, Streams(2)), no_bias(3), (5, 2, 2)),
     ]
     net = LayeredHopfield(links)
-    net.program([w.double() for w in initial_weights(net, 1.0, Streams(0))])
+    net.program([w.double() for w in net.initial_weights(1.0, Streams(0))])
     _, settled = infer(net, images(batch=8), solver=solver, phase=Phase(40, tolerance=1e-6))
     assert settled.share(Outcome.NOISE_FLOOR) == 1.0
 
@@ -242,7 +242,7 @@ def test_a_network_of_one_free_layer_has_exact_gradients_too(output: str) -> Non
     layers = [4, 3] if output == "linear" else [4, 5, 3]
     device = FloatDevice(dtype=DOUBLE)
     net = layered_hopfield(layers, device, Streams(0), output=output, bias_device=device)
-    net.program([w.double() + 0.1 for w in initial_weights(net, 1.0, Streams(0))])
+    net.program([w.double() + 0.1 for w in net.initial_weights(1.0, Streams(0))])
     x, labels = torch.rand(3, 4, dtype=DOUBLE, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2])
     gradients = [weight_gradient(net, SquaredError(), x, labels, way) for way in (Implicit(), Unrolled(3))]
     for a, b in zip(*gradients, strict=True):

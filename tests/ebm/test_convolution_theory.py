@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.reads.kernels import ImageKernels, PatchKernels
 from hwsim.crossbar.reads.window import Window
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.convolution import POOLS, Convolution
 from hwsim.ebm.costs import CrossEntropy, SquaredError, ThroughReadout
 from hwsim.ebm.energy import Cost, Energy, Nudged, State
@@ -44,7 +44,7 @@ def small(
     stride = 2 if pool == "none" else 1
     layers = [Conv(3, pool=pool, stride=stride), Conv(4, pool=pool, stride=stride)]
     net = layered_hopfield([(2, 9, 9), *layers, 3], DEVICE, streams, output=output, bias_device=DEVICE)
-    weights = [w.double() for w in initial_weights(net, gain, streams)]
+    weights = [w.double() for w in net.initial_weights(gain, streams)]
     for hidden_bias in weights[1:4:2]:
         hidden_bias += bias
     net.program(weights)

@@ -16,7 +16,7 @@ from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.crossbar.twin import TwinDevice
 from hwsim.devices.responses import LinearStepCell
-from hwsim.ebm.build import Conv, hopfield, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, hopfield, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.hopfield import Dense, LayeredHopfield
 from hwsim.ebm.inference import infer
@@ -124,7 +124,7 @@ def test_programmed_weights_are_read_back_in_order() -> None:
 def test_initial_weights_are_uniform_within_gain_over_root_fan_in() -> None:
     """20,000 draws: the standard deviation of a uniform is known to 0.45 % (kurtosis 1.8), so 3 % is 6.7 sigma."""
     net = layered_hopfield([100, 200, 3], FloatDevice(), Streams(0))
-    first, bias, *_ = initial_weights(net, 2.0, Streams(1))
+    first, bias, *_ = net.initial_weights(2.0, Streams(1))
     bound = 2.0 / 100**0.5
     assert first.abs().max() <= bound
     assert first.abs().max() > 0.99 * bound
@@ -133,14 +133,14 @@ def test_initial_weights_are_uniform_within_gain_over_root_fan_in() -> None:
 
 
 def test_initial_weights_do_not_depend_on_where_biases_live_or_on_other_layers() -> None:
-    digital = initial_weights(layered_hopfield([6, 5, 3], FLOAT, Streams(0)), 1.0, Streams(3))
-    column = initial_weights(layered_hopfield([6, 5, 3], FLOAT, Streams(9), bias="column"), 1.0, Streams(3))
-    deeper = initial_weights(layered_hopfield([6, 5, 3, 2], FLOAT, Streams(0)), 1.0, Streams(3))
+    digital = layered_hopfield([6, 5, 3], FLOAT, Streams(0)).initial_weights(1.0, Streams(3))
+    column = layered_hopfield([6, 5, 3], FLOAT, Streams(9), bias="column").initial_weights(1.0, Streams(3))
+    deeper = layered_hopfield([6, 5, 3, 2], FLOAT, Streams(0)).initial_weights(1.0, Streams(3))
     for index in range(2):
         assert torch.equal(column[index], torch.cat([digital[2 * index], digital[2 * index + 1]], 1))
         assert torch.equal(digital[2 * index], deeper[2 * index])
     assert not torch.equal(
-        digital[0], initial_weights(layered_hopfield([6, 5, 3], FLOAT, Streams(0)), 1.0, Streams(4))[0]
+        digital[0], layered_hopfield([6, 5, 3], FLOAT, Streams(0)).initial_weights(1.0, Streams(4))[0]
     )
 
 
@@ -175,7 +175,7 @@ def test_impossible_networks_are_refused(wrong: Callable[[], object], words: str
 WRITES: dict[str, Callable[[LayeredHopfield, Streams], object]] = {
     "update": lambda net, _: net.links[1].synapse.update(torch.ones(1, 5), torch.ones(1, 3), 0.1),
     "update of the input's array": lambda net, _: net.links[0].synapse.update(torch.ones(1, 4), torch.ones(1, 5), 0.1),
-    "programming": lambda net, streams: net.program(initial_weights(net, 1.0, streams)),
+    "programming": lambda net, streams: net.program(net.initial_weights(1.0, streams)),
     "a state": lambda net, streams: net.load_state_dict(written(CELL, streams).state_dict()),
     "ageing": lambda net, _: net.age(1e6),
     "a leak": lambda net, _: net.tick(),
@@ -186,7 +186,7 @@ CELL = CellDevice(LinearStepCell(dw_min=0.01, drift_nu=0.1, lifetime=10.0))
 
 def written(device: Device, streams: Streams) -> LayeredHopfield:
     net = layered_hopfield([4, 5, 3, 2], device, streams)
-    net.program(initial_weights(net, 1.0, streams))
+    net.program(net.initial_weights(1.0, streams))
     return net
 
 
@@ -229,7 +229,7 @@ def test_only_what_can_age_ages() -> None:
 @pytest.mark.parametrize("layers", [[9, 8, 4], [(1, 3, 3), Conv(5, pool="max"), 4]])
 def test_a_built_network_has_initial_weights_and_takes_images_flat_or_not(layers: list) -> None:
     net = hopfield(layers, seed=5, gain=1.5)
-    expected = initial_weights(layered_hopfield(layers, FloatDevice(), Streams(5)), 1.5, Streams(5))
+    expected = layered_hopfield(layers, FloatDevice(), Streams(5)).initial_weights(1.5, Streams(5))
     assert all(torch.equal(a, b) for a, b in zip(net.weights(), expected, strict=True))
     x = torch.rand(6, 1, 3, 3)
     assert torch.equal(infer(net, x)[0], infer(net, x.flatten(1))[0])

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import hwsim.ebm.spectrum
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.dense import DenseChain, planned
@@ -32,7 +32,7 @@ def convolutional(pool: str, bias: str) -> tuple[LayeredHopfield, Tensor]:
     layers = [Conv(3, pool="max"), Conv(4, pool=pool), Conv(4, stride=2)]
     net = layered_hopfield([(2, 8, 8), *layers, 3], device, Streams(0), bias=bias, bias_device=device)
     rng = torch.Generator().manual_seed(4)
-    weights = [w.double() for w in initial_weights(net, 3.0, Streams(1))]
+    weights = [w.double() for w in net.initial_weights(3.0, Streams(1))]
     for w in weights[1::2] if bias == "digital" else weights:
         w[:, -1] = draw((len(w),), rng, -0.2, 0.2)
     net.program(weights)

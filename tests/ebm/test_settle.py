@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import hwsim.ebm.settle
 from hwsim.crossbar.exact import FloatDevice, FloatSynapse
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Energy, Nudged, State
@@ -225,7 +225,7 @@ def pooled(pool: str) -> tuple[LayeredHopfield, Tensor]:
     device = FloatDevice(dtype=DOUBLE)
     layers = [Conv(4, pool="max"), Conv(6, pool=pool), Conv(5, stride=2)]
     net = layered_hopfield([(2, 8, 8), *layers, 3], device, Streams(0), start="feed-forward", bias_device=device)
-    net.program([w.double() for w in initial_weights(net, 1.7, Streams(1))])
+    net.program([w.double() for w in net.initial_weights(1.7, Streams(1))])
     x = (
         draw((12, 2, 8, 8), torch.Generator().manual_seed(2))
         * torch.linspace(0, 3, 12, dtype=DOUBLE)[:, None, None, None]

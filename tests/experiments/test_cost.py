@@ -17,7 +17,7 @@ from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.pulsed import digital_bytes, write_period
 from hwsim.crossbar.work import Work, cost_of
 from hwsim.devices.responses import LinearStepCell
-from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.build import layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.inference import infer
 from hwsim.ebm.settle import Phase, Synchronous
@@ -78,7 +78,7 @@ def test_reads_of_an_inference_are_steps_times_directions() -> None:
 def test_reads_of_a_training_step_are_those_of_its_three_phases() -> None:
     net = layered_hopfield([6, 5, 4], CELL, Streams(0))
     phases = {"free": Phase(9), "nudged": Phase(4)}
-    net.program(initial_weights(net, 2.0, Streams(0)))
+    net.program(net.initial_weights(2.0, Streams(0)))
     rule = EquilibriumProp(0.5, solver=Synchronous(), **phases)
     x, labels = torch.rand(7, 6), torch.randint(4, (7,))
     step = lambda: rule.step(net, SquaredError(), x, labels, [0.1, 0.1], torch.Generator())  # noqa: E731

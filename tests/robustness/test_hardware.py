@@ -10,7 +10,7 @@ from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.devices.responses import IdealCell
-from hwsim.ebm.build import Conv, initial_weights, layered_hopfield
+from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase
@@ -98,7 +98,7 @@ def test_moving_no_image_is_the_rule_itself(digits: Digits) -> None:
 
     def after(rule: LearningRule) -> list[torch.Tensor]:
         net = layered_hopfield((64, 8, 10), FloatDevice(), Streams(0))
-        net.program(initial_weights(net, 2.0, Streams(0)))
+        net.program(net.initial_weights(2.0, Streams(0)))
         rule.step(net, SquaredError(), x, y, (0.5, 0.2), rng())
         return net.weights()
 
@@ -116,7 +116,7 @@ def test_attacks_look_through_a_convolution_with_noisy_reads() -> None:
     layers = [Conv(4, pool="max"), Conv(6, stride=2)]
     device = CellDevice(IdealCell(), forward=path)
     chip = layered_hopfield([(1, 8, 8), *layers, 10], device, streams, start="feed-forward")
-    chip.program(initial_weights(chip, 1.5, streams))
+    chip.program(chip.initial_weights(1.5, streams))
     x = torch.rand(4, 1, 8, 8, generator=rng())
     y = torch.arange(4)
     exact, _ = input_gradient(face(chip.float_twin(), through=Implicit()), x, y, "margin")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice
-from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.build import layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import Phase, settle
@@ -33,7 +33,7 @@ class Digits:
 def trained(digits: Digits, output: str, rule: LearningRule | None = None) -> LayeredHopfield:
     streams, epochs = Streams(0), 6
     net = layered_hopfield((64, 64, 10), FloatDevice(momentum=0.9), streams, output=output)
-    net.program(initial_weights(net, 2.0, streams))
+    net.program(net.initial_weights(2.0, streams))
     rule, rng = rule or EP, streams.generator("data")
     for epoch in range(epochs):
         decay = 0.5 * (1 + math.cos(math.pi * epoch / epochs))

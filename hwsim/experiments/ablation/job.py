@@ -12,7 +12,7 @@ from typing import Any
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
 from hwsim.cards.yamlfile import did_you_mean, parse_setting
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.device_run.job import RunJob, plan_run
 from hwsim.experiments.evaluation import measure
@@ -186,7 +186,7 @@ def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> V
     return VariantRecord(**of, draws=measured.draws, hits=measured.hits, unsettled_share=measured.unsettled_share)
 
 
-def _ready(ablation: Ablation, name: str, card: DeviceCard, repeat: int, streams: Streams) -> LayeredHopfield:
+def _ready(ablation: Ablation, name: str, card: DeviceCard, repeat: int, streams: Streams) -> Network:
     """The network of a variant, trained and programmed. Devices are drawn alike in all variants."""
     model, data, device = ablation.run.model, ablation.run.data, card.device
     own, new = streams.child("ablation"), streams.child("ablation", "deployed")

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.work import Unit
 from hwsim.experiments.gallery import FILE, Gallery, Perturbed, perturbed, write_gallery
@@ -15,7 +15,7 @@ from hwsim.experiments.subject import instances_of
 from hwsim.rng import Streams
 
 
-def keep_gallery(job: AttackJob, net: LayeredHopfield | None = None) -> Path:
+def keep_gallery(job: AttackJob, net: Network | None = None) -> Path:
     """Write the first slice's worst images of every threat, with the labels that ``net`` gives them.
 
     On a device ``net`` is an instance of it, by default the first that the job programmed; else the float model.

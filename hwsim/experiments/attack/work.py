@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.ageing import told_age
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.records import (
@@ -52,12 +52,12 @@ def run_attack(job: AttackJob, progress: Progress) -> list[Record]:
         return _attack(job, instances_of(job), log, progress)
 
 
-def attack_nets(job: AttackJob, nets: list[LayeredHopfield], progress: Progress) -> list[Record]:
+def attack_nets(job: AttackJob, nets: list[Network], progress: Progress) -> list[Record]:
     """Attack these device instances (none: the float network), in a folder that another job has claimed."""
     return _attack(job, nets, Log(job.folder / "metrics.jsonl", *ATTACK_RECORDS), progress)
 
 
-def _attack(job: AttackJob, nets: list[LayeredHopfield], log: Log[Any], progress: Progress) -> list[Record]:
+def _attack(job: AttackJob, nets: list[Network], log: Log[Any], progress: Progress) -> list[Record]:
     slices = range(-(-job.examples // job.slice_images))
     units = len(job.conditions) * len(job.targets) * len(slices) * len(job.seeds)
     checked = job.checks and job.white_box
@@ -83,7 +83,7 @@ def _attack(job: AttackJob, nets: list[LayeredHopfield], log: Log[Any], progress
     return list(log)
 
 
-def _equal(nets: Sequence[LayeredHopfield]) -> EqualInstances:
+def _equal(nets: Sequence[Network]) -> EqualInstances:
     held = [torch.cat([weight.flatten() for weight in net.weights()]) for net in nets]
     return EqualInstances(equal=all(weights.equal(held[0]) for weights in held))
 
@@ -122,7 +122,7 @@ class Unit:
         return own.child("seed", seed) if seed else own
 
 
-def _slice(job: AttackJob, nets: list[LayeredHopfield], unit: Unit, seed: int, progress: Progress) -> SliceRecord:
+def _slice(job: AttackJob, nets: list[Network], unit: Unit, seed: int, progress: Progress) -> SliceRecord:
     """Attack one slice of the images and keep the worst of each."""
     threat, target = unit.threat, unit.target
     rows, x, y = unit.images(job)
@@ -150,7 +150,7 @@ def _slice(job: AttackJob, nets: list[LayeredHopfield], unit: Unit, seed: int, p
     )
 
 
-def _worst_seed(job: AttackJob, nets: list[LayeredHopfield], unit: Unit, own: list[SliceRecord]) -> WorstSeedRecord:
+def _worst_seed(job: AttackJob, nets: list[Network], unit: Unit, own: list[SliceRecord]) -> WorstSeedRecord:
     """Of every image, the attack seed whose worst left the least share of draws, measured on draws of its own."""
     chosen = torch.tensor([record.least for record in own]).argmin(0)
     images = torch.stack([load_file(unit.path(job, record.seed))["images"] for record in own])
@@ -164,7 +164,7 @@ def _worst_seed(job: AttackJob, nets: list[LayeredHopfield], unit: Unit, own: li
 
 
 def _frozen(
-    job: AttackJob, nets: list[LayeredHopfield], unit: Unit, streams: Streams, images: Tensor, path: Path
+    job: AttackJob, nets: list[Network], unit: Unit, streams: Streams, images: Tensor, path: Path
 ) -> dict[str, Any]:
     """Keep adversarial images and measure them on fresh draws: what every record of a slice says."""
     measured_on = nets if unit.target is None else [nets[unit.target]]
@@ -187,7 +187,7 @@ def _frozen(
     }
 
 
-def attacker(job: AttackJob, nets: list[LayeredHopfield], target: int | None) -> Classifier:
+def attacker(job: AttackJob, nets: list[Network], target: int | None) -> Classifier:
     """What the attacker climbs or queries."""
     subject = job.subject
     if subject.net is None:
@@ -203,7 +203,7 @@ def _averaged(classifier: Classifier, eot: int) -> Classifier:
     return OverDraws((classifier,), eot) if classifier.noisy else classifier
 
 
-def _reseed(job: AttackJob, nets: list[LayeredHopfield], streams: Streams) -> None:
+def _reseed(job: AttackJob, nets: list[Network], streams: Streams) -> None:
     """Start the noise of device instances, or of a torch module, anew."""
     reseed(nets, streams)
     if job.subject.module is not None:
@@ -224,7 +224,7 @@ def _main_table(job: AttackJob, own: list[SliceRecord]) -> tuple[Tensor, dict[st
 
 
 def _checks(
-    job: AttackJob, nets: list[LayeredHopfield], threat: Threat, age: float | None, own: list[SliceRecord]
+    job: AttackJob, nets: list[Network], threat: Threat, age: float | None, own: list[SliceRecord]
 ) -> ChecksRecord:
     """The checks that unmask, on the first images and the first device instance; ``own``: what the attacks left."""
     subject, first = job.subject, nets[0] if nets else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from hwsim.cards.yamlfile import did_you_mean
 from hwsim.data.dataset import Split, load_corrupted
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
 from hwsim.experiments.requests import CorruptRequest
@@ -149,7 +149,7 @@ def run_corrupt(job: CorruptJob, progress: Progress) -> list[CorruptionRecord]:
         return list(log)
 
 
-def _measured(job: CorruptJob, nets: list[LayeredHopfield], case: str, condition: Condition) -> CorruptionRecord:
+def _measured(job: CorruptJob, nets: list[Network], case: str, condition: Condition) -> CorruptionRecord:
     x, y = job.images(condition)
     subject = job.subject if case == "model" or job.baseline is None else job.baseline
     measured_on = nets if case == "model" else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.attack.gallery import keep_gallery
 from hwsim.experiments.attack.job import AttackJob, check_attacks
 from hwsim.experiments.attack.results import write_results
@@ -17,7 +17,7 @@ from hwsim.jobs.job import Quiet
 from hwsim.robustness.threat import parse
 
 
-def case_job(job: RunJob, case: str, repeat: int, trained: LayeredHopfield) -> AttackJob:
+def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob:
     """What attacks one case: in float, or one device instance with the float network ``trained`` known beside it.
 
     Raises InputError where the section's attacks do not go with its threats.
@@ -52,9 +52,7 @@ def case_job(job: RunJob, case: str, repeat: int, trained: LayeredHopfield) -> A
     return attacks
 
 
-def attack_case(
-    job: RunJob, case: str, repeat: int, net: LayeredHopfield, trained: LayeredHopfield
-) -> Iterator[AttackRecord]:
+def attack_case(job: RunJob, case: str, repeat: int, net: Network, trained: Network) -> Iterator[AttackRecord]:
     """One record a threat: the figure to report with its interval and flags, and where the rest lies."""
     attacks = case_job(job, case, repeat, net if case == "float" else trained)
     attacks.folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from typing import Any
 from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
 from hwsim.crossbar.updates.pulsed import write_period
 from hwsim.crossbar.work import Work, cost_of
-from hwsim.ebm.build import initial_weights
 from hwsim.ebm.inference import infer
 from hwsim.experiments.device_run.job import RunJob
 from hwsim.experiments.device_run.prices import CostTable, priced, read_table
@@ -36,7 +35,7 @@ def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
     arrays = dict(zip(layer_names(net), net.synapses, strict=True))
     x, labels = job.data.train[: recipe.batch_size]
     size = len(x)
-    weights = initial_weights(net, job.model.energy.init_gain, streams)
+    weights = net.initial_weights(job.model.energy.init_gain, streams)
     rule, cost = learning_rule(recipe), COSTS[job.model.energy.cost]
 
     done = {"programming": cost_of(arrays, lambda: net.program(weights))}

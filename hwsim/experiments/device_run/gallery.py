@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from hwsim.cards.model import InferenceConfig
-from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.inference import infer
+from hwsim.ebm.network import Network
 from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.gallery import FILE, Gallery, file_stem, perturbed, read_gallery, write_gallery
 from hwsim.rng import Streams
@@ -24,7 +24,7 @@ def keep_attacked(
     folder: Path,
     case: str,
     condition: Condition,
-    net: LayeredHopfield,
+    net: Network,
     clean: Tensor,
     attacked: Tensor,
     labels: Tensor,

@@ -13,7 +13,7 @@ from hwsim.cards.build import layer_names
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.composite import layout
 from hwsim.crossbar.synapse import Device
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.device_run.attacks import attack_case
 from hwsim.experiments.device_run.cost import cost_section
 from hwsim.experiments.device_run.gallery import keep_attacked
@@ -53,7 +53,7 @@ def run(job: RunJob, progress: Progress) -> None:
         attacks = job.model.evaluation.attack is not None
         progress.total(job.repeats * (epochs + len(job.cases()) * (len(columns) + 1 + attacks)))
         for repeat in range(job.repeats):
-            in_float: LayeredHopfield | None = None
+            in_float: Network | None = None
             for case, net in _networks(job, repeat, log, progress):
                 in_float = in_float or net
                 _measure_case(job, case, repeat, net, columns, log, progress)
@@ -63,12 +63,12 @@ def run(job: RunJob, progress: Progress) -> None:
             write_json(job.folder / "cost.json", cost_section(job))
 
 
-def _networks(job: RunJob, repeat: int, log: Log[Any], progress: Progress) -> Iterator[tuple[str, LayeredHopfield]]:
+def _networks(job: RunJob, repeat: int, log: Log[Any], progress: Progress) -> Iterator[tuple[str, Network]]:
     """Each case of the matrix with its network, trained or programmed, in the order of ``RunJob.cases``."""
     streams = Streams(job.seed).child("repeat", repeat)
     states, device, energy = job.folder / "states", job.device.device, job.model.energy
 
-    def learnt(case: str, on: Device, recipe: LearningConfig) -> LayeredHopfield:
+    def learnt(case: str, on: Device, recipe: LearningConfig) -> Network:
         def keep(epoch: Epoch, seconds: float) -> None:
             log.add(EpochRecord.of(epoch, seconds, case=case, repeat=repeat))
             progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
@@ -95,7 +95,7 @@ def _measure_case(
     job: RunJob,
     case: str,
     repeat: int,
-    net: LayeredHopfield,
+    net: Network,
     columns: list[Condition],
     log: Log[Any],
     progress: Progress,
@@ -140,8 +140,8 @@ def _attack_case(
     job: RunJob,
     case: str,
     repeat: int,
-    net: LayeredHopfield,
-    in_float: LayeredHopfield,
+    net: Network,
+    in_float: Network,
     log: Log[Any],
     progress: Progress,
 ) -> None:
@@ -155,7 +155,7 @@ def _attack_case(
 
 
 def _examined(
-    job: RunJob, case: str, repeat: int, net: LayeredHopfield, log: Log[Any], streams: Streams
+    job: RunJob, case: str, repeat: int, net: Network, log: Log[Any], streams: Streams
 ) -> tuple[DiagnosticsRecord, RelaxationRecord]:
     """The health of every array, and a relaxation step by step."""
     x, inference = job.data.test.x[:RELAXED_IMAGES], job.model.inference
@@ -182,7 +182,7 @@ def _examined(
     )
 
 
-def _keep_weights(path: Path, net: LayeredHopfield) -> None:
+def _keep_weights(path: Path, net: Network) -> None:
     """The weights and conductances of every array, once."""
     if path.exists():
         return

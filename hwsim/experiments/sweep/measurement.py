@@ -17,7 +17,7 @@ from hwsim.cards.read import check_fit, in_situ_recipe, read_model
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.averaged import AveragedDevice
 from hwsim.data import dataset as data
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.evaluation import measure, perturbed
 from hwsim.experiments.sweep.study import Spec
 from hwsim.experiments.trained import deployed, float_device, trained
@@ -110,7 +110,7 @@ def plain(spec: Spec) -> Record:
     return resolve(spec).plain(spec.seed)
 
 
-def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[LayeredHopfield, Record]:
+def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[Network, Record]:
     """A network trained on its device, and what its last epoch tells; each read the mean of ``reads``.
 
     Raises WorkError where training diverges.
@@ -125,14 +125,12 @@ def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[LayeredHopfield
     return deployed(found.model.energy, device, net, streams.child("deployed")), columns
 
 
-def in_float(found: Resolved, seed: int) -> LayeredHopfield:
+def in_float(found: Resolved, seed: int) -> Network:
     """The model trained in float by its own recipe, from the same initial weights and order of examples."""
     return trained(found.model, float_device(found.model), found.model.settled_learning, found.dataset, Streams(seed))
 
 
-def judged(
-    found: Resolved, net: LayeredHopfield, seed: int, condition: Condition, images: Tensor | None = None
-) -> Measured:
+def judged(found: Resolved, net: Network, seed: int, condition: Condition, images: Tensor | None = None) -> Measured:
     """Hits under a condition, or of images that were perturbed before. Images are the same for all seeds."""
     evaluation = found.model.evaluation
     x, labels = test_images(found)

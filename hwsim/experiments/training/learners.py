@@ -20,7 +20,7 @@ from hwsim.cards.network import EnergyConfig, ModuleConfig
 from hwsim.cards.recipe import BackpropConfig, LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device, Synapse
-from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.network import Network
 from hwsim.experiments.evaluation import measure, relaxation, relaxed
 from hwsim.jobs.weights import load_weights, save_weights
 from hwsim.learning.rule import StepStats
@@ -58,9 +58,7 @@ class Model(Learner, Protocol):
 class EquilibriumModel(NetworkLearner):
     """An energy-based network that learns by a rule and predicts at equilibrium."""
 
-    def __init__(
-        self, net: LayeredHopfield, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig
-    ) -> None:
+    def __init__(self, net: Network, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig) -> None:
         super().__init__(net, learning_rule(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
         self.inference = inference
 
