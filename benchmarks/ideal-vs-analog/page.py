@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hwsim.experiments.sweep.results import CLEAN, Place, Results
-from hwsim.reports.plotting import PERCENT, Drawn, legend, line_style, panels
+from hwsim.reports.page import Cell, Column, Page, Section, Table, counted
+from hwsim.reports.plotting import (
+    POINTS,
+    Figure,
+    accuracy_axis,
+    curve,
+    forest,
+    label_values,
+    legend,
+    line_style,
+    panels,
+)
 from hwsim.stats.interval import Interval, difference
 
 MATCHED, TRANSFER = "matched_", "transfer_"
-
-CROWDED = 0.025
-"""Points of a figure that are nearer to each other, in shares, get no name in it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Row:
         return difference(self.place.shares(self.attacked(column)), self.place.shares(MATCHED + column))
 
 
-def devices_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
+def devices_page(results: Results) -> Page:
     """Answers, tables and figures; call it under the style of ``plotting.STYLE``."""
     rows = [
         Row(str(place.axes.get("device", "?")), str(place.axes.get("case", "?")), place)
@@ -54,17 +61,26 @@ def devices_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
         if place.records
     ]
     if not rows:
-        return {"answers": ["Nothing is measured yet."], "certainty": "", "tables": []}, []
+        return Page("Nothing is measured yet.")
     seeds = max(len(row.place.records) for row in rows)
     images = rows[0].place.shares().shape[1]
-    certainty = (
-        f"Means and 95 % intervals over {f'{seeds} seeds and ' if seeds > 1 else ''}{images} test images"
-        f"{'' if seeds > 1 else '; one seed, so the spread between trainings and devices is not in them'}. "
-        "Differences are paired. Attacks know the weights in the arrays but not their noise, and take no expectation "
-        "over it; `hwsim attack` does, and asks by queries too."
+    several = f"{counted(seeds, 'seed')} and " if seeds > 1 else ""
+    one = "" if seeds > 1 else "; one seed, so the spread between trainings and devices is not in them"
+    answer, *details = _answers(rows)
+    attacked = bool(_attacks(rows[0]))
+    return Page(
+        answer=answer,
+        details=details,
+        certainty=f"Means and 95 % intervals over {several}{images} test images{one}. Differences are paired.",
+        limits=[
+            "Attacks know the weights in the arrays but not their noise, and take no expectation over it; hwsim attack "
+            "does, and attacks by queries, too."
+        ],
+        sections=[
+            Section("Accuracy", [_accuracies(rows), *([_curves(rows)] if attacked else [])]),
+            *([Section("At equal clean accuracy", [_equal(rows), _matched(rows)])] if attacked else []),
+        ],
     )
-    tables = [_accuracies(rows), _matched(rows)]
-    return {"answers": _answers(rows), "certainty": certainty, "tables": tables}, list(_draw(rows))
 
 
 def _attacks(row: Row) -> list[str]:
@@ -78,35 +94,31 @@ def _middle(row: Row) -> str | None:
 
 
 def _answers(rows: Sequence[Row]) -> list[str]:
-    sentences = []
+    """The comparison at equal clean accuracy, then the clean accuracies of each case."""
     exact = next((row for row in rows if row.case == "float"), None)
-    for case in dict.fromkeys(row.case for row in rows):
+    reference = f"; float reaches {exact.place.interval().percent}" if exact else ""
+    clean = []
+    for case in dict.fromkeys(row.case for row in rows if row.case != "float"):
         same = sorted((row for row in rows if row.case == case), key=lambda row: -row.place.interval().mean)
-        if case != "float" and len(same) > 1:
-            best, worst = same[0], same[-1]
-            sentences.append(
-                f"{case[0].upper()}{case[1:]}: from {_percent(best.place.interval())} ({best.device}) down to "
-                f"{_percent(worst.place.interval())} ({worst.device}) of clean images"
-                + (f"; float reaches {_percent(exact.place.interval())}." if exact else ".")
-            )
+        ends = same if len(same) < 2 else [same[0], same[-1]]
+        shown = " down to ".join(f"{row.place.interval().percent} ({row.device})" for row in ends)
+        clean.append(f"{case[0].upper()}{case[1:]}: {shown} of clean images{reference}.")
     compared = [(row, row.beyond(column)) for row in rows if row.case != "float" and (column := _middle(row))]
-    if compared:
-        above, below = (
-            [r.name for r, d in compared if test(d)] for test in (lambda d: d.low > 0, lambda d: d.high < 0)
-        )
-        level = compared[0][0].level(_middle(compared[0][0]) or "")
-        text = f"At equal clean accuracy, under attacks of budget {level:g}: "
-        text += f"{len(above)} of {len(compared)} are more robust than noisy float ({', '.join(above) or 'none'}), "
-        text += f"{len(below)} less ({', '.join(below) or 'none'}), the others cannot be told apart."
-        sentences.append(text)
-        masked = [row.name for row, _ in compared if _masks(row)]
-        sentences.append(
-            "The transferred attack is stronger than the one on their own weights, a sign that their own gradients "
-            f"mislead the attacker rather than that they are robust: {', '.join(masked)}."
-            if masked
-            else "On no device is the transferred attack stronger than the one on its own weights: nothing is masked."
-        )
-    return sentences
+    if not compared:
+        return clean or ["Only float is measured yet."]
+    above, below = ([r.name for r, d in compared if test(d)] for test in (lambda d: d.low > 0, lambda d: d.high < 0))
+    level = compared[0][0].level(_middle(compared[0][0]) or "")
+    masked = [row.name for row, _ in compared if _masks(row)]
+    return [
+        f"At equal clean accuracy, under attacks of budget {level:g}, {len(above)} of {len(compared)} are more robust "
+        f"than float with output noise ({', '.join(above) or 'none'}) and {len(below)} less "
+        f"({', '.join(below) or 'none'}); for the others no difference is resolved.",
+        *clean,
+        "The transferred attack is stronger than the white-box one, a sign that gradients mislead the attacker rather "
+        f"than that the device is robust: {', '.join(masked)}."
+        if masked
+        else "On no device is the transferred attack stronger than the white-box one: no sign of masked gradients.",
+    ]
 
 
 def _masks(row: Row) -> bool:
@@ -114,119 +126,81 @@ def _masks(row: Row) -> bool:
     return any(difference(row.place.shares(name), row.place.shares(TRANSFER + name)).low > 0 for name in _attacks(row))
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[str, Any]:
+def _accuracies(rows: Sequence[Row]) -> Table:
     columns = [n for n in next(iter(rows[0].place.records.values()))["hits"] if n.startswith("accuracy_")]
-    body = [
-        [
-            (row.device, ""),
-            (row.case, ""),
-            *((_percent(found := row.place.interval(c)), _range(found)) for c in columns),
-        ]
-        for row in rows
-    ]
-    caption = "Test accuracy, with its 95 % interval below; attacks know the weights that the arrays hold."
-    return {"name": "accuracy", "caption": caption, "header": ["device", "case", *map(_heading, columns)], "rows": body}
+    body = [[row.device, row.case, *(row.place.interval(column) for column in columns)] for row in rows]
+    caption = "Test accuracy, with its 95 % interval below; white-box attacks on the programmed weights."
+    return Table("accuracy", caption, ["device", Column("case", "words"), *map(_heading, columns)], body)
 
 
-def _matched(rows: Sequence[Row]) -> dict[str, Any]:
+def _matched(rows: Sequence[Row]) -> Table:
     columns = _attacks(rows[0])
-    body = []
+    body: list[list[Cell]] = []
     for row in rows:
         if row.case == "float":
             continue
         sigmas = [r["columns"].get("matched_noise_sigma") for r in row.place.records.values()]
         known = [sigma for sigma in sigmas if sigma is not None]
-        cells: list[tuple[str, str]] = [(row.device, ""), (row.case, "")]
-        cells.append((_percent(row.place.interval()), f"float {_percent(row.place.interval(MATCHED + CLEAN))}"))
-        cells.append((f"{np.mean(known):.2g}" if known else "–", ""))
-        for column in columns:
-            apart = row.beyond(column)
-            ends = f"{100 * apart.low:+.1f} to {100 * apart.high:+.1f}"
-            cells.append((f"{100 * apart.mean:+.1f}".replace("-", "−"), ends.replace("-", "−")))
-        body.append(cells)
-    header = ["device", "case", "clean accuracy", "float's noise σ", *map(_heading, columns)]
+        clean = row.place.interval().percent, f"float {row.place.interval(MATCHED + CLEAN).percent}"
+        sigma = f"{np.mean(known):.2g}" if known else None
+        body.append([row.device, row.case, clean, sigma, *(row.beyond(column) for column in columns)])
+    head: list[Column | str] = ["device", Column("case", "words"), "clean accuracy", "float's noise σ"]
     caption = (
-        "Robustness at equal clean accuracy: points that are kept beyond the float network with output noise, with the "
-        "95 % interval below. Each is attacked on its own weights, a device also by the float network's images: there "
-        "the stronger attack counts."
+        "Points of accuracy under attack beyond the float network with output noise, with the 95 % interval below. "
+        "Both are under white-box attack, a device also under images transferred from float; the stronger attack "
+        "counts."
     )
-    return {"name": "matched", "caption": caption, "header": header, "rows": body}
+    return Table("matched", caption, [*head, *(Column(_heading(column), "points") for column in columns)], body)
 
 
-def _draw(rows: Sequence[Row]) -> Iterator[Drawn]:
-    if not _attacks(rows[0]):
-        return
-    yield _curves(rows)
-    yield _equal(rows)
-
-
-def _curves(rows: Sequence[Row]) -> Drawn:
+def _curves(rows: Sequence[Row]) -> Figure:
     """Security curves, a panel a device, its cases and float in each."""
-    devices = [d for d in dict.fromkeys(row.device for row in rows if row.case != "float")]
+    devices = list(dict.fromkeys(row.device for row in rows if row.case != "float"))
     exact = [row for row in rows if row.case == "float"][:1]
     cases = list(dict.fromkeys(row.case for row in rows))
     styles = {case: line_style(i) for i, case in enumerate(cases)}
     canvas, axes = panels(len(devices), 3, 2.3)
-    sentences = []
+    words = []
     for ax, device in zip(axes, devices, strict=True):
         for row in (*exact, *(row for row in rows if row.device == device and row.case != "float")):
             attacks = _attacks(row)
             x = [0.0, *(row.level(name) for name in attacks)]
-            found = [row.place.interval(name) for name in (CLEAN, *attacks)]
-            ax.fill_between(
-                x, [i.low for i in found], [i.high for i in found], color=styles[row.case]["color"], alpha=0.12, lw=0
-            )
-            ax.plot(x, [i.mean for i in found], **styles[row.case])
-            points = "; ".join(f"{level:g}: {i.mean:.1%} ({_range(i)})" for level, i in zip(x, found, strict=True))
-            sentences.append(f"{device}, {row.case}, by budget: {points}.")
+            numbers = curve(ax, x, [row.place.interval(name) for name in (CLEAN, *attacks)], styles[row.case])
+            words.append(f"{device}, {row.case}, by budget: {numbers}.")
+            label_values(ax, x)
         ax.set_title(device, fontsize=9)
-        ax.set_ylim(-0.02, 1.02)
-        ax.yaxis.set_major_formatter(PERCENT)
+        accuracy_axis(ax)
     for ax in axes[-3:]:
         ax.set_xlabel("attack budget ε (pixel units)", fontsize=9)
     for ax in axes[::3]:
         ax.set_ylabel("test accuracy")
     legend(canvas, styles, cases)
-    caption = "Attacks on the weights that the arrays hold, judged on the arrays; bands are 95 % intervals."
-    title = f"Accuracy against attack budget on {len(devices)} devices"
-    return Drawn("attacks", "devices", title, caption, tuple(dict.fromkeys(sentences)), canvas)
+    caption = "White-box attacks on the programmed weights, predictions read from the arrays; bands are 95 % intervals."
+    title = f"Accuracy against attack budget on {counted(len(devices), 'device')}"
+    return Figure("attacks", title, caption, list(dict.fromkeys(words)), canvas)
 
 
-def _equal(rows: Sequence[Row]) -> Drawn:
-    """Accuracy under attack, of each device and case against the float network made as inaccurate."""
+def _equal(rows: Sequence[Row]) -> Figure:
+    """What each device and case keeps under attack beyond the float network made as inaccurate."""
     compared = [(row, column) for row in rows if row.case != "float" and (column := _middle(row))]
-    cases = list(dict.fromkeys(row.case for row, _ in compared))
-    styles = {case: {**line_style(i), "linestyle": ""} for i, case in enumerate(cases)}
-    canvas, (ax,) = panels(1, 1, 4.2)
-    ax.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle=":")
-    sentences = []
+    gaps = {row.name: row.beyond(column) for row, column in compared}
+    canvas, (ax,) = panels(1, 1, 0.7 + 0.27 * len(gaps))
+    forest(ax, list(gaps), list(gaps.values()), [gap.excludes_zero for gap in gaps.values()])
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.xaxis.set_major_formatter(POINTS)
+    ax.set_xlabel("points of accuracy beyond float with output noise, as inaccurate as the device")
+    words = []
     for row, column in compared:
-        own, other = (row.place.interval(name) for name in (row.attacked(column), MATCHED + column))
-        ends = np.abs(np.array([[own.low], [own.high]]) - own.mean)
-        ax.errorbar(other.mean, own.mean, yerr=ends, elinewidth=1, **styles[row.case])
-        near = [r for r, c in compared if r is not row and _distance(r, c, own.mean, other.mean) < CROWDED]
-        if not near:
-            ax.annotate(row.device, (other.mean, own.mean), xytext=(5, -9), textcoords="offset points", fontsize=7)
-        sentences.append(
-            f"{row.name}: {own.mean:.1%} ({_range(own)}); float at the same clean accuracy {other.mean:.1%}."
-        )
-    values = [row.place.interval(n).mean for row, c in compared for n in (row.attacked(c), MATCHED + c)]
-    room = (max(min(values) - 0.08, 0), min(max(values) + 0.08, 1))
-    ax.set(xlim=room, ylim=room, xlabel="float with output noise, as inaccurate as the device", ylabel="device")
-    ax.xaxis.set_major_formatter(PERCENT)
-    ax.yaxis.set_major_formatter(PERCENT)
-    legend(canvas, styles, cases)
+        own, other = row.place.interval(row.attacked(column)), row.place.interval(MATCHED + column)
+        floats = f"float at the same clean accuracy {other.percent}, {gaps[row.name].points_with_range}"
+        words.append(f"{row.name}: {own.percent_with_range}; {floats}.")
     level = compared[0][0].level(compared[0][1])
     title = f"Accuracy under attacks of budget {level:g}, at equal clean accuracy"
-    caption = "Above the dotted line a device keeps more than its loss of clean accuracy explains. "
-    caption += "Bars are 95 % intervals; points that crowd together are named in the numbers below only."
-    return Drawn("matched", "devices", title, caption, tuple(sentences), canvas)
-
-
-def _distance(row: Row, column: str, own: float, other: float) -> float:
-    """Between a row's point in the figure above and another, as shares."""
-    mine, matched = (row.place.interval(name).mean for name in (row.attacked(column), MATCHED + column))
-    return max(abs(mine - own), abs(matched - other))
+    caption = (
+        "To the right a device keeps more than its loss of clean accuracy explains. Lines are 95 % intervals; marks "
+        "are filled where the interval excludes zero."
+    )
+    return Figure("matched", title, caption, words, canvas)
 
 
 def _heading(column: str) -> str:
@@ -235,11 +209,3 @@ def _heading(column: str) -> str:
     for unit in ("epsilon", "severity", "sigma"):
         name = name.replace(unit, f"{unit} ")
     return name or "clean"
-
-
-def _percent(found: Interval) -> str:
-    return f"{100 * found.mean:.1f} %"
-
-
-def _range(found: Interval) -> str:
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.experiments.sweep.results import CLEAN, Place, Results
+from hwsim.robustness.corruptions.corruptions import SEVERITIES
 from hwsim.stats.interval import Interval, accuracy, difference
 
 ATTACKS = {
@@ -35,7 +36,7 @@ PUBLISHED, CAREFUL = "published", "careful"
 
 
 @dataclass(frozen=True)
-class Figure:
+class Published:
     """A published accuracy, in shares, with the number of runs and the images of each."""
 
     mean: float
@@ -49,17 +50,17 @@ class Figure:
 
 
 @functools.lru_cache(maxsize=1)
-def _table() -> dict[tuple[str, str, str, str], dict[float, Figure]]:
+def _table() -> dict[tuple[str, str, str, str], dict[float, Published]]:
     text = (Path(__file__).parent / "published.csv").read_text(encoding="utf-8")
-    found: dict[tuple[str, str, str, str], dict[float, Figure]] = {}
+    found: dict[tuple[str, str, str, str], dict[float, Published]] = {}
     for row in csv.DictReader(text.splitlines()):
         key = row["data"], row["model"], row["measure"], row["norm_or_type"]
-        figure = Figure(float(row["accuracy_percent"]) / 100, row["runs"], row["images"])
+        figure = Published(float(row["accuracy_percent"]) / 100, row["runs"], row["images"])
         found.setdefault(key, {})[float(row["level"])] = figure
     return found
 
 
-def published(data: str, model: str | None, measure: str, norm_or_type: str = "") -> dict[float, Figure]:
+def published(data: str, model: str | None, measure: str, norm_or_type: str = "") -> dict[float, Published]:
     """Published accuracies by budget or severity, by 0 for clean images; nothing where none were published."""
     return _table().get((data, model or "", measure, norm_or_type), {})
 
@@ -158,19 +159,33 @@ def apart(a: Place, b: Place, column: str = CLEAN) -> Interval:
     return difference(first, second)
 
 
-def interval(shares: NDArray[np.float64]) -> Interval:
-    return accuracy(shares)
+def middle(found: Findings, block: str) -> float | None:
+    """The measured budget at which the published EP-CNN keeps nearest to half of the images."""
+    measure, norm, _ = ATTACKS[block]
+    levels = found.levels(block)
+    there = published("cifar10", "EP-CNN", measure, norm)
+    known = [level for level in levels if level in there]
+    if known:
+        return min(known, key=lambda level: abs(there[level].mean - 0.5))
+    return levels[len(levels) // 2] if levels else None
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def ends(found: Interval) -> str:
-    return f"{100 * found.low:.1f} to {100 * found.high:.1f} %"
-
-
-def points(found: Interval) -> str:
-    """A difference with its interval, in points."""
-    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (found.mean, found.low, found.high))
-    return f"{mean} points ({low} to {high})"
+def corruption_mean(found: Findings, model: str) -> tuple[Interval, Interval | None, float | None, int] | None:
+    """(accuracy over types and severities, loss against clean, the published mean over the same types, types)."""
+    kinds = found.levels("corruptions")
+    places = {kind: p for kind in kinds if (p := found.place("corruptions", model, None, kind)) is not None}
+    if not places or len(places) < len(kinds):
+        return None
+    clean = found.clean(model)
+    shares = common(list(places.values()))
+    mean = np.mean(shares, axis=0)
+    loss = None
+    if clean is not None:
+        both = common([clean, next(iter(places.values()))])[0]
+        images = min(both.shape[1], mean.shape[1])
+        loss = difference(mean[:1, :images], both[:1, :images])
+    known = found.models[model]
+    there = [published(known.data, known.published, "corruption", kind) for kind in kinds]
+    complete = all(len(figures) == len(SEVERITIES) for figures in there)
+    beside = float(np.mean([f.mean for figures in there for f in figures.values()])) if complete else None
+    return accuracy(mean), loss, beside, len(kinds)

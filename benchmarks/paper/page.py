@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 from hwsim.experiments.sweep.results import Results
-from hwsim.reports.plotting import Drawn
-from hwsim.stats.interval import Interval
+from hwsim.reports.page import Caveat, Page, Section
+from hwsim.stats.interval import Interval, percent, signed_points
 
 from .figures import draw
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, percent, points
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, corruption_mean, middle
 from .findings import published as published_figures
-from .tables import corruption_mean, middle, tables
+from .tables import tables
 
 EP = "EP"
 TWIN = "exact gradient"
@@ -27,35 +26,34 @@ LEFT, SHARE = 0.05, 0.05
 """What may be left at a large budget, and the share of zero gradients or unsettled images that needs no warning."""
 
 
-def paper_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
+def paper_page(results: Results) -> Page:
     """Answers, tables, warnings and figures; call it under the style of ``plotting.STYLE``."""
     found = Findings(results)
-    scope = _scope(found)
     if not found.models:
-        nothing = ["Nothing is measured yet: no model has weights and data; see the failures."]
-        return {"scope": scope, "answers": nothing, "certainty": "", "tables": [], "warnings": []}, []
-    content = {
-        "scope": scope,
-        "answers": [*_answers(found)],
-        "certainty": _certainty(found),
-        "warnings": [*_warnings(found)],
-        "tables": tables(found),
-        "figures_first": True,
-    }
-    return content, list(draw(found))
+        nothing = "Nothing is measured yet: no model has weights and data; see the failures."
+        return Page(nothing, scope=_scope(found))
+    answer, *details = _answers(found)
+    return Page(
+        answer=answer,
+        details=details,
+        certainty=_certainty(found),
+        caveats=[Caveat(text) for text in _warnings(found)],
+        scope=_scope(found),
+        sections=[Section("Figures", draw(found)), Section("Tables", tables(found))],
+    )
 
 
 def _scope(found: Findings) -> str:
+    comparable = "Compare rows of one protocol with each other; what differs by size differs in every figure."
     if found.results.plan["form"] == "paper":
-        size = "This is the paper's scale: its networks, budgets and number of trainings. "
-    else:
-        counts = [next(iter(p.records.values()))["columns"]["weights"] for m in found.models if (p := found.clean(m))]
-        size = (
-            f"These are not the paper's networks: they have {_spread(counts, ' weights')} where the published ones "
-            "have 3.8 million, were trained once, for fewer epochs, and are judged on "
-            f"{_spread(_image_counts(found), ' test images')} in place of 10,000 (200 for its ensemble and queries). "
-        )
-    return f"{size}Compare rows of one protocol with each other; what differs by size differs in every figure."
+        return f"This is the paper's scale: its networks, budgets and number of trainings. {comparable}"
+    counts = [next(iter(p.records.values()))["columns"]["weights"] for m in found.models if (p := found.clean(m))]
+    return (
+        f"These are not the paper's networks: they have {_spread(counts, ' weights')} where the published ones "
+        "have 3.8 million, were trained once, for fewer epochs, and are evaluated on "
+        f"{_spread(_image_counts(found), ' test images')} in place of 10,000 (200 for its ensemble and queries). "
+        f"{comparable}"
+    )
 
 
 def _image_counts(found: Findings) -> list[int]:
@@ -81,7 +79,7 @@ def _answers(found: Findings) -> Iterator[str]:
     yield from _correction(found)
     yield from _corruption(found)
     if found.missing:
-        yield f"Not judged, for lack of weights or data (see the failures): {'; '.join(found.missing)}."
+        yield f"Not evaluated, for lack of weights or data (see the failures): {'; '.join(found.missing)}."
 
 
 def _verdict(found: Findings) -> Iterator[str]:
@@ -99,20 +97,22 @@ def _verdict(found: Findings) -> Iterator[str]:
     more = [name for name, both in controls.items() if all(gap.low > 0 for gap in both)]
     less = [name for name, both in controls.items() if all(gap.high < 0 for gap in both)]
     undecided = [name for name in controls if name not in (*more, *less)]
-    groups = (("more robust than", more), ("less robust than", less), ("not to be told in both norms from", undecided))
+    groups = (("more robust than", more), ("less robust than", less), ("no different in both norms from", undecided))
     parts = ", ".join(f"{words} {_list(names)}" for words, names in groups if names)
-    text = f"At middle budgets of PGD, attacked carefully, EP's network is {parts}."
-    if twin := gaps.get(TWIN):
-        text += " Its twin, the same network trained by exact gradients, "
-        if any(gap.low > 0 for gap in twin):
-            text += "is less robust."
-        elif any(gap.high < 0 for gap in twin):
-            text += "is more robust."
-        elif more:
-            text += "cannot be told from it: what there is comes from the network, not from the rule it learned by."
-        else:
-            text += "cannot be told from it."
-    yield text
+    yield f"At middle budgets of PGD, attacked carefully, EP's network is {parts}.{_twin(gaps.get(TWIN), bool(more))}"
+
+
+def _twin(gaps: Sequence[Interval] | None, more_robust: bool) -> str:
+    """How the same network trained by exact gradients compares, and what that says of the learning rule."""
+    if not gaps:
+        return ""
+    twin = " Its twin, the same network trained by exact gradients,"
+    if any(gap.low > 0 for gap in gaps):
+        return f"{twin} is less robust."
+    if any(gap.high < 0 for gap in gaps):
+        return f"{twin} is more robust."
+    reason = ": the robustness comes from the network, not from the rule it learned by" if more_robust else ""
+    return f"{twin} is not measurably different{reason}."
 
 
 def _list(names: Sequence[str]) -> str:
@@ -146,9 +146,9 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
         if other is None:
             continue
         gap = apart(own, other)
-        words = "surely more" if gap.low > 0 else "surely less" if gap.high < 0 else "undecided"
-        at = f"; clean {points(apart(clean, other_clean))}" if clean and other_clean else ""
-        sentences.append(f"{name} {points(gap)}, {words}{at}")
+        words = "more" if gap.low > 0 else "less" if gap.high < 0 else "not resolved"
+        at = f"; clean {apart(clean, other_clean).points_with_range}" if clean and other_clean else ""
+        sentences.append(f"{name} {gap.points_with_range}, {words}{at}")
     if sentences:
         yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful. What EP keeps beyond each: {' · '.join(sentences)}."
 
@@ -172,10 +172,10 @@ def _correction(found: Findings) -> Iterator[str]:
         return
     means = {rung: sum(gap.mean for _, gap in gaps) / len(gaps) for rung, gaps in steps.items()}
     worst = min(means, key=lambda rung: means[rung])
-    sentences = "; ".join(f"{name} {points(gap)}" for name, gap in steps[worst])
+    sentences = "; ".join(f"{name} {gap.points_with_range}" for name, gap in steps[worst])
     yield (
         f"Of the corrections made one after another, “{worst.replace('-', ' ')}” changes most, "
-        f"{f'{100 * means[worst]:+.1f}'.replace('-', '−')} points on average: {sentences}."
+        f"{signed_points(means[worst])} points on average: {sentences}."
     )
 
 
@@ -186,10 +186,8 @@ def _corruption(found: Findings) -> Iterator[str]:
         if known is None:
             continue
         ours, loss, beside, _ = known
-        lost = f", {points(loss)} against clean" if loss else ""
-        sentences.append(
-            f"{model.name} {percent(ours.mean)}{lost}{f' (published {percent(beside)})' if beside else ''}"
-        )
+        lost = f", {loss.points_with_range} against clean" if loss else ""
+        sentences.append(f"{model.name} {ours.percent}{lost}{f' (published {percent(beside)})' if beside else ''}")
     if sentences:
         yield f"Natural corruptions, mean over types and severities: {'; '.join(sentences)}."
 
@@ -204,10 +202,10 @@ def _certainty(found: Findings) -> str:
         "differences of a few points between two models may be two trainings'. "
     )
     return (
-        f"Intervals are at 95 % and cover {kinds}; differences are paired on the same images, and with several of them "
-        f"one in twenty is off. {trainings}Every accuracy under attack is an upper bound: a stronger attack may leave "
-        "less. Energy-based models are judged and attacked on fewer images than the others, comparisons use the images "
-        "that both saw."
+        f"Intervals are at 95 % and cover {kinds}; differences are paired on the same images, and with several of "
+        f"them one in twenty is off. {trainings}Every accuracy under attack is an upper bound: a stronger attack may "
+        "leave less. Energy-based models are evaluated and attacked on fewer images than the others, comparisons use "
+        "the images that both saw."
     )
 
 
@@ -226,7 +224,7 @@ def _masked(found: Findings, model: str) -> Iterator[str]:
             other = found.place(block, model, CAREFUL, level)
             if own and other and (gap := apart(own, other)).low > 0:
                 suspicion = "gradients are suspected of being masked" if block == "square" else "PGD is too weak here"
-                yield f"{model}, L∞ {level:.3g}: PGD leaves {points(gap)} more than {words}; {suspicion}."
+                yield f"{model}, L∞ {level:.3g}: PGD leaves {gap.points_with_range} more than {words}; {suspicion}."
 
 
 def _large(found: Findings, model: str) -> Iterator[str]:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from hwsim.robustness.corruptions.corruptions import SEVERITIES
-from hwsim.stats.interval import Interval, difference
+from hwsim.reports.page import Cell, Column, Table
+from hwsim.stats.interval import accuracy, percent
 
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, common, ends, interval, percent
+from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, corruption_mean, middle
 from .findings import published as published_figures
-
-Cell = tuple[str, str]
-Table = dict[str, Any]
-NONE: Cell = ("–", "")
 
 SIDES = (PUBLISHED, CAREFUL)
 
@@ -57,19 +52,13 @@ WEAKNESSES = (
 
 def tables(found: Findings) -> list[Table]:
     """All tables that there is something for."""
-    made = [_models(found), *_changes(found)]
-    for data in found.data:
-        for block in ATTACKS:
-            made += _attack(found, block, data)
-    made += _corruptions(found)
-    made += _devices(found)
-    rows = [[(a, ""), (b, ""), (c, "")] for a, b, c in WEAKNESSES]
+    attacks = [table for data in found.data for block in ATTACKS for table in _attack(found, block, data)]
     caption = (
         "The published protocol's weaknesses (from its code) and what the two protocols of this page do about each."
     )
-    header = ["weakness", "here, published protocol", "here, careful"]
-    made.append({"name": "protocols", "caption": caption, "header": header, "rows": rows, "words": True})
-    return made
+    columns = [Column(title, "prose") for title in ("weakness", "here, published protocol", "here, careful")]
+    protocols = Table("protocols", caption, columns, WEAKNESSES)
+    return [_models(found), *_changes(found), *attacks, *_corruptions(found), *_devices(found), protocols]
 
 
 def _models(found: Findings) -> Table:
@@ -79,16 +68,12 @@ def _models(found: Findings) -> Table:
             clean = found.clean(model.name)
             there = published_figures(data, model.published, "clean").get(0.0)
             record = next(iter(clean.records.values()))["columns"] if clean else {}
-            ours = clean.interval() if clean else None
             rows.append(
                 [
                     (model.name, title),
-                    (
-                        model.published or "no published counterpart",
-                        "published model beside it" if model.published else "",
-                    ),
-                    (f"{record['weights']:,}", f"sha256 {record['weights_sha256'][:8]}") if record else NONE,
-                    (percent(ours.mean), ends(ours)) if ours else NONE,
+                    (model.published, "published model beside it") if model.published else "no published counterpart",
+                    (f"{record['weights']:,}", f"sha256 {record['weights_sha256'][:8]}") if record else None,
+                    clean.interval() if clean else None,
                     (percent(there.mean), there.basis) if there else ("–", "not stored" if model.published else ""),
                 ]
             )
@@ -96,8 +81,8 @@ def _models(found: Findings) -> Table:
         "The models, each trained once here, and clean test accuracy with its 95 % interval below (over images: no "
         "interval on this page covers another training). The published networks have 3.8 million weights."
     )
-    header = ["model", "published model", "weights", "clean, ours", "clean, published"]
-    return {"name": "models", "caption": caption, "header": header, "rows": rows}
+    columns = ["model", Column("published model", "words"), "weights", "clean, ours", "clean, published"]
+    return Table("models", caption, columns, rows)
 
 
 def _attack(found: Findings, block: str, data: str) -> list[Table]:
@@ -108,18 +93,13 @@ def _attack(found: Findings, block: str, data: str) -> list[Table]:
     for model in found.of(data):
         there = published_figures(data, model.published, measure, norm)
         if any(level in there for level in levels):
-            rows.append(
-                [
-                    (model.name, ""),
-                    (f"published: {model.published}", "published protocol"),
-                    *((percent(there[v].mean), there[v].basis) if v in there else NONE for v in levels),
-                ]
-            )
-        for protocol, by in ((PUBLISHED, "published protocol"), (CAREFUL, "careful protocol")):
+            beside = [(percent(there[v].mean), there[v].basis) if v in there else None for v in levels]
+            rows.append([model.name, (f"published: {model.published}", "published protocol"), *beside])
+        for protocol in SIDES:
             places = [found.place(block, model.name, protocol, level) for level in levels]
             if any(places):
-                cells = [_shown(place.interval()) if place else NONE for place in places]
-                rows.append([(model.name, ""), ("ours", by), *cells])
+                shown = [place.interval() if place else None for place in places]
+                rows.append([model.name, ("ours", f"{protocol} protocol"), *shown])
         if block == "pgd-linf":
             rows += _worst_row(found, model, levels)
     if not rows:
@@ -128,19 +108,17 @@ def _attack(found: Findings, block: str, data: str) -> list[Table]:
         f"{title}, {found.data[data]}: accuracy under attack, with 95 % intervals below ours, runs and images below "
         "published figures. Only rows of the same protocol can be compared, and published networks are larger."
     )
-    header = ["model", "whose, by which protocol", *(f"ε = {level:.3g}" for level in levels)]
-    return [{"name": f"{block}-{data}", "caption": caption, "header": header, "rows": rows}]
+    columns = ["model", Column("whose, by which protocol", "words"), *(f"ε = {level:.3g}" for level in levels)]
+    return [Table(f"{block}-{data}", caption, columns, rows)]
 
 
 def _worst_row(found: Findings, model: StudyModel, levels: Sequence[float]) -> list[list[Cell]]:
     worst = [found.worst(model.name, level) for level in levels]
     if not any(worst):
         return []
-    cells: list[Cell] = []
-    for one in worst:
-        mean, ends_of = _shown(interval(one[0])) if one else NONE
-        cells.append((mean, f"{ends_of}, {one[0].shape[1]} images" if one else ""))
-    return [[(model.name, ""), ("ours", "careful: worst of PGD, ensemble, Square"), *cells]]
+    intervals = [(accuracy(each[0]), each[0].shape[1]) if each else None for each in worst]
+    cells = [(i[0].percent, f"{i[0].percent_range}, {i[1]} images") if i else None for i in intervals]
+    return [[model.name, ("ours", "careful: worst of PGD, ensemble, Square"), *cells]]
 
 
 def _chosen(found: Findings, block: str, data: str) -> list[float]:
@@ -149,10 +127,6 @@ def _chosen(found: Findings, block: str, data: str) -> list[float]:
     if len(every) <= MOST_LEVELS:
         return every
     return [every[i] for i in np.linspace(0, len(every) - 1, MOST_LEVELS).round().astype(int)]
-
-
-def _shown(found: Interval) -> Cell:
-    return percent(found.mean), ends(found)
 
 
 def _changes(found: Findings) -> list[Table]:
@@ -165,83 +139,43 @@ def _changes(found: Findings) -> list[Table]:
             cells: list[Cell] = []
             for block in shown:
                 pair = [found.place(block, model.name, protocol, levels[block]) for protocol in (CAREFUL, PUBLISHED)]
-                cells.append(_signed(apart(pair[0], pair[1])) if pair[0] and pair[1] else NONE)
-            if any(cell is not NONE for cell in cells):
-                rows.append([(model.name, ""), (found.data[data], ""), *cells])
+                cells.append(apart(pair[0], pair[1]) if pair[0] and pair[1] else None)
+            if any(cells):
+                rows.append([model.name, found.data[data], *cells])
     if not rows:
         return []
     caption = (
         "What care changes: accuracy by the careful protocol less accuracy by the published one, in points, on the "
         "same images, with 95 % intervals below."
     )
-    header = ["model", "images", *(f"{ATTACKS[block][2]}, ε = {levels[block]:.3g}" for block in shown)]
-    return [{"name": "changes", "caption": caption, "header": header, "rows": rows}]
-
-
-def middle(found: Findings, block: str) -> float | None:
-    """The measured budget at which the published EP-CNN keeps nearest to half of the images."""
-    measure, norm, _ = ATTACKS[block]
-    levels = found.levels(block)
-    there = published_figures("cifar10", "EP-CNN", measure, norm)
-    known = [level for level in levels if level in there]
-    if known:
-        return min(known, key=lambda level: abs(there[level].mean - 0.5))
-    return levels[len(levels) // 2] if levels else None
-
-
-def _signed(found: Interval) -> Cell:
-    low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (found.low, found.high))
-    return f"{100 * found.mean:+.1f}".replace("-", "−"), f"{low} to {high}"
-
-
-def corruption_mean(found: Findings, model: str) -> tuple[Interval, Interval | None, float | None, int] | None:
-    """(accuracy over types and severities, loss against clean, the published mean over the same types, types)."""
-    kinds = found.levels("corruptions")
-    places = {kind: p for kind in kinds if (p := found.place("corruptions", model, None, kind)) is not None}
-    if not places or len(places) < len(kinds):
-        return None
-    clean = found.clean(model)
-    shares = common(list(places.values()))
-    mean = np.mean(shares, axis=0)
-    loss = None
-    if clean is not None:
-        both = common([clean, next(iter(places.values()))])[0]
-        images = min(both.shape[1], mean.shape[1])
-        loss = difference(mean[:1, :images], both[:1, :images])
-    known = found.models[model]
-    there = [published_figures(known.data, known.published, "corruption", kind) for kind in kinds]
-    complete = all(len(figures) == len(SEVERITIES) for figures in there)
-    beside = float(np.mean([f.mean for figures in there for f in figures.values()])) if complete else None
-    return interval(mean), loss, beside, len(kinds)
+    columns = [Column(f"{ATTACKS[block][2]}, ε = {levels[block]:.3g}", "points") for block in shown]
+    return [Table("changes", caption, ["model", Column("images", "words"), *columns], rows)]
 
 
 def _corruptions(found: Findings) -> list[Table]:
-    rows: list[list[Cell]] = []
-    count = 0
-    for data in found.data:
-        for model in found.of(data):
-            known = corruption_mean(found, model.name)
-            if known is None:
-                continue
-            ours, loss, beside, count = known
-            rows.append(
-                [
-                    (model.name, ""),
-                    (found.data[data], ""),
-                    _shown(ours),
-                    _signed(loss) if loss else NONE,
-                    (percent(beside), "published") if beside is not None else NONE,
-                ]
-            )
-    if not rows:
+    known = {
+        (model.name, title): mean
+        for data, title in found.data.items()
+        for model in found.of(data)
+        if (mean := corruption_mean(found, model.name))
+    }
+    if not known:
         return []
+    rows = [
+        [name, title, ours, loss, None if beside is None else (percent(beside), "published")]
+        for (name, title), (ours, loss, beside, _) in known.items()
+    ]
+    count = next(iter(known.values()))[3]
     caption = (
         f"Natural corruptions: mean accuracy over {count} types and 5 severities, with 95 % intervals over images; "
         "what they cost against the clean images; and the published mean over the same types. They know no attacker: "
         "both protocols are one here, and the published images are CIFAR-10-C's own."
     )
-    header = ["model", "images", "corrupted, ours", "less clean, points", "corrupted, published"]
-    return [{"name": "corruptions", "caption": caption, "header": header, "rows": rows}]
+    columns = [
+        *("model", Column("images", "words"), "corrupted, ours"),
+        *(Column("less clean, points", "points"), "corrupted, published"),
+    ]
+    return [Table("corruptions", caption, columns, rows)]
 
 
 def _devices(found: Findings) -> list[Table]:
@@ -255,18 +189,17 @@ def _devices(found: Findings) -> list[Table]:
                 continue
             cells: list[Cell] = []
             for column in ("accuracy_clean_share", "accuracy_share"):
-                cells.append(_shown(place.interval(column)))
-                if place is exact or exact is None:
-                    cells.append(NONE)
-                else:
-                    cells.append(_signed(apart(place, exact, column)))
-            rows.append([("float" if device == "ideal" else str(device), ""), (name, ""), *cells])
+                cells += [place.interval(column), apart(place, exact, column) if exact and exact is not place else None]
+            rows.append(["float" if device == "ideal" else str(device), name, *cells])
     if not rows:
         return []
     caption = (
-        "Devices and models: weights trained in float, programmed onto arrays of devices of the shelf, judged clean "
-        "and under PGD that knows what the arrays hold but not their read noise (careful; L∞, ε = 0.01). Differences "
-        "to float are paired, in points. What is lost clean is lost under attack, too: see the study ideal-vs-analog."
+        "Devices and models: weights trained in float, programmed onto arrays of devices of the shelf, evaluated clean "
+        "and under white-box PGD (programmed weights known, read noise not; careful; L∞, ε = 0.01). Differences to "
+        "float are paired, in points. What is lost clean is lost under attack, too: see the study ideal-vs-analog."
     )
-    header = ["device", "model", "clean", "clean, less float", "attacked", "attacked, less float"]
-    return [{"name": "devices", "caption": caption, "header": header, "rows": rows}]
+    columns = [
+        *("device", Column("model", "words"), "clean", Column("clean, less float", "points")),
+        *("attacked", Column("attacked, less float", "points")),
+    ]
+    return [Table("devices", caption, columns, rows)]

@@ -8,15 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.experiments.sweep.results import Line, Results
-from hwsim.reports.plotting import Drawn, legend, line_style, panels
+from hwsim.reports.page import Page, Section
+from hwsim.reports.plotting import Figure, legend, line_style, panels
 from hwsim.reports.sweep import curves_page
-from hwsim.reports.sweep_figures import draw_curve, in_words
+from hwsim.reports.sweep_figures import draw_curve
 from hwsim.stats.threshold import falling
 
 Floats = NDArray[np.float64]
@@ -61,22 +61,23 @@ def _distance(x: Floats, y: Floats) -> float:
     return float(np.sqrt(np.mean((y - curve[which]) ** 2)))
 
 
-def tolerance_page(results: Results) -> tuple[dict[str, Any], list[Drawn]]:
+def tolerance_page(results: Results) -> Page:
     """The page of curves, with every averaged block as a collapse in place of a family of curves."""
     averaged = [name for name in AVERAGED if name in results.blocks]
     others = {name: block for name, block in results.blocks.items() if name not in averaged}
-    content, drawn = curves_page(dataclasses.replace(results, blocks=others))
-    content["certainty"] += (
-        " A seed draws initial weights, devices, the order of examples and noise. One property is made worse at a "
-        "time, all others good: a real device has several at once and needs reserves."
+    page = curves_page(dataclasses.replace(results, blocks=others))
+    found = {name: collapse_of(results, name) for name in averaged}
+    verdicts = [_verdict(results.blocks[name].title or name, each) for name, each in found.items() if each]
+    drawn = [_figure(results, name, each) for name, each in found.items() if results.lines(name, _noise(results, name))]
+    limit = (
+        "One property is worse at a time, all others are good: a real device has several at once and needs reserves."
     )
-    for name in averaged:
-        found = collapse_of(results, name)
-        if found is not None:
-            content["answers"].append(_verdict(results.blocks[name].title or name, found))
-        if results.lines(name, _noise(results, name)):
-            drawn.append(_figure(results, name, found))
-    return content, drawn
+    return dataclasses.replace(
+        page,
+        details=[*page.details, *verdicts],
+        limits=[*page.limits, limit],
+        sections=[*page.sections, *([Section("Averaging", drawn)] if drawn else [])],
+    )
 
 
 def _verdict(title: str, found: Collapse) -> str:
@@ -105,22 +106,23 @@ def collapse_of(results: Results, name: str) -> Collapse | None:
     return collapse(sigma, reads, [place.shares() for place in places])
 
 
-def _figure(results: Results, name: str, found: Collapse | None) -> Drawn:
+def _figure(results: Results, name: str, found: Collapse | None) -> Figure:
     block = results.blocks[name]
     canvas, (left, right) = panels(2, 2, 3.2)
     lines = results.lines(name, _noise(results, name))
     styles = {line.name: line_style(i) for i, line in enumerate(lines)}
+    words = [f"{line.name}: {draw_curve(left, line, block, styles[line.name])}." for line in lines]
     for line in lines:
-        draw_curve(left, line, block, styles[line.name])
         scaled = Line(line.fixed, [x / np.sqrt(line.fixed[AVERAGED[name]]) for x in line.x], line.places)
         draw_curve(right, scaled, block, styles[line.name])
     left.set(title="As measured", ylabel="test accuracy")
     right.set(title="Divided by the root of N")
     right.set_xlabel("standard deviation / √N", fontsize=9)
     legend(canvas, styles, list(styles))
-    title = block.title or name
-    if found:
-        title += f": {100 * found.scaled:.1f} points from one curve of σ/√N, {100 * found.unscaled:.1f} from one of σ"
-    numbers = tuple(f"{line.name}: {in_words(line)}." for line in lines)
+    apart = (
+        f": {100 * found.scaled:.1f} points from one curve of σ/√N, {100 * found.unscaled:.1f} from one of σ"
+        if found
+        else ""
+    )
     caption = f"{block.note} If only the noise of an average mattered, all lines on the right would be one."
-    return Drawn(name, "collapse", title, caption.strip(), numbers, canvas)
+    return Figure(name, f"{block.title or name}{apart}", caption.strip(), words, canvas)

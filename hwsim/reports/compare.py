@@ -11,8 +11,8 @@ import matplotlib
 
 from hwsim.experiments.compare import Comparison, Row
 from hwsim.reports.page import Caveat, Code, Column, Fold, Item, Page, Section, Table, counted, write_page
-from hwsim.reports.plotting import STYLE, Figure, forest, panels
-from hwsim.stats.interval import Interval, percent, signed_points
+from hwsim.reports.plotting import POINTS, STYLE, Figure, forest, panels
+from hwsim.stats.interval import Interval, percent
 
 SHOWN = 40
 """Results in the drawing and its table; where there are more, those with the largest differences."""
@@ -160,7 +160,7 @@ def _differences(comparison: Comparison, rows: Sequence[Row]) -> Figure:
     forest(ax, names, [_gap(row) for row in rows], [row.apart for row in rows])
     ax.axvline(0, color="black", linewidth=0.8)
     ax.tick_params(axis="y", labelsize=8)
-    ax.xaxis.set_major_formatter(lambda share, _: signed_points(share).removesuffix(".0"))
+    ax.xaxis.set_major_formatter(POINTS)
     ax.set_xlabel(textwrap.fill(f"points of accuracy, {' minus '.join(comparison.names)}", 80), fontsize=9)
     title = f"Differences: {sum(row.apart for row in rows)} of {len(rows)} exclude zero"
     caption = "Lines are 95 % intervals; marks are filled where the interval excludes zero."

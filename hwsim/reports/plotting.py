@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from hwsim.jobs.store import written_aside
-from hwsim.stats.interval import Interval
+from hwsim.stats.interval import Interval, signed_points
 
 LineStyle = dict[str, Any]
 LineStyles = dict[str, LineStyle]
@@ -37,6 +37,7 @@ TICK_SIZE_PT = 8
 TICK_GAP = 0.7
 """Room between two labels of an axis, in widths of a digit."""
 PERCENT = FuncFormatter(lambda share, _: f"{100 * share:g} %")
+POINTS = FuncFormatter(lambda share, _: signed_points(share).removesuffix(".0"))
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -76,13 +77,6 @@ class Figure:
     def share(self) -> float:
         """Its width, of that of the widest figures."""
         return min(1.0, self.canvas.get_figwidth() / WIDTH_IN)
-
-
-class Drawn(Figure):
-    """A figure as pages of studies give it until they return a ``Page``."""
-
-    def __init__(self, name: str, section: str, title: str, caption: str, text: Sequence[str], canvas: Canvas) -> None:
-        super().__init__(name, title, caption, text, canvas)
 
 
 def line_style(index: int) -> LineStyle:

@@ -1,16 +1,11 @@
-"""The page of a study: one HTML file that needs no network, summary first.
-
-A page is a function of ``Results`` that gives its content and its figures; it is called under ``plotting.STYLE``. The
-content, all of which may be left out: `answers`, sentences of which the first answers the study's question;
-`certainty`, how sure they are; `scope` and `warnings`, what limits them; `tables` of `name`, `caption`, `header` and
-`rows`, an entry of which is a pair (text, small text below it); `figures_first`, are they shown above the tables?
-"""
+"""The page of a study: its own or one of ours, framed by what hwsim knows of the sweep."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import matplotlib
 
@@ -21,13 +16,14 @@ from hwsim.errors import InputError, WorkError
 from hwsim.experiments.sweep import work as sweep
 from hwsim.experiments.sweep.results import Results, read_results
 from hwsim.experiments.sweep.study import folder_of
-from hwsim.reports.page import Caveat, Column, Page, Section, Status, Table, counted, reproduce, write_page
-from hwsim.reports.plotting import STYLE, Drawn
+from hwsim.reports.page import Caveat, Cell, Column, Page, Section, Status, Table, counted, reproduce, write_page
+from hwsim.reports.plotting import STYLE
 from hwsim.reports.sweep_figures import Requirement, draw, requirements, shown_value
+from hwsim.stats.interval import percent
 from hwsim.stats.threshold import Threshold
 
-Content = dict[str, Any]
-PageFunction = Callable[[Results], tuple[Content, list[Drawn]]]
+PageFunction = Callable[[Results], Page]
+"""Makes a study's page, see ``reports.page``; it is called while ``plotting.STYLE`` holds."""
 
 
 def write_study_page(folder: Path) -> Path:
@@ -43,7 +39,7 @@ def write_study_page(folder: Path) -> Path:
     make = page_named(results.config.page, home, Document({}, str(folder / sweep.STUDY)))
     with matplotlib.rc_context(STYLE):
         try:
-            page = _page(results, *make(results))
+            page = _framed(results, make(results))
         except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's page
             if home is None or isinstance(error, OSError | WorkError):
                 raise
@@ -64,39 +60,28 @@ def page_named(name: str, folder: Path | None, document: Document) -> PageFuncti
     return cast(PageFunction, page)
 
 
-def _page(results: Results, content: Content, figures: Sequence[Drawn]) -> Page:
+def _framed(results: Results, page: Page) -> Page:
+    """A study's page with the sweep's title, question, status, failures and how to reproduce it."""
+    if not isinstance(page, Page):
+        raise TypeError(f"expected a hwsim.reports.page.Page, got {type(page).__name__}")
     done, of = results.finished
     plan, failures = results.plan, sweep.grouped(results.failures)
-    answers = content.get("answers") or ["Nothing is measured yet."]
-    tables = [_table(table) for table in content.get("tables", [])]
-    parts = [Section("Tables", tables), Section("Figures", figures)]
-    caveats = [Caveat(text) for text in content.get("warnings", [])]
-    if content.get("figures_first"):
-        parts.reverse()
+    frame, caveats = [], list(page.caveats)
     if failures:
-        parts.append(Section("Failures", [_failures(failures)]))
+        frame.append(Section("Failures", [_failures(failures)]))
         failed = counted(len(results.failures), "point")
         caveats.append(Caveat(f"{failed} failed and are left out.", "warning", "failures"))
     receipt = {key: plan[key] for key in ("command", "versions", "git")}
-    study = (results.folder / sweep.STUDY).read_text(encoding="utf-8")
-    return Page(
-        title=f"{results.config.name}, {plan['form']} form",
+    frame.append(reproduce(results.folder, receipt, (results.folder / sweep.STUDY).read_text(encoding="utf-8")))
+    return dataclasses.replace(
+        page,
+        title=page.title or f"{results.config.name}, {plan['form']} form",
+        question=page.question or results.config.question,
         lead="hwsim sweep",
         status=Status(done, of, "point"),
-        question=results.config.question,
-        answer=answers[0],
-        details=answers[1:],
-        certainty=content.get("certainty", ""),
         caveats=caveats,
-        scope=content.get("scope", ""),
-        sections=[*(part for part in parts if part.items), reproduce(results.folder, receipt, study)],
+        sections=[*page.sections, *frame],
     )
-
-
-def _table(content: Content) -> Table:
-    words = len(content["header"]) if content.get("words") else content.get("text", 2)
-    kinds = [Column(name, "prose" if content.get("words") else "words") for name in content["header"][:words]]
-    return Table(content["name"], content["caption"], [*kinds, *content["header"][words:]], content["rows"])
 
 
 def _failures(rows: list[tuple[str, str, str, str]]) -> Table:
@@ -105,47 +90,52 @@ def _failures(rows: list[tuple[str, str, str, str]]) -> Table:
     return Table("failures", caption, columns, rows)
 
 
-def table_page(results: Results) -> tuple[Content, list[Drawn]]:
+def table_page(results: Results) -> Page:
     """Nothing but where the table of results is."""
     done, of = results.finished
-    where = f"{done} of {of} points are finished; their results are in {sweep.RESULTS}."
-    return {"answers": [where], "certainty": "See the table.", "tables": []}, []
+    return Page(f"{done} of {counted(of, 'point')} are finished; their results are in {sweep.RESULTS}.")
 
 
-def curves_page(results: Results) -> tuple[Content, list[Drawn]]:
+def curves_page(results: Results) -> Page:
     """Accuracy along the axis that each block's figure names, and the values at which one and five points are lost."""
     sheet = requirements(results)
-    drawn = list(draw(results, sheet))
-    seeds = sorted({row.seeds for row in sheet})
-    counted = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0] if seeds else 0} seeds"
-    certainty = (
-        f"{counted} a value, each with its own draws of all that is random. Thresholds are interpolated on the falling "
-        "curve nearest to the means; their 95 % intervals resample seeds and test images together. So few seeds say "
-        "little about their own spread, so the intervals are rather too narrow; none of them knows what happens "
-        "between two neighbouring values."
+    seeds = sorted({row.seeds for row in sheet}) or [0]
+    several = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    caption = "The value of each property at which accuracy is lost, with its 95 % interval below."
+    columns = [
+        *("property", Column("counted as", "words"), "at its best"),
+        *("one point lost at", "five points lost at", "tried up to"),
+    ]
+    answer, *details = _answers(sheet)
+    return Page(
+        answer=answer,
+        details=details,
+        certainty=(
+            f"{several} seeds a value, each with its own draws of all that is random. Thresholds are interpolated on "
+            "the falling curve nearest to the means; their 95 % intervals resample seeds and test images together. Few "
+            "seeds say little about their own spread, so the intervals are rather too narrow; none covers what happens "
+            "between two neighbouring values."
+        ),
+        sections=[
+            Section("Requirements", [Table("requirements", caption, columns, [_row(row) for row in sheet])]),
+            Section("Figures", draw(results, sheet)),
+        ],
     )
-    answers = _verdicts(sheet)
-    header = ["property", "counted as", "at its best", "one point lost at", "five points lost at", "tried up to"]
-    table = {
-        "name": "requirements",
-        "caption": "Requirements: the value of each property at which accuracy is lost, with its 95 % interval below.",
-        "header": header,
-        "rows": [_row(row) for row in sheet],
-    }
-    return {"answers": answers, "certainty": certainty, "tables": [table]}, drawn
 
 
-def _verdicts(sheet: list[Requirement]) -> list[str]:
-    reached = [row for row in sheet if row.thresholds[-1].value is not None]
-    never = [row for row in sheet if row.thresholds[-1].value is None]
-    sentences = []
-    if reached:
-        limits = "; ".join(f"{_named(row)} {shown_value(row.thresholds[-1])}" for row in reached)
-        sentences.append(f"Five points of accuracy are lost at: {limits}.")
+def _limit(row: Requirement) -> float | None:
+    """Where the most accuracy that a requirement may cost is lost."""
+    return row.thresholds[-1].value
+
+
+def _answers(sheet: Sequence[Requirement]) -> list[str]:
+    reached = [f"{_named(row)} {shown_value(row.thresholds[-1])}" for row in sheet if _limit(row) is not None]
+    never = [row for row in sheet if _limit(row) is None]
+    answers = [f"Five points of accuracy are lost at: {'; '.join(reached)}."] if reached else []
     if never:
         ranges = "; ".join(f"{_named(row)} (tried up to {row.line.x[-1]:g})" for row in never)
-        sentences.append(f"Five points are not lost anywhere in the range tried of: {ranges}.")
-    return sentences
+        answers.append(f"Five points are not lost anywhere in the range tried of: {ranges}.")
+    return answers or ["Nothing is measured yet."]
 
 
 def _named(row: Requirement) -> str:
@@ -153,11 +143,10 @@ def _named(row: Requirement) -> str:
     return f"{name}, {row.line.name}:" if row.line.name else f"{name}"
 
 
-def _row(row: Requirement) -> list[tuple[str, str]]:
-    name = (row.title, row.line.name)
-    cells = [(f"{100 * row.reference:.1f} %", f"at {row.line.x[0]:g}")]
-    cells += [(shown_value(limit), _interval(limit, row.line.x[-1])) for limit in row.thresholds]
-    return [name, (row.label, ""), *cells, (f"{row.line.x[-1]:g}", "")]
+def _row(row: Requirement) -> list[Cell]:
+    best, last = (percent(row.reference), f"at {row.line.x[0]:g}"), row.line.x[-1]
+    limits = [(shown_value(limit), _interval(limit, last)) for limit in row.thresholds]
+    return [(row.title, row.line.name), row.label, best, *limits, f"{last:g}"]
 
 
 def _interval(limit: Threshold, last: float) -> str:

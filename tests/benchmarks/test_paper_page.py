@@ -10,6 +10,7 @@ from studies import module_of
 
 from hwsim.experiments.sweep.card import StudyConfig
 from hwsim.experiments.sweep.results import Place, Results
+from hwsim.reports.page import Page, Table
 
 FINDINGS = module_of("paper", "findings")
 Findings, apart, common = FINDINGS.Findings, FINDINGS.apart, FINDINGS.common
@@ -51,39 +52,44 @@ def results(kept: dict[str, float], **blocks: list[Place]) -> Results:
     return Results(Path(), {"form": "quick", "points": []}, config, {}, places, [])
 
 
-def page(found: Results) -> dict[str, Any]:
-    return paper_page(found)[0]
+def table(page: Page, name: str) -> list[list[str]]:
+    """The texts of a table's cells, small ones apart."""
+    items = [item for section in page.sections for item in section.items]
+    (found,) = (item for item in items if isinstance(item, Table) and item.name == name)
+    return [[text for cell in row for text in cell if text] for row in found.body]
 
 
 @pytest.mark.parametrize(
-    ("kept", "told", "left_out"),
+    ("kept", "said", "unsaid"),
     [
         (
             {"EP": 0.5, "exact gradient": 0.5, "BP matched": 0.2, "BP BatchNorm": 0.1},
-            "more robust than BP matched and BP BatchNorm. Its twin, the same network trained by exact gradients, "
-            "cannot be told from it: what there is comes from the network",
-            "less robust",
+            ["more robust than BP matched and BP BatchNorm", "not measurably different", "from the network"],
+            ["less robust"],
         ),
-        ({"EP": 0.1, "BP matched": 0.5}, "EP's network is less robust than BP matched.", "twin"),
+        ({"EP": 0.1, "BP matched": 0.5}, ["less robust than BP matched"], ["twin", "more robust"]),
         (
             {"EP": 0.3, "exact gradient": 0.3, "BP matched": 0.3},
-            "not to be told in both norms from BP matched.",
-            ": what",
+            ["no different in both norms from BP matched", "not measurably different"],
+            ["from the network", "more robust", "less robust"],
         ),
-        ({"EP": 0.5, "exact gradient": 0.2, "BP matched": 0.2}, "by exact gradients, is less robust.", "comes from"),
+        (
+            {"EP": 0.5, "exact gradient": 0.2, "BP matched": 0.2},
+            ["more robust than BP matched", "twin", "is less robust"],
+            ["from the network"],
+        ),
     ],
 )
-def test_the_verdict_follows_the_intervals(kept: dict[str, float], told: str, left_out: str) -> None:
-    verdict = page(results(kept))["answers"][0]
-    assert told in verdict
-    assert left_out not in verdict
+def test_the_verdict_follows_the_intervals(kept: dict[str, float], said: list[str], unsaid: list[str]) -> None:
+    verdict = paper_page(results(kept)).answer
+    assert all(words in verdict for words in said)
+    assert not any(words in verdict for words in unsaid)
 
 
 def test_published_figures_stand_beside_ours_by_the_same_protocol() -> None:
-    content = page(results({"EP": 0.4, "BP matched": 0.2}))
-    assert "EP keeps 50.0 % (published: 57.4 %) by the published protocol and 40.0 % carefully" in content["answers"][1]
-    table = next(table for table in content["tables"] if table["name"] == "pgd-linf-cifar10")
-    rows = [(row[0][0], *row[1], row[2][0]) for row in table["rows"]]
+    page = paper_page(results({"EP": 0.4, "BP matched": 0.2}))
+    assert all(figure in page.details[0] for figure in ("EP keeps 50.0 %", "57.4 %", "40.0 %"))
+    rows = [(*row[:3], row[3]) for row in table(page, "pgd-linf-cifar10")]
     assert rows == [
         ("EP", "published: EP-CNN", "published protocol", "57.4 %"),
         ("EP", "ours", "published protocol", "50.0 %"),
@@ -91,14 +97,13 @@ def test_published_figures_stand_beside_ours_by_the_same_protocol() -> None:
         ("BP matched", "ours", "published protocol", "30.0 %"),
         ("BP matched", "ours", "careful protocol", "20.0 %"),
     ]
-    changes = next(table for table in content["tables"] if table["name"] == "changes")
-    assert [row[2][0] for row in changes["rows"]] == ["−10.0", "−10.0"]
+    assert ["−10.0" in row for row in table(page, "changes")] == [True, True]
 
 
 def test_warnings_stand_where_they_matter() -> None:
     """Queries beat gradients, a large budget leaves much, more budget helps, gradients vanish, states still move."""
     kept = {"EP": 0.4, "BP matched": 0.2}
-    assert page(results(kept))["warnings"] == []
+    assert paper_page(results(kept)).caveats == []
     careful: dict[str, Any] = {"protocol": "careful"}
     unsettled = {"unsettled_share": 0.3, "zero_gradient_share": 0.9}
     found = results(
@@ -106,13 +111,16 @@ def test_warnings_stand_where_they_matter() -> None:
         square=[place("EP", 0.1, epsilon=LEVEL, **careful), place("BP matched", 0.2, epsilon=LEVEL, **careful)],
         large=[place("EP", 0.6, epsilon=0.1, columns=unsettled, **careful)],
     )
-    told = page(found)["warnings"]
-    assert any("EP, L∞ 0.01: PGD leaves +30.0 points" in one and "queries alone" in one for one in told)
-    assert any("60.0 % are left at ε = 0.1, so the attack fails there" in one for one in told)
-    assert any("accuracy rises from ε = 0.01 to 0.1" in one for one in told)
-    assert any("90.0 % of the images have an input gradient of exactly zero" in one for one in told)
-    assert any("30.0 % of the images had not settled" in one for one in told)
-    assert not any("BP matched" in one for one in told)
+    warnings = [caveat.text for caveat in paper_page(found).caveats]
+    for words in (
+        ("EP, L∞ 0.01", "+30.0 points", "queries alone"),
+        ("60.0 %", "ε = 0.1", "the attack fails"),
+        ("accuracy rises", "0.01 to 0.1"),
+        ("90.0 %", "input gradient of exactly zero"),
+        ("30.0 %", "had not settled"),
+    ):
+        assert any(all(word in warning for word in words) for warning in warnings), words
+    assert not any("BP matched" in warning for warning in warnings)
 
 
 def test_the_worst_of_the_careful_attacks_is_taken_image_by_image() -> None:
@@ -134,7 +142,6 @@ def test_places_share_seeds_and_images() -> None:
 
 
 def test_nothing_measured_is_a_page() -> None:
-    empty = results({})
-    content, figures = paper_page(empty)
-    assert "Nothing is measured yet" in content["answers"][0]
-    assert figures == []
+    page = paper_page(results({}))
+    assert "Nothing is measured yet" in page.answer
+    assert page.sections == ()

@@ -30,9 +30,11 @@ SQUARES = Measurement(resolve, compute)
 """
 NUMBERS = "def power(x):\n    return x**2\n"
 PAGE = """
+from hwsim.reports.page import Page
+
 def squares(results):
     squares = [place.records[0]["columns"]["square"] for place in results.places["one"]]
-    return {"answers": [f"The squares are {squares}."]}, []
+    return Page(f"The squares are {squares}.")
 """
 
 
@@ -118,7 +120,7 @@ def test_a_page_that_fails_costs_no_results(mine: Path, hwsim_here: Call) -> Non
     code, told, err = hwsim_here("sweep", "./mine", "--jobs", "1", "--out", "out")
     assert code == 1
     assert "2 of 2 points are finished" in told
-    assert "mine/page.py:3: page ./page.py:squares: KeyError: 7; the results are kept" in err
+    assert "mine/page.py:5: page ./page.py:squares: KeyError: 7; the results are kept" in err
 
 
 def test_a_record_without_columns_is_a_failed_point(mine: Path, hwsim_here: Call) -> None:

@@ -263,12 +263,11 @@ def test_killed_and_resumed_it_ends_in_a_page(
     assert "Traceback" not in told + err
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in kept.items()), "finished points are left alone"
     text = (out / "report.html").read_text()
-    first = re.search(r'<main id="main">\s*<p[^>]*><strong>Scale.</strong> ([^<]*)', text)
+    first = re.search(r'<main id="main">\s*<p[^>]*><strong>Scope.</strong> ([^<]*)', text)
     assert first is not None
     assert "they have 9,610 weights where the published ones have 3.8 million" in first[1]
     assert set(re.findall(r'<figure id="figure-([\w-]+)"', text)) == {
-        "white-box",
-        "strong",
+        *("pgd-linf", "autoattack", "square"),
         "corrections",
         "corruptions",
     }
@@ -281,7 +280,7 @@ def test_killed_and_resumed_it_ends_in_a_page(
         "table-protocols",
     } <= set(re.findall(r'<table id="([\w-]+)"', text))
     assert "comes without weights" in text
-    assert "Not judged, for lack of weights or data" in text
+    assert "Not evaluated, for lack of weights or data" in text
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     analog = {row["device"]: row for row in rows if row["block"] == "programmed" and row["seed"] == "0"}
