@@ -25,11 +25,13 @@ _DRAWS = 200  # simulated devices behind the band
 def write_fit_figure(fits: Fits, measured: Measured, folder: Path) -> tuple[Path, Path]:
     """Draw ``fit.svg`` and ``fit.png`` into ``folder``."""
     with matplotlib.rc_context(STYLE):
-        canvas, axes = panels(4, 2, 3.0)
+        several = len(fits.fits) > 1
+        canvas, axes = panels(4 if several else 3, 2, 3.0)
         _response(axes[0], fits, measured)
         _residuals(axes[1], fits, measured)
         _steps(axes[2], fits, measured)
-        _choice(axes[3], fits)
+        if several:
+            _choice(axes[3], fits)
         return write_canvas(canvas, folder / "fit", 100)
 
 

@@ -36,7 +36,7 @@ def segments_of(table: Table, reading: Reading) -> tuple[list[Segment], Understa
         return _rows(table, heads, reading, understood), understood
     roles = Counter(head.role for head in heads)
     trains = roles["up"] + roles["down"]
-    many = max((roles[role] for role in ("ramp", "cycle", "device", "g", "r", "i")), default=0) > 1
+    many = roles["ramp"] > 0 or max(roles[role] for role in ("cycle", "device", "g", "r", "i")) > 1
     if (
         heads
         and not trains

@@ -196,6 +196,8 @@ def test_one_column_a_ramp_goes_the_way_it_clearly_goes(tmp_path: Path) -> None:
     assert found.traces.direction[:, 0].tolist() == [1, -1, 1]
     assert found.cycles == ("1", "2", "3")
     assert any("which way each train goes" in warning for warning in found.warnings)
+    single = read(tmp_path, "\n".join(["rmp1", *map(str, UP)]))
+    assert single.traces.direction.tolist() == [[1] * 13]
     named = read(tmp_path, "\n".join(["LTP 1,LTD 1,LTP 2", *rows[1:]]))
     assert (named.cycles, named.warnings) == (("1", "1", "2"), ())
 
