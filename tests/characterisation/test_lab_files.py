@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hwsim.characterisation.reading import Reading, suggested, trains_of
 from hwsim.characterisation.traces import Measured, read_traces
@@ -95,16 +97,16 @@ def test_thousands_marks_trailing_separators_and_short_last_rows(tmp_path: Path,
 
 
 def test_numpys_savetxt_is_read_with_and_without_its_header(tmp_path: Path) -> None:
-    for given in (
+    for options in (
         {},
         {"header": "up_uS down_uS"},
         {"delimiter": ",", "fmt": "%.6e"},
         {"delimiter": "\t", "header": "LTP\tLTD"},
     ):
         text = io.StringIO()
-        np.savetxt(text, np.stack([UP, DOWN], 1), **given)  # pyright: ignore[reportArgumentType]
+        np.savetxt(text, np.stack([UP, DOWN], 1), **options)  # pyright: ignore[reportArgumentType]
         found = read(tmp_path, text.getvalue(), "t.txt")
-        assert_both(found, "uS" if "uS" in given.get("header", "") else "arbitrary")
+        assert_both(found, "uS" if "uS" in options.get("header", "") else "arbitrary")
 
 
 @pytest.mark.parametrize(
@@ -312,3 +314,42 @@ def test_what_was_understood_is_written_so_that_it_is_read_the_same(tmp_path: Pa
     np.testing.assert_allclose(again.traces.g, first.traces.g, rtol=1e-7)
     np.testing.assert_array_equal(again.traces.direction, first.traces.direction)
     assert (again.unit, again.devices) == (first.unit, first.devices)
+
+
+WORDS = ("1", "2.5", "-3", "1e308", "nan", "inf", "up", "set", "reset", "pulse", "g_uS", "G (nS)", "R/kOhm", "I")
+MARKS = (",", ";", "\t", " ", "\n", "\n", "sep=;", "#", '"', "'", "\0", "µ", "1,5", "1.234,5", "ramp1", "-", "|", "%")
+PIECES = st.sampled_from((*WORDS, *MARKS))
+
+
+@given(st.lists(PIECES, max_size=60).map("".join))
+@settings(max_examples=150)
+def test_no_text_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    check_read(tmp_path_factory.getbasetemp() / "any.csv", text)
+
+
+@given(st.data())
+@settings(max_examples=150)
+def test_no_damage_to_a_good_file_ends_in_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    text = data.draw(st.sampled_from([long(), long(";", ","), columns("\t", ".", "up\tdown"), columns(" ", ".")]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(text)))
+        end = place + data.draw(st.integers(0, 6))
+        text = text[:place] + data.draw(PIECES) + text[end:]
+    check_read(tmp_path_factory.getbasetemp() / "damaged.csv", text)
+
+
+def check_read(path: Path, text: str) -> None:
+    """It is read to finite numbers, or refused with a sentence that names the file."""
+    path.write_text(text, encoding="utf-8", newline="")
+    try:
+        with np.errstate(all="raise"):
+            found = read_traces(path)
+    except InputError as error:
+        message = str(error)
+    else:
+        assert np.isfinite(found.traces.g[:, 0]).all()
+        assert not np.isinf(found.traces.g).any()
+        message = path.name
+    assert path.name in message
