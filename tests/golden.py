@@ -90,7 +90,10 @@ JOBS: dict[str, list[str]] = {
 }
 
 LEFT_OUT_KEYS = re.compile(r"seconds|(^|_)(started|machine|versions?|git)($|_)")  # clocks and receipts
-RENAMED = {r"cells/(\d+)": r"points/\1"}  # the whole name of a file or key in the recording: its name now
+RENAMED = {
+    r"cells/(\d+)": r"points/\1",
+    "cells": "evaluations",
+}  # the whole name of a file or key in the recording: its name now
 
 
 def run_jobs() -> dict[str, Any]:

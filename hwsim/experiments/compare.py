@@ -20,7 +20,7 @@ from hwsim.cards.differences import differences
 from hwsim.errors import InputError
 from hwsim.experiments.ablation.job import LOG, VariantRecord
 from hwsim.experiments.attack.shares import read_shares
-from hwsim.experiments.corruption.job import CorruptionRecord
+from hwsim.experiments.corruption.records import CorruptionRecord
 from hwsim.experiments.device_run.records import RUN_RECORDS, AttackRecord, EvaluationRecord
 from hwsim.experiments.kinds import JobFolder, read_folder
 from hwsim.experiments.sweep.results import read_results

@@ -10,9 +10,10 @@ import yaml
 from matplotlib.axes import Axes
 
 from hwsim.errors import InputError
+from hwsim.experiments.attack.records import AttackResults, CheckRecord, ThreatResult
 from hwsim.experiments.gallery import FILE, read_gallery
 from hwsim.experiments.kinds import JobFolder, read_folder
-from hwsim.jobs.folder import Record, read_json
+from hwsim.jobs.records import read_file
 from hwsim.reports import gallery
 from hwsim.reports.page import Caveat, Cell, Column, Page, Section, Status, Table, counted, reproduce, write_page
 from hwsim.reports.plotting import (
@@ -44,37 +45,37 @@ def write_attack_page(folder: Path) -> Path:
     Raises InputError where the folder is of something else, or has no results yet; WorkError where the disk refuses.
     """
     job = read_folder(folder)
-    results = read_json(folder / "results.json")
-    if job.kind != "attack" or not results:
+    results = read_file(folder / "results.json", AttackResults)
+    if job.kind != "attack" or results is None:
         raise InputError(f"{folder}: holds no results of hwsim attack; its command goes on with it")
     with matplotlib.rc_context(STYLE):
         return write_page(_page(job, results), folder / "report.html")
 
 
-def _page(job: JobFolder, results: Record) -> Page:
-    threats = results["threats"]
+def _page(job: JobFolder, results: AttackResults) -> Page:
+    threats = results.threats
     details = [_detail(threat) for threat in threats]
     kept = read_gallery(job.path / FILE)
-    exact = results["device"] == "float" and results["knows"] != "nothing"
-    knows = "a white-box attack (weights known)" if exact else KNOWN[results["knows"]]
+    exact = results.device == "float" and results.knows != "nothing"
+    knows = "a white-box attack (weights known)" if exact else KNOWN[results.knows]
     checks = _checks(threats)
     config = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
     return Page(
-        title=f"{results['model']} on {results['device']}: attack",
-        lead=f"hwsim attack on {results['data']}",
+        title=f"{results.model} on {results.device}: attack",
+        lead=f"hwsim attack on {results.data}",
         status=Status(len(threats), len(threats), "threat"),
-        question=f"Accuracy of {results['model']} on {results['device']} under {knows}.",
+        question=f"Accuracy of {results.model} on {results.device} under {knows}.",
         answer=_answer(results),
         details=details if len(details) > 1 else [],
         certainty="Intervals are at 95 %. An accuracy under attack is an upper bound: a stronger attack may go lower.",
-        limits=results["caveats"],
+        limits=results.caveats,
         caveats=[
             Caveat(
-                f"{_named(threat)}: a check failed, so the attack may be too weak. {check['told']}", "warning", "checks"
+                f"{_named(threat)}: a check failed, so the attack may be too weak. {check.told}", "warning", "checks"
             )
             for threat in threats
             for check in _of_checks(threat)
-            if not check["passed"]
+            if not check.passed
         ],
         sections=[
             Section("Accuracy", [_accuracies(threats), security(results)]),
@@ -85,34 +86,34 @@ def _page(job: JobFolder, results: Record) -> Page:
     )
 
 
-def _answer(results: Record) -> str:
+def _answer(results: AttackResults) -> str:
     """The widest budget's accuracy, which is the last one in the order of the command."""
-    last = results["threats"][-1]
-    reported, clean = Interval.from_record(last["reported"]), Interval.from_record(last["clean"])
+    last = results.threats[-1]
+    reported, clean = last.reported, last.clean
     return (
         f"Under {_named(last)} the accuracy is {_bound(last)}{reported.percent_with_range}, on clean images "
-        f"{clean.percent_with_range}, over {counted(results['images'], 'image')}."
+        f"{clean.percent_with_range}, over {counted(results.images, 'image')}."
     )
 
 
-def _detail(threat: Record) -> str:
-    reported, clean = Interval.from_record(threat["reported"]), Interval.from_record(threat["clean"])
+def _detail(threat: ThreatResult) -> str:
+    reported, clean = threat.reported, threat.clean
     return (
         f"{_named(threat)}: {_bound(threat)}{reported.percent_with_range}, {clean.percent} when clean; the lowest of "
-        f"{threat['reported']['of']}."
+        f"{threat.reported.of}."
     )
 
 
-def _bound(threat: Record) -> str:
+def _bound(threat: ThreatResult) -> str:
     """A failed check leaves an upper bound."""
-    return "at most " if threat["reported"].get("upper_bound") else ""
+    return "at most " if threat.reported.upper_bound else ""
 
 
-def _of_checks(threat: Record) -> list[Record]:
-    return threat.get("checks", {}).get("checks", [])
+def _of_checks(threat: ThreatResult) -> list[CheckRecord]:
+    return threat.checks.checks if threat.checks is not None else []
 
 
-def _accuracies(threats: Sequence[Record]) -> Table:
+def _accuracies(threats: Sequence[ThreatResult]) -> Table:
     rows: list[list[Cell]] = []
     for threat in threats:
         name = _named(threat)
@@ -120,12 +121,12 @@ def _accuracies(threats: Sequence[Record]) -> Table:
         rows.append(
             [
                 name,
-                (f"to report {_bound(threat)}".strip(), f"the lowest of {threat['reported']['of']}"),
-                Interval.from_record(threat["reported"]),
+                (f"to report {_bound(threat)}".strip(), f"the lowest of {threat.reported.of}"),
+                threat.reported,
             ]
         )
     caption = "Accuracy over all images, with its 95 % interval below. Worst case: the strongest attack on each image."
-    if any(threat["draws"] > 1 for threat in threats):
+    if any(threat.draws > 1 for threat in threats):
         caption += (
             " It is picked under read noise and evaluated on fresh draws, so a single attack can come out lower; the "
             "lowest is the one to report."
@@ -133,24 +134,23 @@ def _accuracies(threats: Sequence[Record]) -> Table:
     return Table("accuracies", caption, ["threat", Column("attack", "words"), "accuracy"], rows)
 
 
-def _attacks(threat: Record) -> dict[str, Interval]:
+def _attacks(threat: ThreatResult) -> dict[str, Interval]:
     """Clean, every attack, and the worst case over them."""
-    rows = {"clean": threat["clean"], **threat["attacks"], WORST: threat["worst"]}
-    return {name: Interval.from_record(row) for name, row in rows.items()}
+    return {"clean": threat.clean, **threat.attacks, WORST: threat.worst}
 
 
-def _checks(threats: Sequence[Record]) -> list[Table]:
+def _checks(threats: Sequence[ThreatResult]) -> list[Table]:
     rows: list[list[Cell]] = [
         [
             _named(threat),
-            check["name"],
-            "passed" if check["passed"] else "FAILED",
-            check["told"].removeprefix(f"{check['name']}: "),
+            check.name,
+            "passed" if check.passed else "FAILED",
+            check.told.removeprefix(f"{check.name}: "),
         ]
         for threat in threats
         for check in _of_checks(threat)
     ]
-    images = {threat["checks"]["images"] for threat in threats if "checks" in threat}
+    images = {threat.checks.images for threat in threats if threat.checks is not None}
     caption = (
         f"Signs that an attack failed rather than that the network is robust, on {max(images, default=0)} images. "
         "A difference that so few images cannot resolve passes."
@@ -159,13 +159,13 @@ def _checks(threats: Sequence[Record]) -> list[Table]:
     return [Table("checks", caption, [*columns, Column("measured", "prose")], rows)] if rows else []
 
 
-def security(results: Record) -> Figure:
+def security(results: AttackResults) -> Figure:
     """Accuracy against the budget, a panel for each norm and age; a single budget is a list of attacks."""
-    kinds: dict[tuple[str, str | None], dict[float, Record]] = {}
-    for threat in results["threats"]:
-        budget = parse(threat["threat"])
-        kinds.setdefault((budget.norm, threat["age"]), {})[budget.epsilon] = threat
-    lines = max(len(_attacks(threat)) for threat in results["threats"])
+    kinds: dict[tuple[str, str | None], dict[float, ThreatResult]] = {}
+    for threat in results.threats:
+        budget = parse(threat.threat)
+        kinds.setdefault((budget.norm, threat.age), {})[budget.epsilon] = threat
+    lines = max(len(_attacks(threat)) for threat in results.threats)
     canvas, axes = panels(len(kinds), 2, max(3.4, 0.3 * lines))
     words = []
     for ax, ((norm, age), budgets) in zip(axes, kinds.items(), strict=True):
@@ -176,13 +176,13 @@ def security(results: Record) -> Figure:
     labelled = [ax for ax in axes if ax.get_legend_handles_labels()[0]]
     if labelled:
         labelled[0].legend(loc="lower left", fontsize=8)
-    last = results["threats"][-1]
-    title = f"Accuracy under attack: {Interval.from_record(last['reported']).percent} to report at {_named(last)}"
+    last = results.threats[-1]
+    title = f"Accuracy under attack: {last.reported.percent} to report at {_named(last)}"
     caption = "Means over all images with 95 % intervals; budget 0 is the clean test set."
     return Figure("security", title, caption, words, canvas)
 
 
-def _curves(ax: Axes, budgets: dict[float, Record], norm: str) -> list[str]:
+def _curves(ax: Axes, budgets: dict[float, ThreatResult], norm: str) -> list[str]:
     x = [0.0, *budgets]
     threats = list(budgets.values())
     rows = [_attacks(threat) for threat in threats]
@@ -199,7 +199,7 @@ def _curves(ax: Axes, budgets: dict[float, Record], norm: str) -> list[str]:
     return words
 
 
-def _single(ax: Axes, budgets: dict[float, Record], norm: str) -> list[str]:
+def _single(ax: Axes, budgets: dict[float, ThreatResult], norm: str) -> list[str]:
     ((epsilon, threat),) = budgets.items()
     rows = _attacks(threat)
     forest(ax, list(rows), list(rows.values()))
@@ -209,5 +209,5 @@ def _single(ax: Axes, budgets: dict[float, Record], norm: str) -> list[str]:
     return [f"budget {epsilon:.3g}, {name}: {interval.percent_with_range}." for name, interval in rows.items()]
 
 
-def _named(threat: Record) -> str:
-    return threat["threat"] + (f", {threat['age']} after programming" if threat.get("age") else "")
+def _named(threat: ThreatResult) -> str:
+    return threat.threat + (f", {threat.age} after programming" if threat.age else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from hwsim.errors import InputError
 from hwsim.experiments.corruption.pictures import read_pictures
+from hwsim.experiments.corruption.records import CorruptionResults, Row
 from hwsim.experiments.kinds import JobFolder, read_folder
-from hwsim.jobs.folder import Record, read_json
+from hwsim.jobs.records import read_file
 from hwsim.reports.page import Page, Section, Status, Table, counted, reproduce, write_page
 from hwsim.reports.plotting import PERCENT, STYLE, Figure, heat_map, panels
 from hwsim.stats.interval import Interval, percent
@@ -27,74 +28,71 @@ def write_corruption_page(folder: Path) -> Path:
     Raises InputError where the folder is of something else, or has no results yet; WorkError where the disk refuses.
     """
     job = read_folder(folder)
-    results = read_json(folder / "results.json")
-    if job.kind != "corrupt" or not results:
+    results = read_file(folder / "results.json", CorruptionResults)
+    if job.kind != "corrupt" or results is None:
         raise InputError(f"{folder}: holds no results of hwsim corrupt; its command goes on with it")
     with matplotlib.rc_context(STYLE):
         return write_page(_page(job, results), folder / "report.html")
 
 
-def _page(job: JobFolder, results: Record) -> Page:
-    rows = [row for row in results["rows"] if row["case"] == "model"]
-    types = list(dict.fromkeys(row["name"] for row in rows if row["kind"] == "corruption"))
+def _page(job: JobFolder, results: CorruptionResults) -> Page:
+    rows = [row for row in results.rows if row.case == "model"]
+    types = list(dict.fromkeys(row.name for row in rows if row.kind == "corruption"))
     pictures = read_pictures(job.path)
     config = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
     answer, *details = _answers(results, rows)
     return Page(
-        title=f"{results['model']} on {results['device']}: corruptions",
-        lead=f"hwsim corrupt on {results['data']}",
-        status=Status(len(results["rows"]), len(results["rows"]), "measurement"),
-        question=f"Accuracy of {results['model']} on {results['device']} under natural corruptions.",
+        title=f"{results.model} on {results.device}: corruptions",
+        lead=f"hwsim corrupt on {results.data}",
+        status=Status(len(results.rows), len(results.rows), "measurement"),
+        question=f"Accuracy of {results.model} on {results.device} under natural corruptions.",
         answer=answer,
         details=details,
-        certainty=f"Intervals are at 95 %, over {counted(results['images'], 'image')}.",
-        limits=results["caveats"],
+        certainty=f"Intervals are at 95 %, over {counted(results.images, 'image')}.",
+        limits=results.caveats,
         sections=[
             Section("Accuracy", _tables(results, rows, types)),
-            *([Section("Images", [picture(pictures, results["severities"])])] if pictures else []),
+            *([Section("Images", [picture(pictures, results.severities)])] if pictures else []),
             reproduce(job.path, job.receipt, config),
         ],
     )
 
 
-def _answers(results: Record, rows: Sequence[Record]) -> list[str]:
-    clean = Interval.from_record(next(row for row in rows if row["kind"] == "clean"))
-    made = [
-        f"Mean accuracy over {means['types']} {means['over']}: {percent(means['accuracy'])}"
-        for means in results["means"]
-    ]
+def _answers(results: CorruptionResults, rows: Sequence[Row]) -> list[str]:
+    clean = next(row for row in rows if row.kind == "clean")
+    made = [f"Mean accuracy over {means.types} {means.over}: {percent(means.accuracy)}" for means in results.means]
     first = "; ".join([*made, f"on clean images {clean.percent_with_range}"])
     made = [f"{first[0].upper()}{first[1:]}."]
-    corrupted = [row for row in rows if row["kind"] == "corruption"]
+    corrupted = [row for row in rows if row.kind == "corruption"]
     if corrupted:
-        worst = min(corrupted, key=lambda row: row["mean"])
-        where = f"{worst['name']}, severity {worst['level']:g}"
-        made.append(f"Lowest under {where}: {Interval.from_record(worst).percent_with_range}.")
-    others = [row for row in rows if row["kind"] not in ("clean", "corruption")]
-    made += [f"{row['name']} {row['level']:g}: {Interval.from_record(row).percent_with_range}." for row in others]
-    for means in results["means"]:
-        if "mce" in means:
+        worst = min(corrupted, key=lambda row: row.mean)
+        where = f"{worst.name}, severity {worst.level:g}"
+        made.append(f"Lowest under {where}: {worst.percent_with_range}.")
+    others = [row for row in rows if row.kind not in ("clean", "corruption")]
+    made += [f"{row.name} {row.level:g}: {row.percent_with_range}." for row in others]
+    for means in results.means:
+        if means.baseline_accuracy is not None:
             scores = (
-                f"{name} {means[key]:.3f}" if isinstance(means[key], float) else f"no {name} ({means[key]})"
-                for name, key in (("mCE", "mce"), ("relative mCE", "relative_mce"))
+                f"{name} {score:.3f}" if isinstance(score, float) else f"no {name} ({score})"
+                for name, score in (("mCE", means.mce), ("relative mCE", means.relative_mce))
             )
-            baseline = f"{results['baseline']} reaches {percent(means['baseline_accuracy'])}"
-            made.append(f"{means['over']}: {'; '.join(scores)}; {baseline}.")
+            baseline = f"{results.baseline} reaches {percent(means.baseline_accuracy)}"
+            made.append(f"{means.over}: {'; '.join(scores)}; {baseline}.")
     return made
 
 
-def _tables(results: Record, rows: Sequence[Record], types: Sequence[str]) -> list[Table | Figure]:
+def _tables(results: CorruptionResults, rows: Sequence[Row], types: Sequence[str]) -> list[Table | Figure]:
     if not types:
         return []
-    severities = results["severities"]
-    found = {(row["name"], row["level"]): Interval.from_record(row) for row in rows}
+    severities = results.severities
+    found = {(row.name, row.level): row for row in rows}
     lines = [[name, *(found[name, level] for level in severities)] for name in types]
     caption = "Accuracy by type and severity, with its 95 % interval below."
     columns = ["corruption", *(f"severity {level}" for level in severities)]
     return [_map(found, types, severities), Table("corruptions", caption, columns, lines)]
 
 
-def _map(found: dict[tuple[str, float], Interval], types: Sequence[str], severities: Sequence[int]) -> Figure:
+def _map(found: Mapping[tuple[str, float], Interval], types: Sequence[str], severities: Sequence[int]) -> Figure:
     canvas, (ax,) = panels(1, 1, 0.3 * len(types) + 0.9)
     shares = np.array([[found[name, level].mean for level in severities] for name in types])
     image = heat_map(ax, shares, types, [str(level) for level in severities])

@@ -18,7 +18,7 @@ from hwsim.experiments.device_run.results import (
     REFERENCE,
     Record,
     Run,
-    cell,
+    accuracy_of,
     middle_level,
     read_run,
     summarise,
@@ -69,8 +69,8 @@ def terminal_table(folder: Path) -> TerminalTable:
         heading = condition.replace("-", " ")  # so that it wraps
         table.add_column(f"{heading}\n{unit} {level:g}" if unit else heading, justify="right", min_width=9)
     for case in summary["cases"]:
-        cells = [cell(summary, case, condition, level) for condition, level, _ in columns]
-        table.add_row(case, *(f"{percent(c['mean'])}\n{_of(c).percent_range}" if c else "-" for c in cells))
+        rows = [accuracy_of(summary, case, condition, level) for condition, level, _ in columns]
+        table.add_row(case, *(f"{percent(c['mean'])}\n{_of(c).percent_range}" if c else "-" for c in rows))
     warnings = sum(caveat["level"] == "warning" for caveat in summary["warnings"])
     if warnings:
         table.caption = f"{table.caption}\n{warnings} warning{'s' * (warnings > 1)}, see the report"
@@ -84,7 +84,7 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
     return Page(
         title=_title(summary),
         lead=f"hwsim run on {summary['data'] or 'unknown data'}",
-        status=Status(summary["cells"]["done"], summary["cells"]["expected"], "measurement"),
+        status=Status(summary["evaluations"]["done"], summary["evaluations"]["expected"], "evaluation"),
         question=_question(run, summary),
         answer=" ".join(_answer(summary)),
         details=[" ".join([f"{case}:", *_case(summary, case)]) for case in summary["cases"]],
@@ -141,7 +141,7 @@ def _difference(row: Record | None) -> Interval | None:
 def _perturbed(summary: Record, case: str) -> list[tuple[str, Interval]]:
     """Each perturbation of a case at its middle level, with the difference to the reference."""
     columns = [(name, level, unit) for name, level, unit in _columns(summary) if unit]
-    found = [(described(*each), _difference(cell(summary, case, *each[:2]))) for each in columns]
+    found = [(described(*each), _difference(accuracy_of(summary, case, *each[:2]))) for each in columns]
     return [(name, difference) for name, difference in found if difference]
 
 
@@ -185,7 +185,7 @@ def _answer(summary: Record) -> Iterator[str]:
 
 def _case(summary: Record, case: str) -> Iterator[str]:
     """A case in words: how accurate when clean, and where above or below the reference under perturbations."""
-    row = cell(summary, case, "clean", 0.0)
+    row = accuracy_of(summary, case, "clean", 0.0)
     if row is None:
         yield "not measured on clean images yet."
         return
@@ -237,7 +237,7 @@ def _accuracy_tables(summary: Record, flagged: Counter[str]) -> list[Item]:
         below = [f"{unit} {level:g}" if unit else "test images" for _, level, unit in columns]
         return ["case", *(Column(name, kind, small) for (name, _, _), small in zip(columns, below, strict=True))]
 
-    found = {case: [cell(summary, case, name, level) for name, level, _ in columns] for case in summary["cases"]}
+    found = {case: [accuracy_of(summary, case, name, level) for name, level, _ in columns] for case in summary["cases"]}
     guessing = f" Guessing gives {percent(summary['chance'])}." if summary["chance"] else ""
     caption = f"Test accuracy, with its 95 % interval below; each perturbation at its middle level.{guessing}"
     rows = [[named(case), *(row and _of(row) for row in own)] for case, own in found.items()]

@@ -89,18 +89,18 @@ def _furthest(summary: Record, conditions: Sequence[Record]) -> str:
 def _learning(run: Run, summary: Record, styles: LineStyles) -> Figure:
     canvas, (left, right) = panels(2, 2, 3.0)
     words, validated = [], False
-    cases = [case for case in styles if any(r["case"] == case for r in run.training)]
+    cases = [case for case in styles if any(r.case == case for r in run.training)]
     for case in cases:
         style = {**styles[case], "linestyle": "-"}
-        every = [r for r in run.training if r["case"] == case]
-        epochs = sorted({r["epoch"] for r in every})
+        every = [r for r in run.training if r.case == case]
+        epochs = sorted({r.epoch for r in every})
         every_tenth = max(1, len(epochs) // 10)
         for ax, key, extra in (
             (left, "accuracy_train", {}),
             (left, "accuracy_validation", {"linestyle": ":", "markerfacecolor": "white"}),
             (right, "cost", {}),
         ):
-            values = [[r[key] for r in every if r["epoch"] == e and r.get(key) is not None] for e in epochs]
+            values = [[getattr(r, key) for r in every if r.epoch == e and getattr(r, key) is not None] for e in epochs]
             if not all(values):
                 continue
             validated |= key == "accuracy_validation"
@@ -129,10 +129,10 @@ def _learning(run: Run, summary: Record, styles: LineStyles) -> Figure:
 def _relaxation(run: Run, summary: Record, styles: LineStyles) -> Figure:
     canvas, (left, right) = panels(2, 2, 3.0)
     words = []
-    cases = [case for case in styles if any(r["case"] == case for r in run.relaxation)]
+    cases = [case for case in styles if any(r.case == case for r in run.relaxation)]
     for case in cases:
         for ax, key in ((left, "energy"), (right, "residual")):
-            curves = [r[key] for r in run.relaxation if r["case"] == case and r.get(key)]
+            curves = [getattr(r, key) for r in run.relaxation if r.case == case and getattr(r, key)]
             length = min(map(len, curves), default=0)
             if not length or any(v is None for c in curves for v in c[:length]):
                 continue

@@ -122,9 +122,9 @@ def test_an_interrupted_run_has_a_page_that_says_so(kept: int, tmp_path: Path) -
         path.write_bytes(b"torn") if kept else path.unlink()
     page = Page(write_report(folder).read_text())
     assert page.faults(folder) == []
-    cells = summarise(folder)["cells"]
-    assert f"not finished: {cells['done']} of {cells['expected']} measurements" in page.text
-    assert cells["done"] < cells["expected"]
+    evaluations = summarise(folder)["evaluations"]
+    assert f"not finished: {evaluations['done']} of {evaluations['expected']} evaluations" in page.text
+    assert evaluations["done"] < evaluations["expected"]
     terminal_table(folder)
 
 

@@ -13,7 +13,7 @@ import pytest
 import runfolder
 
 from hwsim.errors import InputError
-from hwsim.experiments.device_run.results import cell, middle_level, read_run, summarise, summary_of
+from hwsim.experiments.device_run.results import accuracy_of, middle_level, read_run, summarise, summary_of
 from hwsim.jobs.store import append_line
 from hwsim.stats.interval import accuracy
 
@@ -58,7 +58,7 @@ def test_differences_to_float_are_paired_and_the_order_is_the_records(tmp_path: 
         if row["case"] == "float":
             assert row["difference"] is None
             continue
-        reference = cell(summary, "float", row["condition"], row["level"])
+        reference = accuracy_of(summary, "float", row["condition"], row["level"])
         assert row["difference"]["mean"] == pytest.approx(row["mean"] - reference["mean"])
         assert row["difference"]["low"] < row["difference"]["mean"] < row["difference"]["high"]
 
@@ -77,9 +77,9 @@ def test_a_cell_told_twice_counts_once_and_foreign_records_do_not_count(tmp_path
     append_line(folder / "metrics.jsonl", {"kind": "evaluation", "case": 3, "repeat": 0})
     run = read_run(folder)
     assert "broken" not in run.cases
-    found = cell(summary_of(run), "float", "clean", 0.0)
+    found = accuracy_of(summary_of(run), "float", "clean", 0.0)
     assert found["repeats"] == 3
-    before = cell(summary_with(tmp_path / "other"), "float", "clean", 0.0)
+    before = accuracy_of(summary_with(tmp_path / "other"), "float", "clean", 0.0)
     assert found["mean"] > before["mean"]
 
 
@@ -107,14 +107,14 @@ def test_an_interrupted_run_says_how_far_it_is(tmp_path: Path) -> None:
     summary = summary_with(tmp_path, until_blur, receipt=False)
     planned = 3 * 3 * len(list(runfolder.conditions()))
     missing = 3 * len(list(runfolder.conditions())) + 3 * 10
-    assert (summary["finished"], summary["cells"]) == (False, {"done": planned - missing, "expected": planned})
+    assert (summary["finished"], summary["evaluations"]) == (False, {"done": planned - missing, "expected": planned})
     assert summary["warnings"][0]["code"] == "unfinished"
     assert {row["repeats"] for row in summary["accuracy"]} == {1, 2}
 
 
 def test_a_folder_without_a_record_is_summarised_and_one_without_a_run_refused(tmp_path: Path) -> None:
     summary = summary_with(tmp_path, lambda record: None, receipt=False)
-    assert (summary["accuracy"], summary["reference"], summary["cells"]["done"]) == ([], None, 0)
+    assert (summary["accuracy"], summary["reference"], summary["evaluations"]["done"]) == ([], None, 0)
     with pytest.raises(InputError, match=r"nowhere: no such folder"):
         read_run(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"neither config\.yaml nor metrics\.jsonl"):

@@ -38,7 +38,13 @@ def write_attack(folder: Path, left: tuple[float, float] = (0.8, 0.4), data: str
                 row |= {"attack": attack, "seed": 0, "clean": float(image < 0.95 * IMAGES), "draws": 1, "distance": ""}
                 rows.append({**row, "attacked": float(image < share * IMAGES)})
     results = {"model": "digits-mlp", "device": "float", "data": data, "images": IMAGES, "chips": 0, "knows": "device"}
-    results |= {"threats": threats, "caveats": ["On the first 40 of 360 test images."], "seeds": [0]}
+    results |= {
+        "threats": threats,
+        "caveats": ["On the first 40 of 360 test images."],
+        "seeds": [0],
+        "gradient": "implicit",
+        "config_hash": "0123",
+    }
     (folder / "results.json").write_text(json.dumps(results))
     with (folder / "examples.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -61,7 +67,13 @@ def _threat(threat: str, share: float) -> dict:
     def row(mean: float) -> dict:
         return {"mean": mean, "low": mean - 0.1, "high": min(mean + 0.1, 1.0), "over": "images only"}
 
-    check = {"name": "more steps", "passed": False, "told": "more steps: Accuracy after 10 and 20 steps: 80% and 60%."}
-    found = {"threat": threat, "age_s": None, "age": None, "draws": 1, "clean": row(0.95), "worst": row(share)}
+    words = "Accuracy after 10 and 20 steps: 80% and 60%."
+    check = {"name": "more steps", "passed": False, "found": words, "meaning": "", "told": f"more steps: {words}"}
+    found = {"threat": threat, "age_s": None, "age": None, "draws": 1, "clean": row(0.95)}
+    found |= {"worst": {**row(share), "spread": 0.0, "majority": share}, "strayed": {}, "unsettled_share": 0.0}
     found |= {"attacks": {"apgd-ce": row(share)}, "reported": {**row(share), "of": "worst for each image"}}
-    return {**found, "checks": {"images": IMAGES, "checks": [check]}, "flags": ["more steps"]}
+    return {
+        **found,
+        "checks": {"images": IMAGES, "checks": [check], "accuracies": {}, "lowest": share},
+        "flags": ["more steps"],
+    }

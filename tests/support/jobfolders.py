@@ -11,6 +11,9 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
+from hwsim.experiments.corruption.records import CorruptionResults, Means, Row
+from hwsim.jobs.records import write_file
+
 IMAGES = 200
 DATA = {"name": "digits", "test": 360}
 RECEIPT = {"command": "hwsim", "versions": {"hwsim": "0.1.0"}, "git": None}
@@ -40,13 +43,23 @@ def write_corrupt(folder: Path, share: float) -> Path:
     lines = [line("clean", "clean", 0, 0.95), line("corruption", "gaussian-blur", 3, share)]
     _folder(folder, {"corrupted": ["gaussian-blur"], "seed": int(100 * share)}, lines, "metrics.jsonl")
     rows = [
-        {**{key: each[key] for key in ("case", "kind", "name", "level")}, "mean": kept, "low": kept - 0.05, "high": 1.0}
+        Row(kept, kept - 0.05, 1.0, "images only", **{key: each[key] for key in ("case", "kind", "name", "level")})
         for each, kept in zip(lines, (0.95, share), strict=True)
     ]
-    means = [{"over": "common types", "types": 1, "accuracy": share}]
-    results = {"model": "digits-mlp", "device": "float", "data": "digits", "images": IMAGES, "severities": [3]}
-    results |= {"rows": rows, "means": means, "baseline": None, "caveats": ["On the first 200 of 360 test images."]}
-    (folder / "results.json").write_text(json.dumps(results))
+    results = CorruptionResults(
+        model="digits-mlp",
+        baseline=None,
+        device="float",
+        data="digits",
+        images=IMAGES,
+        chips=0,
+        severities=[3],
+        rows=rows,
+        means=[Means(over="common types", types=1, accuracy=share)],
+        caveats=["On the first 200 of 360 test images."],
+        config_hash="0123",
+    )
+    write_file(folder / "results.json", results)
     pictures = np.stack([np.full((1, 8, 8), grey, np.float32) for grey in (0.2, 0.6)])
     save_file({"gaussian-blur": pictures}, folder / "pictures.safetensors")
     return folder

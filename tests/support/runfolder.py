@@ -52,7 +52,13 @@ def records(cases: Sequence[str], repeats: int, images: int) -> Iterable[dict[st
                     record = {"kind": "training", **head, "epoch": epoch, "cost": 1.2 - learnt + 0.01 * repeat}
                     record |= {"accuracy_train": learnt, "accuracy_validation": None, "unsettled_share": 0.01}
                     pulses = [5.0 / epoch, 0.0, 2.0 / epoch, 0.0] if case == "in-situ" else [0.0] * 4
-                    record |= {"residual": 1e-3, "seconds": 0.5, "k_mean": pulses, "k_max": [10 * k for k in pulses]}
+                    record |= {
+                        "residual": 1e-3,
+                        "seconds": 0.5,
+                        "rates": [0.1, 0.1],
+                        "k_mean": pulses,
+                        "k_max": [10 * k for k in pulses],
+                    }
                     yield {**record, "k_limit": [31.0, None, 31.0, None]}
             for condition, level, unit in conditions():
                 p = accuracy(case, condition, level) + 0.004 * rng.normal()

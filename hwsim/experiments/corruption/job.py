@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from hwsim.data.dataset import Split, load_corrupted
 from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
+from hwsim.experiments.corruption.records import CorruptionRecord
 from hwsim.experiments.requests import CorruptRequest
 from hwsim.experiments.subject import (
     Subject,
@@ -25,7 +26,6 @@ from hwsim.experiments.subject import (
 )
 from hwsim.jobs.engine import working
 from hwsim.jobs.job import Progress
-from hwsim.jobs.records import Record
 from hwsim.rng import Streams
 from hwsim.robustness.corruptions.condition import Condition, corrupted
 from hwsim.robustness.corruptions.corruptions import COMMON, CORRUPTIONS, SEVERITIES
@@ -34,25 +34,6 @@ from hwsim.robustness.measure import measure
 SETS = {"common": tuple(COMMON), "all": tuple(CORRUPTIONS)}
 FILES = {"elastic": "elastic_transform", "jpeg": "jpeg_compression"}
 """Names of the published files, where they are not ours with underscores."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorruptionRecord(Record):
-    """A line of the log: hits of (instances, images) under a condition, in so many draws.
-
-    ``kind`` is the condition's, ``case`` "model" or "baseline".
-    """
-
-    kind: str
-    case: str
-    name: str
-    level: int | float
-    draws: int
-    hits: list[list[int]]
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        return self.case, self.name, self.level
 
 
 @dataclass(frozen=True, kw_only=True)

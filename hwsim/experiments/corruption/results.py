@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -12,56 +12,15 @@ import numpy as np
 
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import compensation, told_age
-from hwsim.experiments.corruption.job import CorruptionRecord, CorruptJob
+from hwsim.experiments.corruption.job import CorruptJob
+from hwsim.experiments.corruption.records import CorruptionRecord, CorruptionResults, Means, Row
 from hwsim.jobs.records import write_file
 from hwsim.jobs.store import written_aside
 from hwsim.robustness.corruptions.corruptions import COMMON
 from hwsim.robustness.scores import mce, mean_corruption_accuracy, relative_mce
-from hwsim.stats.interval import Interval, accuracy
+from hwsim.stats.interval import accuracy
 
 COLUMNS = ("case", "kind", "name", "level", "mean", "low", "high", "over")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row(Interval):
-    """The accuracy of one case under one condition."""
-
-    case: str
-    kind: str
-    name: str
-    level: int | float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """Over the types of one group and all severities, with the ratios to the baseline where there is one.
-
-    A ratio that cannot be had is the sentence that says why: a baseline that loses nothing divides by zero.
-    """
-
-    over: str
-    types: int
-    accuracy: float
-    baseline_accuracy: float | None = None
-    mce: float | str | None = None
-    relative_mce: float | str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorruptionResults:
-    """``results.json``; ``chips`` counts device instances, 0 in float."""
-
-    model: str
-    baseline: str | None
-    device: str
-    data: str
-    images: int
-    chips: int
-    severities: list[int]
-    rows: list[Row]
-    means: list[Means]
-    caveats: list[str]
-    config_hash: str
 
 
 def write_results(job: CorruptJob, records: Sequence[CorruptionRecord]) -> CorruptionResults:

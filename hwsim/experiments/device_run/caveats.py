@@ -51,8 +51,8 @@ def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
 
 def _unfinished(summary: dict[str, Any]) -> Iterator[Caveat]:
     if not summary["finished"]:
-        done, expected = summary["cells"]["done"], summary["cells"]["expected"]
-        text = f"Not finished: {done} of {'at least ' if done < expected else ''}{expected} cells are measured. "
+        done, expected = summary["evaluations"]["done"], summary["evaluations"]["expected"]
+        text = f"Not finished: {done} of {'at least ' if done < expected else ''}{expected} evaluations are measured. "
         text += "The same command goes on from here."
         yield Caveat("unfinished", "warning", "accuracy", None, text)
 

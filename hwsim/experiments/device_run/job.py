@@ -50,7 +50,7 @@ class RunJob(Job):
     def head(self) -> dict[str, Any]:
         """How many evaluations there will be is told as well, so that a reader knows how far the run is."""
         evaluations = self.repeats * len(self.cases()) * len(conditions(self.model.evaluation))
-        return {**super().head, "cells": evaluations}
+        return {**super().head, "evaluations": evaluations}
 
     @property
     def label(self) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,24 @@ from numpy.typing import NDArray
 from hwsim.cards.yamlfile import read_yaml
 from hwsim.errors import InputError
 from hwsim.experiments.device_run import caveats
-from hwsim.jobs.store import read_lines, write_json, write_text
+from hwsim.experiments.device_run.records import (
+    RUN_RECORDS,
+    AttackRecord,
+    DiagnosticsRecord,
+    EvaluationRecord,
+    LayerHealth,
+    RelaxationRecord,
+)
+from hwsim.experiments.training.epochs import EpochRecord
+from hwsim.jobs.folder import read_json
+from hwsim.jobs.records import read_records
+from hwsim.jobs.store import write_json, write_text
 from hwsim.stats.interval import accuracy, difference
 
 Record = dict[str, Any]
+
+LEFT_OUT = ("kind", "seconds")
+"""Fields of an attack's record that its summary does without."""
 
 REFERENCE = "float"
 """The case that the others are compared with, where a run has it; else the first one."""
@@ -44,17 +57,17 @@ class Run:
     folder: Path
     config: Record
     receipt: Record | None
-    evaluation: list[Record]
-    training: list[Record]
-    diagnostics: list[Record]
-    relaxation: list[Record]
+    evaluation: list[EvaluationRecord]
+    training: list[EpochRecord]
+    diagnostics: list[DiagnosticsRecord]
+    relaxation: list[RelaxationRecord]
+    attacks: list[AttackRecord]
     cost: Record | None = None
-    attacks: list[Record] = field(default_factory=list)
 
     @property
     def cases(self) -> list[str]:
         """Every case, in the order of the matrix; those that only trained so far come last."""
-        return _unique(r["case"] for part in (self.evaluation, self.training, self.diagnostics) for r in part)
+        return _unique(r.case for part in (self.evaluation, self.training, self.diagnostics) for r in part)
 
     @property
     def model(self) -> Record:
@@ -69,23 +82,17 @@ def read_run(folder: Path) -> Run:
     cost = folder / "cost.json"
     if not config.exists() and not metrics.exists():
         raise InputError(f"{folder}: not a run folder (neither config.yaml nor metrics.jsonl is in it)")
-    last: dict[tuple[Any, ...], Record] = {}
-    for record in read_lines(metrics):
-        if isinstance(record.get("case"), str) and isinstance(record.get("repeat"), int):
-            key = tuple(record.get(k) for k in ("kind", "case", "repeat", "epoch", "condition", "level"))
-            last[key] = record
-    kinds = {kind: [r for key, r in last.items() if key[0] == kind] for kind in ("evaluation", "training")}
-    kinds |= {kind: [r for key, r in last.items() if key[0] == kind] for kind in ("diagnostics", "relaxation")}
+    records = read_records(metrics, *RUN_RECORDS)
     return Run(
         folder=folder,
         config=read_yaml(config).data if config.exists() else {},
-        receipt=_read_json(receipt) if receipt.exists() else None,
-        evaluation=[r for r in kinds["evaluation"] if _is_measured(r)],
-        training=[r for r in kinds["training"] if isinstance(r.get("epoch"), int)],
-        diagnostics=kinds["diagnostics"],
-        relaxation=kinds["relaxation"],
-        attacks=[r for key, r in last.items() if key[0] == "attack"],
-        cost=_read_json(cost) if cost.exists() else None,
+        receipt=read_json(receipt) if receipt.exists() else None,
+        evaluation=[r for r in records if isinstance(r, EvaluationRecord)],
+        training=[r for r in records if isinstance(r, EpochRecord)],
+        diagnostics=[r for r in records if isinstance(r, DiagnosticsRecord)],
+        relaxation=[r for r in records if isinstance(r, RelaxationRecord)],
+        attacks=[r for r in records if isinstance(r, AttackRecord)],
+        cost=read_json(cost) if cost.exists() else None,
     )
 
 
@@ -103,7 +110,7 @@ def summary_of(run: Run) -> Record:
     In a row of ``accuracy``, ``difference`` is the paired one to the reference case and, for attacks,
     ``change`` the paired one to the next smaller budget (to clean images for the smallest).
     """
-    cases = _unique(r["case"] for r in run.evaluation)
+    cases = _unique(r.case for r in run.evaluation)
     reference = REFERENCE if REFERENCE in cases else next(iter(cases), None)
     sizes = _map(run.model, "network").get("layers") or []
     summary: Record = {
@@ -111,19 +118,19 @@ def summary_of(run: Run) -> Record:
         "device": _map(run.config, "device").get("name"),
         "data": _map(run.config, "data").get("name"),
         "finished": run.receipt is not None,
-        "cells": _progress(run),
+        "evaluations": _progress(run),
         "chance": 1 / sizes[-1] if sizes else None,
         "reference": reference,
         "cases": run.cases,
         "conditions": _conditions(run.evaluation),
         "accuracy": _accuracies(run.evaluation, reference),
-        "learning": [_learnt(run, case) for case in _unique(r["case"] for r in run.training)],
+        "learning": [_learnt(run, case) for case in _unique(r.case for r in run.training)],
         "diagnostics": _diagnosed(run),
         "relaxation": _relaxed(run),
-        "attacks": [{key: value for key, value in r.items() if key != "kind"} for r in run.attacks],
+        "attacks": [{key: value for key, value in r.plain().items() if key not in LEFT_OUT} for r in run.attacks],
         "cost": run.cost,
     }
-    return {**summary, "warnings": [asdict(found) for found in caveats.find(summary, run.receipt or {})]}
+    return {**summary, "warnings": [asdict(caveat) for caveat in caveats.find(summary, run.receipt or {})]}
 
 
 def middle_level(condition: Record) -> float:
@@ -131,88 +138,88 @@ def middle_level(condition: Record) -> float:
     return condition["levels"][len(condition["levels"]) // 2]
 
 
-def cell(summary: Record, case: str, condition: str, level: float) -> Record | None:
+def accuracy_of(summary: Record, case: str, condition: str, level: float) -> Record | None:
     """One accuracy of a summary; None where it was not measured."""
     wanted = (case, condition, level)
     return next((c for c in summary["accuracy"] if (c["case"], c["condition"], c["level"]) == wanted), None)
 
 
-def _conditions(records: Iterable[Record]) -> list[Record]:
+def _conditions(records: Iterable[EvaluationRecord]) -> list[Record]:
     conditions: dict[str, Record] = {}
     for record in records:
-        entry = {"name": record["condition"], "level_unit": record.get("level_unit") or "", "levels": []}
-        levels = conditions.setdefault(record["condition"], entry)["levels"]
-        if record["level"] not in levels:
-            levels.append(record["level"])
+        entry = {"name": record.condition, "level_unit": record.level_unit, "levels": []}
+        levels = conditions.setdefault(record.condition, entry)["levels"]
+        if record.level not in levels:
+            levels.append(record.level)
     for condition in conditions.values():
         condition["levels"].sort()
     return list(conditions.values())
 
 
-def _accuracies(records: Sequence[Record], reference: str | None) -> list[Record]:
-    cells: dict[tuple[str, str, float], list[Record]] = {}
+def _accuracies(records: Sequence[EvaluationRecord], reference: str | None) -> list[Record]:
+    points: dict[tuple[str, str, float], list[EvaluationRecord]] = {}
     for record in records:
-        cells.setdefault((record["case"], record["condition"], record["level"]), []).append(record)
+        points.setdefault((record.case, record.condition, record.level), []).append(record)
     rows = []
-    for (case, condition, level), measured in cells.items():
+    for (case, condition, level), measured in points.items():
         shares = _shares(measured)
         interval = accuracy(list(shares.values()))
         row: Record = {"case": case, "condition": condition, "level": level}
-        row |= {"level_unit": measured[0].get("level_unit") or "", **asdict(interval)}
-        row |= {"repeats": len(shares), "draws": max(r["draws"] for r in measured), "images": len(measured[0]["hits"])}
-        row |= {key: _mean(r.get(key) for r in measured) for key in ("unsettled_share", "noise_floor_share")}
-        row |= {"seconds": sum(r.get("seconds") or 0.0 for r in measured)}
+        row |= {"level_unit": measured[0].level_unit, **asdict(interval)}
+        row |= {"repeats": len(shares), "draws": max(r.draws for r in measured), "images": len(measured[0].hits)}
+        row |= {key: _mean(getattr(r, key) for r in measured) for key in ("unsettled_share", "noise_floor_share")}
+        row |= {"seconds": sum(r.seconds for r in measured)}
         row["difference"] = (
-            None if case == reference else _paired(measured, cells.get((reference or "", condition, level)))
+            None if case == reference else _paired(measured, points.get((reference or "", condition, level)))
         )
         if row["level_unit"] == "epsilon":
-            below = max((lv for c, name, lv in cells if (c, name) == (case, condition) and lv < level), default=None)
+            below = max((lv for c, name, lv in points if (c, name) == (case, condition) and lv < level), default=None)
             lower = (case, "clean", 0) if below is None else (case, condition, below)
-            row["change"] = _paired(measured, cells.get(lower))
+            row["change"] = _paired(measured, points.get(lower))
         rows.append(row)
     return rows
 
 
-def _paired(measured: Sequence[Record], others: Sequence[Record] | None) -> Record | None:
-    """The paired difference between two cells, over the repeats and images that both have; None where none are."""
+def _paired(measured: Sequence[EvaluationRecord], others: Sequence[EvaluationRecord] | None) -> Record | None:
+    """The paired difference of two accuracies, over the repeats and images that both have; None where none are."""
     a, b = _shares(measured), _shares(others) if others else {}
     common = [r for r in a if r in b and len(a[r]) == len(b[r])]
     return asdict(difference([a[r] for r in common], [b[r] for r in common])) if common else None
 
 
-def _shares(measured: Sequence[Record]) -> dict[int, NDArray[np.float64]]:
+def _shares(measured: Sequence[EvaluationRecord]) -> dict[int, NDArray[np.float64]]:
     """Repeat -> share of draws in which each image was classified correctly, for repeats that saw the same images."""
-    images = len(measured[0]["hits"])
-    return {r["repeat"]: np.array(r["hits"]) / r["draws"] for r in measured if len(r["hits"]) == images}
+    images = len(measured[0].hits)
+    return {r.repeat: np.array(r.hits) / r.draws for r in measured if len(r.hits) == images}
 
 
 def _learnt(run: Run, case: str) -> Record:
     """The last epoch of a case's training, means over the repeats."""
-    last: dict[int, Record] = {}
-    records = sorted((r for r in run.training if r["case"] == case), key=lambda r: r["epoch"])
+    last: dict[int, EpochRecord] = {}
+    records = sorted((r for r in run.training if r.case == case), key=lambda r: r.epoch)
     for record in records:
-        last[record["repeat"]] = record
-    row: Record = {"case": case, "repeats": len(last), "epochs": min(r["epoch"] for r in last.values())}
+        last[record.repeat] = record
+    row: Record = {"case": case, "repeats": len(last), "epochs": min(r.epoch for r in last.values())}
     for key in ("accuracy_train", "accuracy_validation", "cost", "unsettled_share", "residual"):
-        row[key] = _mean(r.get(key) for r in last.values())
-    return {**row, "seconds_per_repeat": sum(r.get("seconds") or 0.0 for r in records) / len(last)}
+        row[key] = _mean(getattr(r, key) for r in last.values())
+    return {**row, "seconds_per_repeat": sum(r.seconds for r in records) / len(last)}
 
 
 def _diagnosed(run: Run) -> list[Record]:
     """One row a case and array; shares are means over the repeats, pulses those of the epoch with most of them."""
-    rows: dict[tuple[str, str], list[Record]] = {}
+    rows: dict[tuple[str, str], list[LayerHealth]] = {}
     for record in run.diagnostics:
-        for i, layer in enumerate(record.get("layers") or []):
-            epochs = [r for r in run.training if (r["case"], r["repeat"]) == (record["case"], record["repeat"])]
-            busiest = {key: _largest(_at(r.get(key), i) for r in epochs) for key in ("k_mean", "k_max")}
+        epochs = [r for r in run.training if (r.case, r.repeat) == (record.case, record.repeat)]
+        for i, layer in enumerate(record.layers):
+            busiest = {key: _largest(_at(getattr(r, key), i) for r in epochs) for key in ("k_mean", "k_max")}
             highest = {key: value for key, value in busiest.items() if value is not None}
-            rows.setdefault((record["case"], str(layer.get("layer", i))), []).append({**layer, **highest})
+            rows.setdefault((record.case, layer.layer), []).append(replace(layer, **highest))
     diagnosed = []
     for (case, layer), same in rows.items():
-        row: Record = {"case": case, "layer": layer, "shape": same[0].get("shape")}
-        row |= {key: same[0].get(key) for key in ("tiles", "utilisation")}
-        row |= {key: _mean(r.get(key) for r in same) for key in ("k_mean", "clipped_share", "saturated_share")}
-        row |= {key: _largest(r.get(key) for r in same) for key in ("k_max", "k_limit")}
+        row: Record = {"case": case, "layer": layer}
+        row |= {key: getattr(same[0], key) for key in ("shape", "tiles", "utilisation")}
+        row |= {key: _mean(getattr(r, key) for r in same) for key in ("k_mean", "clipped_share", "saturated_share")}
+        row |= {key: _largest(getattr(r, key) for r in same) for key in ("k_max", "k_limit")}
         diagnosed.append(row)
     return diagnosed
 
@@ -221,8 +228,8 @@ def _relaxed(run: Run) -> list[Record]:
     """How far a relaxation went: the first step whose mean residual is within tolerance, None where none is."""
     tolerance = _map(run.model, "inference").get("tolerance")
     rows = []
-    for case in _unique(r["case"] for r in run.relaxation):
-        residuals = [r["residual"] for r in run.relaxation if r["case"] == case and r.get("residual")]
+    for case in _unique(r.case for r in run.relaxation):
+        residuals = [r.residual for r in run.relaxation if r.case == case and r.residual]
         if not residuals:
             continue
         firsts = [
@@ -232,20 +239,21 @@ def _relaxed(run: Run) -> list[Record]:
         steps = None if None in firsts else _mean(firsts)
         last = _mean(curve[-1] for curve in residuals)
         row: Record = {"case": case, "steps_to_tolerance": steps, "tolerance": tolerance, "residual_end": last}
-        ends = [r for r in run.diagnostics if r["case"] == case]
-        row |= {key: _mean(r.get(key) for r in ends) for key in ("steps_mean", "unsettled_share", "noise_floor_share")}
+        ends = [r for r in run.diagnostics if r.case == case]
+        shares = ("steps_mean", "unsettled_share", "noise_floor_share")
+        row |= {key: _mean(getattr(r, key) for r in ends) for key in shares}
         rows.append(row)
     return rows
 
 
 def _progress(run: Run) -> Record:
-    """Evaluation cells done and planned; where no plan is told, every case and condition seen, in every repeat."""
-    repeats, cells = run.config.get("repeats"), run.config.get("cells")
-    if isinstance(cells, int):
-        return {"done": len(run.evaluation), "expected": max(cells, len(run.evaluation))}
-    pairs = {(r["condition"], r["level"]) for r in run.evaluation}
+    """Evaluations done and planned; where no plan is told, every case and condition seen, in every repeat."""
+    repeats, stated = run.config.get("repeats"), run.config.get("evaluations")
+    if isinstance(stated, int):
+        return {"done": len(run.evaluation), "expected": max(stated, len(run.evaluation))}
+    pairs = {(r.condition, r.level) for r in run.evaluation}
     planned = _planned_conditions(_map(run.model, "evaluation"))
-    seen = max(len({r["repeat"] for r in run.evaluation}), repeats if isinstance(repeats, int) else 0)
+    seen = max(len({r.repeat for r in run.evaluation}), repeats if isinstance(repeats, int) else 0)
     expected = seen * max(len(pairs), planned) * max(len(run.cases), 1)
     done = len(run.evaluation)
     return {"done": done, "expected": done if run.receipt is not None else max(expected, done)}
@@ -267,28 +275,11 @@ def _as_csv(summary: Record) -> str:
     for row in summary["accuracy"]:
         apart = row["difference"]
         compared = (summary["reference"], apart["mean"], apart["low"], apart["high"]) if apart else ("", "", "", "")
-        of_cell = [row[key] for key in ("case", "condition", "level", "level_unit", "mean", "low", "high", "over")]
+        what = [row[key] for key in ("case", "condition", "level", "level_unit", "mean", "low", "high", "over")]
         counts = [row[key] for key in ("repeats", "draws", "images")]
         ends = [row[key] for key in ("unsettled_share", "noise_floor_share", "seconds")]
-        table.writerow(["" if v is None else v for v in (*of_cell, *counts, *compared, *ends)])
+        table.writerow(["" if v is None else v for v in (*what, *counts, *compared, *ends)])
     return text.getvalue()
-
-
-def _is_measured(record: Record) -> bool:
-    hits, draws = record.get("hits"), record.get("draws")
-    if not isinstance(record.get("condition"), str) or not isinstance(record.get("level"), int | float):
-        return False
-    if not isinstance(hits, list) or not hits or not isinstance(draws, int) or draws < 1:
-        return False
-    return all(isinstance(hit, int) and 0 <= hit <= draws for hit in hits)
-
-
-def _read_json(path: Path) -> Record:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); remove it and run again") from error
-    return value if isinstance(value, dict) else {}
 
 
 def _map(mapping: Record, key: str) -> Record:

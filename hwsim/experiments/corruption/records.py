@@ -1,0 +1,70 @@
+"""What a measurement of corruptions leaves: the lines of its ``metrics.jsonl``, and its ``results.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from hwsim.jobs.records import Record
+from hwsim.stats.interval import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionRecord(Record):
+    """A line of the log: hits of (instances, images) under a condition, in so many draws.
+
+    ``kind`` is the condition's, ``case`` "model" or "baseline".
+    """
+
+    kind: str
+    case: str
+    name: str
+    level: int | float
+    draws: int
+    hits: list[list[int]]
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return self.case, self.name, self.level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Interval):
+    """The accuracy of one case under one condition."""
+
+    case: str
+    kind: str
+    name: str
+    level: int | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """Over the types of one group and all severities, with the ratios to the baseline where there is one.
+
+    A ratio that cannot be had is the sentence that says why: a baseline that loses nothing divides by zero.
+    """
+
+    over: str
+    types: int
+    accuracy: float
+    baseline_accuracy: float | None = None
+    mce: float | str | None = None
+    relative_mce: float | str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionResults:
+    """``results.json``; ``chips`` counts device instances, 0 in float."""
+
+    model: str
+    baseline: str | None
+    device: str
+    data: str
+    images: int
+    chips: int
+    severities: list[int]
+    rows: list[Row]
+    means: list[Means]
+    caveats: list[str]
+    config_hash: str
