@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -127,8 +127,8 @@ def device(given: str | Path | Device, settings: Mapping[str, Any] | None = None
     """The device that a card describes, to build networks on.
 
     Args:
-        given: a name on the shelf (``hwsim device list``), the path of a folder or of an rpu-config.yaml, or a
-            ``Device``, which is returned as it is.
+        given: a name on the shelf (``hwsim device list``), the path of a folder or of an rpu-config.yaml, an RPUConfig
+            of aihwkit, or a ``Device``, which is returned as it is.
         settings: values over the card, by key path: ``{"forward.out_noise": 0.2}``.
 
     Raises InputError, with file, line and key path, for any mistake in the card or the settings.
@@ -137,6 +137,10 @@ def device(given: str | Path | Device, settings: Mapping[str, Any] | None = None
     >>> hw.device("soft-bounds-cell", {"parameters.dw_min": 0.002}).cell.dw_min
     0.002
     """
+    if type(given).__module__.startswith("aihwkit.") and not settings:
+        from hwsim.devices.aihw import device_of
+
+        return cast(Device, device_of(given))
     if not isinstance(given, str | Path):
         if not isinstance(given, Device) or settings:
             what = "settings go over a card" if settings else f"got {type(given).__name__}"

@@ -41,6 +41,23 @@ def show(device: DeviceArgument) -> None:
 
 
 @device_app.command()
+def export(
+    device: DeviceArgument,
+    to: Annotated[
+        str, typer.Option(help="What to write: python, the code that builds aihwkit's configuration.")
+    ] = "python",
+) -> None:
+    """A device for another tool: the Python that builds the same aihwkit configuration."""
+    from hwsim.cards.device import read_device
+    from hwsim.cards.export_python import python_of
+    from hwsim.errors import InputError
+
+    if to != "python":
+        raise InputError(f"--to: expected python, got {to}")
+    print(python_of(read_device(device)), end="")
+
+
+@device_app.command()
 def validate(
     device: DeviceArgument,
     seed: Seed = 0,
