@@ -56,7 +56,9 @@ def rows_of(card: Any) -> Iterator[tuple[str, str, str, str]]:
     """(key, kind, default, range) of every field of a pydantic card or a dataclass."""
     if issubclass(card, BaseModel):
         for name, field in card.model_fields.items():
-            limits = [BOUNDS[k].format(v) for m in field.metadata for k in BOUNDS if (v := getattr(m, k, None)) is not None]
+            limits = [
+                BOUNDS[k].format(v) for m in field.metadata for k in BOUNDS if (v := getattr(m, k, None)) is not None
+            ]
             value = field.default if field.default_factory is None else field.get_default(call_default_factory=True)
             yield name, kind(field.annotation), default(value), ", ".join(limits)
     else:
@@ -96,7 +98,12 @@ def cards() -> str:
     from hwsim.cards.model import ModelConfig
     from hwsim.experiments.sweep.card import StudyConfig
 
-    lines = ["# Keys of cards", "", "Generated from the classes that validate them. `--set key.path=value` sets any of them.", ""]
+    lines = [
+        "# Keys of cards",
+        "",
+        "Generated from the classes that validate them. `--set key.path=value` sets any of them.",
+        "",
+    ]
     heads = {"Model cards": ModelConfig, "Studies": StudyConfig, "`array:` of a device card": ArraySettings}
     known: list[Any] = []
     for head, card in heads.items():
@@ -104,8 +111,13 @@ def cards() -> str:
         before = len(known)
         for part in parts(card, known)[before:]:
             lines += table(part)
-    lines += ["# The rest of a device card", "", "Keys under `device:`, `forward:`, `backward:`, `mapping:` and `modifier:` are those of aihwkit's own classes, or of the",
-              "cell; `hwsim device show NAME` prints them with the values that hold.", ""]
+    lines += [
+        "# The rest of a device card",
+        "",
+        "Keys under `device:`, `forward:`, `backward:`, `mapping:` and `modifier:` are those of aihwkit's own classes, or",
+        "of the cell; `hwsim device show NAME` prints them with the values that hold.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -125,7 +137,11 @@ def commands() -> str:
         lines.extend([f"## {name}", "", inspect.cleandoc(command.help or ""), "", "| | default | |", "|---|---|---|"])
         for option in command.params:
             if option.name != "help":
-                names = ", ".join(f"`{n}`" for n in option.opts) if option.param_type_name == "option" else f"`{option.name.upper()}`"
+                names = (
+                    ", ".join(f"`{n}`" for n in option.opts)
+                    if option.param_type_name == "option"
+                    else f"`{option.name.upper()}`"
+                )
                 value = "" if option.default in (None, ()) or callable(option.default) else f"`{option.default}`"
                 text = " ".join((getattr(option, "help", "") or "").split()).replace("|", "\\|")
                 lines.append(f"| {names} | {'required' if option.required else value} | {text} |")

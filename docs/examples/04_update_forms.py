@@ -42,7 +42,9 @@ def worn(form: str, steps: int = 200) -> list[float]:
 figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
 for form in ("difference", "two-phase"):
     axes.plot(worn(form), label=form)
-axes.set(xlabel="training step with a gradient of zero", ylabel="weight", title="What nothing to learn does to a weight")
+axes.set(
+    xlabel="training step with a gradient of zero", ylabel="weight", title="What nothing to learn does to a weight"
+)
 axes.legend()
 plt.show()
 

@@ -2,8 +2,8 @@
 The gradient of an equilibrium, four ways
 =========================================
 
-By equilibrium propagation at several strengths of the nudge, and by the exact gradient at equilibrium. In the limit of a
-weak nudge they are the same; how fast they come together is the order of the method.
+By equilibrium propagation at several strengths of the nudge, and by the exact gradient at equilibrium. In the limit of
+a weak nudge they are the same; how fast they come together is the order of the method.
 """
 
 import matplotlib.pyplot as plt
@@ -33,6 +33,10 @@ for nudge in ("centred", "one-sided"):
         direction = update(hw.EquilibriumProp(beta, nudge, free=deep, nudged=deep, solver=hw.OddEven()))
         errors.append(((direction - exact).norm() / exact.norm()).item())
     axes.loglog(betas, errors, "o-", label=nudge)
-axes.set(xlabel="strength of the nudge, beta", ylabel="relative error", title="Equilibrium propagation and the exact gradient")
+axes.set(
+    xlabel="strength of the nudge, beta",
+    ylabel="relative error",
+    title="Equilibrium propagation and the exact gradient",
+)
 axes.legend()
 plt.show()

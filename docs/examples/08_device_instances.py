@@ -2,8 +2,8 @@
 What a verdict means on a chip
 ==============================
 
-The same weights on several instances of a device: programming differs from instance to instance and is fixed, read noise
-differs from read to read, and conductances drift.
+The same weights on several instances of a device: programming differs from instance to instance and is fixed, read
+noise differs from read to read, and conductances drift.
 """
 
 import matplotlib.pyplot as plt
