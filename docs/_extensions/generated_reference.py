@@ -114,8 +114,8 @@ def cards() -> str:
     lines += [
         "# The rest of a device card",
         "",
-        "Keys under `device:`, `forward:`, `backward:`, `mapping:` and `modifier:` are those of aihwkit's own classes, or",
-        "of the cell; `hwsim device show NAME` prints them with the values that hold.",
+        "Keys under `device:`, `forward:`, `backward:`, `mapping:` and `modifier:` are those of aihwkit's own",
+        "classes, or of the cell; `hwsim device show NAME` prints them with the values that hold.",
         "",
     ]
     return "\n".join(lines)
