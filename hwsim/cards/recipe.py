@@ -91,7 +91,7 @@ class LearningConfig(Recipe):
     """
 
     rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
-    nudge: Literal["centred", "one-sided", "random-sign"] = "centred"
+    nudge: Literal["centred", "one-sided", "random-sign", "linear-response"] = "centred"
     beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
     update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
     update: str | list[str] = "per-sample"

@@ -183,3 +183,8 @@ class FloatSynapse:
         """Between two training steps, with this momentum; an unfinished step is forgotten."""
         self._velocity.copy_(velocity)
         self._begun = False
+
+
+def is_exact(synapse: object) -> bool:
+    """Are the reads of a synapse plain products with its matrix, and nothing else?"""
+    return isinstance(synapse, FloatSynapse) and synapse.matrix is not None

@@ -23,7 +23,7 @@ from torch.nn import functional
 from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window, as_rows
 from hwsim.crossbar.synapse import Synapse
-from hwsim.ebm.energy import Coupling
+from hwsim.ebm.energy import Coupling, Writable
 from hwsim.ebm.links import Reading
 from hwsim.errors import InputError
 
@@ -73,6 +73,10 @@ class Convolution:
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         return (self.synapse,) if self.bias is None else (self.synapse, self.bias)
+
+    @property
+    def writables(self) -> tuple[Writable, ...]:
+        return (self.synapse,) if self.bias is None else (self.kernels, self.bias)
 
     @property
     def fan_in(self) -> int:

@@ -319,10 +319,11 @@ class GivenInput:
         """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to its (normalised) input."""
         return self.net.links[0].backward(s[0], self._reading(self._current(), 0, s).switches)
 
-    def couplings(self, s: State) -> tuple[Coupling, ...]:
+    def couplings(self, s: State, at: State | None = None) -> tuple[Coupling, ...]:
+        """See ``Energy``; through the switches of max-pooling that the state ``at`` sets, by default ``s`` itself."""
         kept, couplings = self._keep(), list[Coupling]()
         for layer, (link, pre, post) in enumerate(zip(self.net.links, (self.x, *s[:-1]), s, strict=False)):
-            switches = self._switches(kept, layer, s)
+            switches = self._switches(kept, layer, at or s)
             couplings += link.couplings(pre, post, switches)
         return tuple(couplings)
 

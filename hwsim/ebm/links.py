@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hwsim.crossbar.exact import FloatDevice, FloatSynapse
 from hwsim.crossbar.synapse import Device, Synapse
-from hwsim.ebm.energy import Coupling, examples
+from hwsim.ebm.energy import Coupling, Writable, examples
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -58,6 +58,11 @@ class Link(Protocol):
         ...
 
     @property
+    def writables(self) -> tuple[Writable, ...]:
+        """What takes the updates of ``couplings``, in the same order."""
+        ...
+
+    @property
     def fan_in(self) -> int:
         """Weights that feed one unit, the bias not counted."""
         ...
@@ -101,6 +106,10 @@ class Dense:
     @property
     def synapses(self) -> tuple[Synapse, ...]:
         return (self.synapse,) if self.bias is None else (self.synapse, self.bias)
+
+    @property
+    def writables(self) -> tuple[Writable, ...]:
+        return self.synapses
 
     @property
     def fan_in(self) -> int:

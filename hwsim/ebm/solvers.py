@@ -279,7 +279,7 @@ def _move(energy: Relaxable, block: int, old: Tensor, target: Tensor, damping: f
     else:
         target.lerp_(old, 1 - damping)
     if isinstance(damping, Tensor) or damping > 1.0:
-        return within(target, *energy.bounds(block), out=target)
+        return within(target, *energy.bounds(block), out=None if torch.is_grad_enabled() else target)
     return target
 
 

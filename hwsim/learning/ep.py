@@ -22,15 +22,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hwsim.crossbar.exact import is_exact
 from hwsim.crossbar.twin import second_half
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
+from hwsim.ebm.hopfield import GivenInput
 from hwsim.ebm.inference import infer
 from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Outcome, Phase, Settled, Solver, Synchronous, settle
+from hwsim.errors import InputError
+from hwsim.learning.response import contrast_of, response_to
 from hwsim.learning.rule import LearningRule, StepStats, per_synapse
 
-NUDGES = ("centred", "one-sided", "random-sign")
+NUDGES = ("centred", "one-sided", "random-sign", "linear-response")
 UPDATE_FORMS = ("difference", "interleaved", "two-phase")
 
 
@@ -46,6 +50,23 @@ class Side(NamedTuple):
     free: Settled
 
 
+class Contrast(NamedTuple):
+    """Two states of a network to be compared, as what its arrays see in them.
+
+    Attributes:
+        positive, negative: one coupling an array and bias, in the order of the network's synapses.
+        width: what the difference is divided by.
+        ends: how the nudged phases ended.
+        open_share: of the examples, those that are at no minimum, see ``response.Response``.
+    """
+
+    positive: tuple[Coupling, ...]
+    negative: tuple[Coupling, ...]
+    width: float
+    ends: tuple[Settled, ...] = ()
+    open_share: float = 0.0
+
+
 @dataclass(frozen=True)
 class EquilibriumProp:
     """Equilibrium propagation.
@@ -56,8 +77,10 @@ class EquilibriumProp:
     Attributes:
         beta: strength of the nudge, > 0.
         nudge: "centred" compares +beta with -beta (its bias is of order beta^2), "one-sided" +beta
-            with the free state (order beta), "random-sign" one of +-beta, drawn per batch, with it.
-        free, nudged: lengths of the phases. Nudged phases start from the free state.
+            with the free state (order beta), "random-sign" one of +-beta, drawn per batch, with it;
+            "linear-response" is the limit beta -> 0 by conjugate gradients, on exact arrays only (``response``).
+        free, nudged: lengths of the phases. Nudged phases start from the free state; of a linear response, ``nudged``
+            says how many products it takes at most and, if it stops early, to which tolerance relative to the pull.
         update_form: "difference" (see above, default), "interleaved" (one call, the two products'
             rows alternating) or "two-phase" (two calls). Equal in exact arithmetic, not on devices.
         hold_input: read W_0 x once a batch and hold it through all phases.
@@ -96,14 +119,14 @@ class EquilibriumProp:
         other = side if opposite is net else self._at_rest(opposite, cost, x)
         free, cost = side.free, side.cost
         target = cost.encode(labels, free.state[-1])
-        (energy_plus, plus), (energy_minus, minus) = self._contrast(side, other, target, rng)
-        scale = 1.0 / (len(x) * (energy_plus.beta - energy_minus.beta))
-        couplings = energy_plus.couplings(plus.state), energy_minus.couplings(minus.state)
+        contrast = self._contrast(side, other, target, rng)
+        scale = 1.0 / (len(x) * contrast.width)
+        couplings = contrast.positive, contrast.negative
         for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
             for pre, post in written(positive, negative, self.update_form):
                 positive.synapse.update(pre, post * scale, rate)
         net.tick()
-        phases = (free, plus, minus)
+        phases = (free, *contrast.ends)
         ends = torch.stack([phase.outcome for phase in phases])
         return StepStats(
             cost=cost.value(free.state[-1], target).mean().item(),
@@ -111,6 +134,7 @@ class EquilibriumProp:
             examples=len(x),
             unsettled_share=(ends >= Outcome.MAX_STEPS).sum(1).max().item() / len(x),
             residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
+            open_share=contrast.open_share,
         )
 
     def _at_rest(self, net: Network, cost: Cost, x: Tensor) -> Side:
@@ -119,34 +143,52 @@ class EquilibriumProp:
         free = settle(relaxed, given.start(), solver=self.solver, phase=self.free)
         return Side(given, relaxed, net.cost_of_state(cost), free)
 
-    def _contrast(
-        self, side: Side, other: Side, target: Tensor, rng: torch.Generator
-    ) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
-        """The two nudged energies to compare, each with the state reached in it; the second on the ``other`` side."""
-
-        def nudged(side: Side, beta: float) -> tuple[Nudged, Settled]:
-            energy = Nudged(side.given, side.cost, target, beta)
-            nudge = replace(energy, energy=side.relaxed)
-            return energy, settle(nudge, side.free.state, solver=self.solver, phase=self.nudged)
-
-        if self.nudge == "centred" and other is side:
-            return self._both(side, target)
+    def _contrast(self, side: Side, other: Side, target: Tensor, rng: torch.Generator) -> Contrast:
+        """What is compared; the second state is reached on the ``other`` side."""
+        if self.nudge == "linear-response":
+            return self._response(side, other, target)
         if self.nudge == "centred":
-            return nudged(side, self.beta), nudged(other, -self.beta)
-        beta = self.beta
-        if self.nudge == "random-sign" and torch.rand((), generator=rng) < 0.5:
-            beta = -beta
-        return nudged(side, beta), (Nudged(other.given, other.cost, target, 0.0), other.free)
+            return self._both(side, target) if other is side else self._two(side, other, target, self.beta)
+        positive = self.nudge == "one-sided" or torch.rand((), generator=rng) >= 0.5
+        beta = self.beta if positive else -self.beta
+        energy, end = self._nudged(side, target, beta)
+        rest = Nudged(other.given, other.cost, target, 0.0)
+        return Contrast(energy.couplings(end.state), rest.couplings(other.free.state), beta, (end, other.free))
 
-    def _both(self, side: Side, target: Tensor) -> tuple[tuple[Nudged, Settled], tuple[Nudged, Settled]]:
+    def _nudged(self, side: Side, target: Tensor, beta: float) -> tuple[Nudged, Settled]:
+        """A nudged energy and the state reached in it."""
+        energy = Nudged(side.given, side.cost, target, beta)
+        nudge = replace(energy, energy=side.relaxed)
+        return energy, settle(nudge, side.free.state, solver=self.solver, phase=self.nudged)
+
+    def _two(self, side: Side, other: Side, target: Tensor, beta: float) -> Contrast:
+        """Both nudged phases, each on its own side."""
+        (energy, plus), (opposite, minus) = self._nudged(side, target, beta), self._nudged(other, target, -beta)
+        return Contrast(energy.couplings(plus.state), opposite.couplings(minus.state), 2 * beta, (plus, minus))
+
+    def _both(self, side: Side, target: Tensor) -> Contrast:
         """Both nudged phases in one batch of twice the size: half as many operations to start."""
         count, betas = len(target), (self.beta, -self.beta)
         rows = torch.arange(count, device=target.device).repeat(2)
         twice, start = side.relaxed.chosen(rows, side.free.state)
         nudges = Nudged(twice, side.cost, target.repeat(2, 1), target.new_tensor(betas).repeat_interleave(count))
         both = settle(nudges, start, solver=self.solver, phase=self.nudged)
-        plus, minus = (Nudged(side.given, side.cost, target, beta) for beta in betas)
-        return (plus, both.part(slice(count))), (minus, both.part(slice(count, None)))
+        ends = both.part(slice(count)), both.part(slice(count, None))
+        energies = (Nudged(side.given, side.cost, target, beta) for beta in betas)
+        couplings = (energy.couplings(end.state) for energy, end in zip(energies, ends, strict=True))
+        return Contrast(*couplings, width=2 * self.beta, ends=ends)
+
+    def _response(self, side: Side, other: Side, target: Tensor) -> Contrast:
+        given, free = side.given, side.free
+        exact = isinstance(given, GivenInput) and all(is_exact(synapse) for synapse in given.net.synapses)
+        if not isinstance(given, GivenInput) or other is not side or not exact:
+            raise InputError(
+                "learning.nudge: linear-response works on exact arrays (float) alone; "
+                "use centred on devices, or rule exact-gradient for a gradient of the float twin"
+            )
+        response = response_to(given, side.cost, target, free.state, self.nudged)
+        pair = contrast_of(given, side.cost, target, free.state, response.way)
+        return Contrast(*pair, width=2.0, open_share=response.open.sum().item() / len(target))
 
 
 def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Tensor, Tensor]]:

@@ -23,6 +23,7 @@ class StepStats:
         examples: size of the batch.
         unsettled_share: share of examples still on their way at the end of any phase.
         residual: largest change of a unit in the last step of any phase, mean over the batch.
+        open_share: share of examples at no minimum of the energy, where a linear response found that out.
     """
 
     cost: float
@@ -30,6 +31,7 @@ class StepStats:
     examples: int
     unsettled_share: float
     residual: float
+    open_share: float = 0.0
 
 
 @runtime_checkable

@@ -30,6 +30,7 @@ WAYS: dict[str, Equilibrium] = {
     "implicit-sweeps": Implicit(DEEP, DEEP, solver=OddEven()),
     "unrolled": Unrolled(120),
     "unrolled-sweeps": Unrolled(60, OddEven()),
+    "unrolled-overshooting": Unrolled(60, OddEven(1.2)),
     "unrolled-checkpointed": Unrolled(120, checkpoint=True),
 }
 
