@@ -54,6 +54,9 @@ class Lines:
         self.left = units
         print(f"{self.name}: {units} parts", file=sys.stderr, flush=True)
 
+    def note(self, text: str) -> None:
+        print(f"  {text}", file=sys.stderr, flush=True)
+
     def done(self, what: str, units: int = 1) -> None:
         self.left -= units
         if units and not self.name.endswith("corrupt"):

@@ -39,6 +39,9 @@ class Bar:
     def done(self, what: str, units: int = 1) -> None:
         self._bar.update(self._task, advance=units, description=what)
 
+    def note(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
 
 class Lines:
     """A plain line every few seconds, where nobody watches a bar."""
@@ -60,6 +63,9 @@ class Lines:
             self._last = now
             left = (now - self._started) * (self._total - self._done) / self._done if self._done else 0.0
             print(f"{self._done}/{self._total} {what}" + (f", about {left:.0f} s left" if left else ""), flush=True)
+
+    def note(self, text: str) -> None:
+        print(text, flush=True)
 
 
 Result = TypeVar("Result")

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from hwsim.cli.app import console, device_app
-from hwsim.cli.options import DeviceArgument, Seed, options_of
+from hwsim.cli.options import DataDir, DeviceArgument, Seed, options_of
 from hwsim.experiments.requests import RunRequest
 
 Gap = Annotated[float | None, typer.Option(help="Relative difference allowed between the two read directions.")]
@@ -62,11 +62,22 @@ def validate(
     device: DeviceArgument,
     seed: Seed = 0,
     gap: Gap = None,
+    model: Annotated[str | None, typer.Option(help="Also say how its updates would arrive in training this.")] = None,
+    data_dir: DataDir = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE over the model card.")] = None,
 ) -> None:
     """Read a device's YAML to the last key, then put its arrays through the conformance suite.
 
     Exit code 1 if the device fails a check, 2 if its YAML is wrong.
     """
+    from hwsim.errors import InputError
+    from hwsim.experiments.device_run.job import plan_run
+    from hwsim.experiments.update_quality import as_records, lines
+
+    if settings and model is None:
+        raise InputError("--set: goes over a model card; give --model as well")
+    request = RunRequest(device=str(device), model=model, data_dir=data_dir, seed=seed, settings=settings or [])
+    job = plan_run(request) if model is not None else None
     from hwsim.cards.device import read_device
     from hwsim.errors import WorkError
     from hwsim.rng import Streams
@@ -82,6 +93,9 @@ def validate(
     if failed:
         raise WorkError(f"{device}: fails {len(failed)} of {len(checks)} checks: {', '.join(failed)}")
     print(f"{device}: valid")
+    if job is not None:
+        of_updates = as_records(job.model, job.device.device, job.in_situ, job.data.train, seed)
+        print("\n".join(lines(of_updates) or [f"{device}: no pulses move the weights that are read"]))
 
 
 @device_app.command()

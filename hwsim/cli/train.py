@@ -47,7 +47,7 @@ def train(
             )
         print(f"{line}{record.seconds:.1f} s", flush=True)
 
-    card = run_training(job, tell)
+    card = run_training(job, tell, lambda line: print(line, flush=True))
     for part in ("validation", "test"):
         reached = card[f"accuracy_{part}"]
         low, high = 100 * reached["low"], 100 * reached["high"]

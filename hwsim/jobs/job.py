@@ -83,6 +83,10 @@ class Progress(Protocol):
         """So many more units are done; ``what`` says which."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something that stays to be read, a line of its own."""
+        ...
+
 
 class Quiet:
     """Tells nobody: a part of a job that counts as one unit of it."""
@@ -91,4 +95,7 @@ class Quiet:
         pass
 
     def done(self, what: str, units: int = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass

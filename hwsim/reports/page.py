@@ -217,6 +217,7 @@ FILES = {
     "metrics.jsonl": "the raw records, correct draws of every test image included",
     "ablation.jsonl": "the raw records, correct draws of every test image included",
     "cost.json": "what every array does for an inference and a training step, and its price",
+    "updates.json": "what of each array's updates reaches the devices, in the first batches",
     "gallery.safetensors": "the images shown, with their predicted labels",
     "pictures.safetensors": "the first test image under every corruption",
     "config.yaml": "the resolved configuration",

@@ -76,6 +76,9 @@ class KillsOne:
     def total(self, units: int) -> None:
         self.study.rename(self.study.with_name("moved"))
 
+    def note(self, text: str) -> None:
+        pass
+
     def done(self, what: str, units: int = 1) -> None:
         self.count += units
         if self.count == 4:

@@ -33,6 +33,9 @@ class Counts:
     def total(self, units: int) -> None:
         self.units = units
 
+    def note(self, text: str) -> None:
+        pass
+
     def done(self, what: str, units: int = 1) -> None:
         self.count += units
         if self.count > self.left:

@@ -21,7 +21,7 @@ from hwsim.crossbar.updates.gain import GainDevice, GainSynapse
 from hwsim.crossbar.updates.low_rank import LowRankDevice
 from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.devices.responses import IdealCell
-from hwsim.ebm.build import initial_weights, layered_hopfield
+from hwsim.ebm.build import layered_hopfield
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.settle import OddEven, Phase, settle
@@ -95,7 +95,7 @@ def gained(per: str, rate: float = 0.1) -> LayeredHopfield:
     plain = FloatDevice(dtype=DOUBLE)
     devices = [GainDevice(plain, rate, per), GainDevice(plain, rate, per)]
     net = layered_hopfield([5, 6, 3], devices, Streams(0), c=0.5, bias_device=plain)
-    net.program([w.double() for w in initial_weights(net, 1.0, Streams(2))])
+    net.program([w.double() for w in net.initial_weights(1.0, Streams(2))])
     for link in net.links:
         gain = link.synapse.gain  # type: ignore[attr-defined]
         gain.mul_(1 + 0.3 * torch.rand(gain.shape, generator=rng(3), dtype=DOUBLE))

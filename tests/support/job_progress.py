@@ -22,6 +22,9 @@ class Silent:
     def done(self, what: str, units: int = 1) -> None:
         self.count += units
 
+    def note(self, text: str) -> None:
+        pass
+
 
 class DiesAfter(Silent):
     """Stops the job as a crash would, between two units of work."""

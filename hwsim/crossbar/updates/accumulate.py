@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hwsim.crossbar.composite import Composite
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Device, Synapse, check_rate, check_weight
 from hwsim.crossbar.updates.pulsed import Pulsed, granularity
@@ -43,6 +44,10 @@ class AccumulatedDevice(WrappedDevice):
     def synapse(self, post: int, pre: int, streams: Streams) -> AccumulatedUpdates:
         """An array with its sum at zero. InputError where the size of a pulse is unknown."""
         inner = self.device.synapse(post, pre, streams)
+        if isinstance(inner, Composite):
+            raise InputError(
+                "update: accumulate: a sum belongs to one array; UpdateMode puts it inside tiles and twins"
+            )
         if granularity(inner) is None:
             raise InputError(
                 f"update: accumulate: {type(inner).__name__} does not say how far one pulse moves a weight; a device "

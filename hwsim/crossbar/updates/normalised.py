@@ -63,6 +63,8 @@ class NormalisedUpdates(WrappedSynapse):
         super().__init__(inner)
         self._pulses, self._momentum = pulses, momentum
         self._largest = 0.0  # before the first update
+        self.rate_factor = 1.0
+        """What a rate was multiplied by in the last update, to be in weights."""
 
     @torch.no_grad()
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
@@ -84,7 +86,8 @@ class NormalisedUpdates(WrappedSynapse):
         if len(sent):
             now = float(sent.mean())
             self._largest = now if not self._largest else self._momentum * self._largest + (1 - self._momentum) * now
-        return rate * self._pulses * mean_granularity(self.inner) / self._largest if self._largest else 0.0
+        self.rate_factor = self._pulses * mean_granularity(self.inner) / self._largest if self._largest else 0.0
+        return rate * self.rate_factor
 
     def state_dict(self) -> dict[str, Tensor]:
         return {LARGEST: torch.tensor(self._largest, dtype=torch.float64), **super().state_dict()}

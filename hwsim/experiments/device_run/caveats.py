@@ -44,7 +44,7 @@ MIN_RISE = 0.02
 
 def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
     """Every caveat of a run, warnings first; ``summary`` as by ``summary_of``, without its warnings."""
-    parts = (_unfinished, _learning, _noise_in_training, _settling, _arrays, _masking)
+    parts = (_unfinished, _learning, _noise_in_training, _updates, _settling, _arrays, _masking)
     found = [caveat for part in parts for caveat in part(summary)]
     return sorted([*found, *_exactness(summary, receipt)], key=lambda caveat: caveat.level != "warning")
 
@@ -136,6 +136,13 @@ def _arrays(summary: dict[str, Any]) -> Iterator[Caveat]:
             text = f"{where}: {percent(row['saturated_share'])} of the reads end at the converter's bound. "
             text += "Widen out_bound, or scale the weights down."
             yield Caveat("saturated", "warning", "diagnostics", row["case"], text)
+
+
+def _updates(summary: dict[str, Any]) -> Iterator[Caveat]:
+    """What the first batches say of the device's updates, with its cure."""
+    for array in summary.get("updates", []):
+        if array["warning"]:
+            yield Caveat("update-traffic", "warning", "learning", "in-situ", f"In situ, {array['warning']}.")
 
 
 def _masking(summary: dict[str, Any]) -> Iterator[Caveat]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from hwsim.experiments.device_run.records import (
     RelaxationRecord,
 )
 from hwsim.experiments.training.epochs import EpochRecord
+from hwsim.experiments.update_quality import FILE as UPDATES
 from hwsim.jobs.folder import read_json
 from hwsim.jobs.records import read_records
 from hwsim.jobs.store import write_json, write_text
@@ -63,6 +64,7 @@ class Run:
     relaxation: list[RelaxationRecord]
     attacks: list[AttackRecord]
     cost: Record | None = None
+    updates: list[Record] = field(default_factory=list)
 
     @property
     def cases(self) -> list[str]:
@@ -79,7 +81,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a run folder, as `hwsim run` leaves it")
     config, metrics, receipt = folder / "config.yaml", folder / "metrics.jsonl", folder / "receipt.json"
-    cost = folder / "cost.json"
+    cost, updates = folder / "cost.json", folder / UPDATES
     if not config.exists() and not metrics.exists():
         raise InputError(f"{folder}: not a run folder (neither config.yaml nor metrics.jsonl is in it)")
     records = read_records(metrics, *RUN_RECORDS)
@@ -93,6 +95,7 @@ def read_run(folder: Path) -> Run:
         relaxation=[r for r in records if isinstance(r, RelaxationRecord)],
         attacks=[r for r in records if isinstance(r, AttackRecord)],
         cost=read_json(cost) if cost.exists() else None,
+        updates=read_json(updates).get("arrays", []),
     )
 
 
@@ -128,6 +131,7 @@ def summary_of(run: Run) -> Record:
         "diagnostics": _diagnosed(run),
         "relaxation": _relaxed(run),
         "attacks": [{key: value for key, value in r.plain().items() if key not in LEFT_OUT} for r in run.attacks],
+        "updates": run.updates,
         "cost": run.cost,
     }
     return {**summary, "warnings": [asdict(caveat) for caveat in caveats.find(summary, run.receipt or {})]}

@@ -29,6 +29,7 @@ from hwsim.experiments.evaluation import conditions, measure, perturbed, relaxed
 from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.trained import deployed, float_device, programmed, trained
 from hwsim.experiments.training.epochs import EpochRecord
+from hwsim.experiments.update_quality import as_records, kept_records, lines
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.job import Progress
 from hwsim.jobs.store import write_json, written_aside
@@ -52,6 +53,10 @@ def run(job: RunJob, progress: Progress) -> None:
         epochs = job.model.learning.epochs + job.in_situ.epochs
         attacks = job.model.evaluation.attack is not None
         progress.total(job.repeats * (epochs + len(job.cases()) * (len(columns) + 1 + attacks)))
+        device = job.device.device
+        quality = partial(as_records, job.model, device, job.in_situ, job.data.train, job.seed)
+        for line in lines(kept_records(job.folder, quality)):
+            progress.note(line)
         for repeat in range(job.repeats):
             in_float: Network | None = None
             for case, net in _networks(job, repeat, log, progress):

@@ -24,6 +24,7 @@ from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.job import TrainJob
 from hwsim.experiments.training.learners import EquilibriumModel, Model, model_of
 from hwsim.experiments.training.resume import train
+from hwsim.experiments.update_quality import as_records, kept_records, lines
 from hwsim.jobs import receipt
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.store import write_json, written_aside
@@ -42,10 +43,13 @@ SHORTENED_ON = 1000
 """Validation images, the first ones, that these accuracies are taken on."""
 
 
-def run_training(job: TrainJob, on_epoch: Callable[[EpochRecord], None]) -> dict[str, Any]:
+def run_training(
+    job: TrainJob, on_epoch: Callable[[EpochRecord], None], note: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """Train, or go on, and write ``weights.safetensors`` and ``card.json`` from the best epoch by validation.
 
-    ``on_epoch`` gets every finished epoch's record. Raises WorkError where the training diverges.
+    ``on_epoch`` gets every finished epoch's record, ``note`` what is to be said of a device's updates before. Raises
+    WorkError where the training diverges.
     """
     streams, revision = Streams(job.seed), receipt.git_revision()  # of the code that trains, not of what it became
     model = model_of(job.model, job.recipe, _device(job), streams, job.place)
@@ -78,6 +82,10 @@ def run_training(job: TrainJob, on_epoch: Callable[[EpochRecord], None]) -> dict
             )
 
     with working(job, EpochRecord) as log:
+        if job.device is not None and isinstance(job.recipe, LearningConfig):
+            quality = partial(as_records, job.model, job.device.device, job.recipe, job.data.train, job.seed)
+            for line in lines(kept_records(folder, quality)):
+                (note or (lambda line: None))(line)
         train(
             model,
             job.recipe,

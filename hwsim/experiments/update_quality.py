@@ -1,0 +1,128 @@
+"""Can a device learn this model by this recipe? What of its updates arrives in the first batches, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
+from hwsim.cards.model import ModelConfig, require_energy
+from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.updates import parse_mode
+from hwsim.crossbar.synapse import Device
+from hwsim.crossbar.updates.modes import ACCUMULATE
+from hwsim.crossbar.updates.pull import pull_per_pulse
+from hwsim.data.dataset import Split
+from hwsim.ebm.network import Network
+from hwsim.jobs.folder import read_json
+from hwsim.jobs.store import write_json
+from hwsim.learning.update_quality import UpdateQuality, update_quality
+from hwsim.rng import Streams
+
+FILE = "updates.json"
+"""What a folder keeps of it."""
+BATCHES = 8
+MOST_PULSES = 5.0
+"""Pulses sent for each that counts above which it is a warning: beyond it, asymmetry outweighs the gradient."""
+
+
+def measured_quality(
+    model: ModelConfig, device: Device, recipe: LearningConfig, train: Split, seed: int
+) -> list[UpdateQuality]:
+    """Of every array with pulses, at initial weights and over the first ``BATCHES`` batches; none where there are none.
+
+    A network of its own is trained for it, so that the training itself is not changed.
+    """
+    streams = Streams(seed).child("update-quality")
+    pull = pull_per_pulse(device, streams.child("pull"))
+    if pull is None or device.trains != "in-situ":
+        return []
+    energy = require_energy(model)
+    net = network(energy, hardware(device, recipe), streams, momentum=recipe.momentum)
+    net.program(net.initial_weights(energy.init_gain, Streams(seed)))
+    rule, cost, size = learning_rule(recipe), COSTS[energy.cost], min(recipe.batch_size, len(train))
+    count = max(1, min(BATCHES, len(train) // size))
+    batches = [(train.x[i * size : (i + 1) * size], train.y[i * size : (i + 1) * size]) for i in range(count)]
+
+    def step(net: Network, x: Tensor, labels: Tensor, rng: torch.Generator) -> None:
+        rule.step(net, cost, x, labels, list(recipe.rates), rng)
+
+    return update_quality(net, step, batches, layer_names(net), pull, streams.generator("update"))
+
+
+def as_records(
+    model: ModelConfig, device: Device, recipe: LearningConfig, train: Split, seed: int
+) -> list[dict[str, Any]]:
+    """``measured_quality`` as plain values, each with its mode, its ratio rho and, where that is too large, a cure.
+
+    The cure names what a digital sum would send, where that is not what was measured: it is measured as well.
+    """
+    layers = measured_quality(model, device, recipe, train, seed)
+    records = [{**asdict(layer), "rho": layer.rho, "mode": _mode(recipe, i)} for i, layer in enumerate(layers)]
+    if any(_too_many(record) and record["mode"] != ACCUMULATE for record in records):
+        summed = measured_quality(model, device, recipe.model_copy(update={"update": ACCUMULATE}), train, seed)
+        for record, layer in zip(records, summed, strict=True):
+            record |= {"rho_accumulated": layer.rho, "held_accumulated": layer.held_weight}
+    for record in records:
+        record["warning"] = _warning(record)
+        record |= {key: None for key, value in record.items() if isinstance(value, float) and not math.isfinite(value)}
+    return records
+
+
+def kept_records(folder: Path, measure: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What the folder holds, or what ``measure`` gives, which it then holds."""
+    path = folder / FILE
+    if path.exists():
+        return read_json(path).get("arrays", [])
+    records = measure()
+    write_json(path, {"batches": BATCHES, "arrays": records})
+    return records
+
+
+def lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What a command prints: a line an array, then the warnings."""
+    return [*map(_line, records), *(f"warning: {record['warning']}" for record in records if record["warning"])]
+
+
+def _line(record: dict[str, Any]) -> str:
+    pulses = f"{record['sent_pulses']:.3g} pulses a step for {record['net_pulses']:.2g} that count"
+    close = f"cosine {record['cosine']:.2f} to the exact update, signal to noise {record['signal_to_noise']:.2g}"
+    ratio, held = _ratio(record["rho"]), _holds(record["held_weight"])
+    return f"updates of {record['layer']} ({record['mode']}): {pulses}{ratio}, {held}, {close}"
+
+
+def _ratio(rho: float | None) -> str:
+    return "" if rho is None else f" (ratio {rho:.3g})"
+
+
+def _holds(weight: float | None) -> str:
+    return "holds any weight" if weight is None else f"holds weights up to {weight:.2g}"
+
+
+def _mode(recipe: LearningConfig, link: int) -> str:
+    """Of a link's array; digital biases have no pulses, so the arrays measured are those of the links."""
+    return parse_mode(recipe.update[link] if isinstance(recipe.update, list) else recipe.update).name
+
+
+def _too_many(record: dict[str, Any]) -> bool:
+    return record["rho"] > MOST_PULSES and math.isfinite(record["held_weight"])
+
+
+def _warning(record: dict[str, Any]) -> str | None:
+    if not _too_many(record):
+        return None
+    held, largest = record["held_weight"], record["largest_weight"]
+    what = (
+        f"{record['layer']} is sent {record['rho']:.0f} pulses for each that counts and cannot hold weights above "
+        f"{held:.2g} (its largest is {largest:.2g})"
+    )
+    if "rho_accumulated" not in record:
+        return f"{what}; write less often (in_situ.update=accumulate:10) or average more steps (in_situ.average_last)"
+    better, reach = record["rho_accumulated"], record["held_accumulated"]
+    return f"{what}; in_situ.update=accumulate would send {better:.2g} and hold weights up to {reach:.2g}"
