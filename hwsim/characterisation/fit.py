@@ -74,13 +74,15 @@ class FitResult:
     @property
     def verdict(self) -> str:
         """The outcome of the predictive check, one line."""
-        found = self.fits.best.predictive
-        if found.passed:
-            return f"check passed: {found}"
+        predictive = self.fits.best.predictive
+        if predictive.passed:
+            return f"check passed: {predictive}"
         why = (
-            "the fit does not follow the data" if not found.follows else "the fitted cell is far noisier than the data"
+            "the fit does not follow the data"
+            if not predictive.follows
+            else "the fitted cell is far noisier than the data"
         )
-        return f"CHECK FAILED, {why}: {found}"
+        return f"CHECK FAILED, {why}: {predictive}"
 
     def merit_text(self, estimate: Estimate) -> str:
         """A figure of merit as text; of a symmetry point also which way pulses lead."""
@@ -163,10 +165,12 @@ def _yaml(result: FitResult, name: str, source: str) -> str:
     if not result.passed:
         head.insert(0, f"# {result.verdict}.")
     text = "\n".join(head) + "\n\n" + to_yaml(card)
-    told = "# As on other shelf devices, not measured: 7-bit DAC, 9-bit ADC, output noise; the transpose read alike.\n"
-    text = text.replace("\nforward:", f"\n{told}forward:", 1)
-    told = "# The largest weight of an array is written as this conductance; not measured.\n"
-    return text.replace("\nmapping:", f"\n{told}mapping:", 1)
+    comment = (
+        "# As on other shelf devices, not measured: 7-bit DAC, 9-bit ADC, output noise; the transpose read alike.\n"
+    )
+    text = text.replace("\nforward:", f"\n{comment}forward:", 1)
+    comment = "# The largest weight of an array is written as this conductance; not measured.\n"
+    return text.replace("\nmapping:", f"\n{comment}mapping:", 1)
 
 
 def _readme(result: FitResult, name: str) -> str:
@@ -219,9 +223,9 @@ def _choice_rows(fits: Fits) -> list[str]:
     head = ("response", "free parameters", "log-likelihood, nats", "held out, nats", "free run off", "in band", "check")
     rows = [head, ("---",) * len(head)]
     for fit in fits.fits:
-        found = fit.predictive
+        predictive = fit.predictive
         likelihoods = f"{fit.log_likelihood:.1f}", f"{fit.held_out.sum():.1f}"
-        free_run = f"{found.rms:.1%}", f"{found.inside:.0%}", "ok" if found.passed else "FAILED"
+        free_run = f"{predictive.rms:.1%}", f"{predictive.inside:.0%}", "ok" if predictive.passed else "FAILED"
         rows.append((fit.response, str(fit.parameters), *likelihoods, *free_run))
     return [f"| {' | '.join(row)} |" for row in rows]
 

@@ -82,10 +82,10 @@ def _response(ax: Axes, fits: Fits, measured: Measured) -> None:
     bottom, top = ax.get_ylim()
     ax.set_ylim(top=top + 0.14 * (top - bottom))  # room for the legend
     ax.legend(loc="upper center", fontsize=8, handlelength=1.2, ncols=3, columnspacing=1)
-    found = fits.best.predictive
-    verdict = f"off by {100 * found.rms:.1f} %, {100 * found.inside:.0f} % in band"
+    predictive = fits.best.predictive
+    verdict = f"off by {100 * predictive.rms:.1f} %, {100 * predictive.inside:.0f} % in band"
     ax.set(
-        title=f"{fits.best.response}: {verdict}" if found.passed else f"{fits.best.response} FAILS: {verdict}",
+        title=f"{fits.best.response}: {verdict}" if predictive.passed else f"{fits.best.response} FAILS: {verdict}",
         xlabel="pulse",
         ylabel=f"conductance ({_unit(measured)})",
     )
@@ -131,8 +131,10 @@ def _residuals(ax: Axes, fits: Fits, measured: Measured) -> None:
 def _binned(x: Array, y: Array, bins: int = 8) -> tuple[Array, Array, Array]:
     """Means of x and y and the error of y's in bins of equal count."""
     parts = [part for part in np.array_split(np.argsort(x), bins) if len(part) > 1]
-    told = [(x[p].mean(), y[p].mean(), y[p].std(ddof=1) / np.sqrt(len(p))) for p in parts]
-    place, mean, error = (np.array(column) for column in zip(*told, strict=True)) if told else (np.empty(0),) * 3
+    bins_of_y = [(x[p].mean(), y[p].mean(), y[p].std(ddof=1) / np.sqrt(len(p))) for p in parts]
+    place, mean, error = (
+        (np.array(column) for column in zip(*bins_of_y, strict=True)) if bins_of_y else (np.empty(0),) * 3
+    )
     return place, mean, error
 
 

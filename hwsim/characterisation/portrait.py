@@ -169,29 +169,29 @@ def _programmed(device: Device, streams: Streams) -> tuple[Any, np.ndarray]:
 def _noise(device: Device, streams: Streams) -> np.ndarray:
     """(2, n) standard deviation over repeated reads of single cross-points, forward and transpose."""
     synapse, held = _programmed(device, streams.child("noise"))
-    told = np.zeros((2, len(LEVELS)))
+    noise = np.zeros((2, len(LEVELS)))
     for i in range(len(LEVELS)):
         column = torch.zeros(READS, COLUMNS)
         column[:, i] = 1.0
-        told[0, i] = float(synapse.read(column).var(0).mean().sqrt())
+        noise[0, i] = float(synapse.read(column).var(0).mean().sqrt())
     row = torch.zeros(READS * 4, ROWS)
     row[:, 0] = 1.0
     variance = synapse.read_transpose(row).var(0).numpy()
-    told[1] = [np.sqrt(variance[held == i].mean()) for i in range(len(LEVELS))]
-    return told
+    noise[1] = [np.sqrt(variance[held == i].mean()) for i in range(len(LEVELS))]
+    return noise
 
 
 def _retention(device: Device, streams: Streams) -> np.ndarray:
     """(2, len(SECONDS), n) mean weights and their standard deviations."""
     synapse, held = _programmed(device, streams.child("retention"))
-    told = np.zeros((2, len(SECONDS), len(LEVELS)))
+    weights = np.zeros((2, len(SECONDS), len(LEVELS)))
     for k, seconds in enumerate(SECONDS):
         synapse.age(seconds)
         weight = synapse.weight().numpy()
         for i in range(len(LEVELS)):
             own = weight[:, held == i]
-            told[:, k, i] = own.mean(), own.std()
-    return told
+            weights[:, k, i] = own.mean(), own.std()
+    return weights
 
 
 def _written_alike(device: Device, streams: Streams, response: Response | None) -> np.ndarray:

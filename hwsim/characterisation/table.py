@@ -81,8 +81,8 @@ def read_table(path: Path, sheet: str | None = None) -> Table:
     taken = {n for n, _ in comments}
     content = [(n, line) for n, line in enumerate(lines, 1) if line.strip() and n not in taken]
     separator = None
-    if content and (told := re.fullmatch(r'"?sep=(.)"?', content[0][1].strip())):
-        separator, content = told[1], content[1:]
+    if content and (given := re.fullmatch(r'"?sep=(.)"?', content[0][1].strip())):
+        separator, content = given[1], content[1:]
     if not content:
         raise InputError(f"{path}: empty; {EXPECTED}")
     separator = separator or sniffed([line for _, line in content])
@@ -123,12 +123,16 @@ def sniffed(lines: list[str]) -> str:
         else [*lines[:_SNIFFED], *lines[middle : middle + _SNIFFED], *lines[-_SNIFFED:]]
     )
     try:
-        found = clevercsv.Sniffer().sniff("\n".join(line.strip(" ") for line in sample), delimiters=list(SEPARATORS))
+        dialect = clevercsv.Sniffer().sniff("\n".join(line.strip(" ") for line in sample), delimiters=list(SEPARATORS))
     except clevercsv.Error:
         return " "
-    if found and found.delimiter == "," and sum(bool(_BLANK_INSIDE.search(line)) for line in sample) > len(sample) / 2:
+    if (
+        dialect
+        and dialect.delimiter == ","
+        and sum(bool(_BLANK_INSIDE.search(line)) for line in sample) > len(sample) / 2
+    ):
         return " "  # decimal commas between blanks
-    return (found.delimiter if found else "") or " "
+    return (dialect.delimiter if dialect else "") or " "
 
 
 def is_number(cell: str) -> bool:

@@ -200,8 +200,8 @@ def _covering(response: Response, u: Array, data: Traces) -> Array:
     column = [parameter.name for parameter in response.parameters].index("dw_min_std")
     u = u.copy()
     for _ in range(10):
-        found = likelihood.innovations(response, u, data)
-        if np.nanmean(found.error**2 / found.variance) < 2:
+        forecasts = likelihood.innovations(response, u, data)
+        if np.nanmean(forecasts.error**2 / forecasts.variance) < 2:
             break
         u[:, column] += math.log(2)
     return u
@@ -260,16 +260,16 @@ def _blocks(data: Traces) -> tuple[np.ndarray, str]:
 
 
 def _population(
-    response: Response, found: Optimum, data: Traces, most_read: float
+    response: Response, optimum: Optimum, data: Traces, most_read: float
 ) -> tuple[BaseCell, tuple[Estimate, ...], Array]:
     """Values and spreads over all devices, of which those measured are a sample."""
     values: dict[str, float] = {}
     estimates: list[Estimate] = []
-    centre, covariance = found.u.mean(0), found.covariance.copy()
+    centre, covariance = optimum.u.mean(0), optimum.covariance.copy()
     spreads: list[Estimate] = []
     for i, parameter in enumerate(response.parameters):
         if parameter.per_device and data.devices > 1:
-            centre[i], error, tau, tau_error = random_effects(found.u[:, i], found.own_std[:, i])
+            centre[i], error, tau, tau_error = random_effects(optimum.u[:, i], optimum.own_std[:, i])
             covariance[i, i] = error**2
             if data.devices >= FEWEST_DEVICES:
                 spreads.append(_spread(parameter, centre[i], tau, tau_error))

@@ -61,13 +61,13 @@ def innovations(response: Response, u: Array, traces: Traces) -> Innovations:
     """One-step forecasts of every measurement; NaN where there is none."""
     error, variance, level = _filter(_Tables.of(response, u[None]), traces)
     missing = ~np.isfinite(traces.g[:, 1:])
-    told = (np.where(missing, np.nan, x[:, 0].T) for x in (error, variance, level))
-    return Innovations(*told)
+    parts = (np.where(missing, np.nan, x[:, 0].T) for x in (error, variance, level))
+    return Innovations(*parts)
 
 
-def log_likelihood(found: Innovations) -> Array:
+def log_likelihood(forecasts: Innovations) -> Array:
     """(S, T) log density of every measurement given those before it; 0 where there is none."""
-    density = -0.5 * (found.error**2 / found.variance + np.log(2 * np.pi * found.variance))
+    density = -0.5 * (forecasts.error**2 / forecasts.variance + np.log(2 * np.pi * forecasts.variance))
     return np.nan_to_num(density, nan=0.0)
 
 

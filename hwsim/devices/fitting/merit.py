@@ -68,14 +68,14 @@ def figures(cell: BaseCell) -> dict[str, float]:
 def figures_with_errors(fit: Fit) -> tuple[Estimate, ...]:
     """``figures`` of a fitted cell with the standard deviation over the fit's uncertainty."""
     response = RESPONSES[fit.response]
-    told = figures(fit.cell)
-    drawn: dict[str, list[float]] = {name: [] for name in told}
+    merit = figures(fit.cell)
+    drawn: dict[str, list[float]] = {name: [] for name in merit}
     for u in fit.draws:
         u = np.append(u[:-2], fit.optimum.u[0, -2:])  # of a wander only an upper limit may be known
         values = {p.name: float(p.scale.value(x)) for p, x in zip(response.parameters, u, strict=True)}
         for name, value in figures(response.cell(**response.fields(values))).items():
             drawn[name].append(value)
-    return tuple(Estimate(name, value, _spread(drawn[name])) for name, value in told.items())
+    return tuple(Estimate(name, value, _spread(drawn[name])) for name, value in merit.items())
 
 
 def _spread(values: list[float]) -> float:
@@ -90,8 +90,8 @@ def _spread(values: list[float]) -> float:
 def standardised(fits: Fits, fit: Fit | None = None) -> tuple[Array, Array]:
     """(S, T) one-step forecast errors over their standard deviations, and the forecasts they belong to."""
     fit = fit or fits.best
-    found = innovations(RESPONSES[fit.response], fit.optimum.u, fits.traces)
-    return found.error / np.sqrt(found.variance), found.level
+    forecasts = innovations(RESPONSES[fit.response], fit.optimum.u, fits.traces)
+    return forecasts.error / np.sqrt(forecasts.variance), forecasts.level
 
 
 def cautions_of(fits: Fits, measured: Traces) -> tuple[str, ...]:
@@ -99,10 +99,10 @@ def cautions_of(fits: Fits, measured: Traces) -> tuple[str, ...]:
     cautions = []
     best = fits.best
     if len(measured.polarities) == 1:
-        one, other = ("up", "down") if measured.polarities[0] > 0 else ("down", "up")
+        measured_way, other = ("up", "down") if measured.polarities[0] > 0 else ("down", "up")
         cautions.append(
-            f"only {one} pulses were measured: the {other} response is their mirror image, so asymmetry and symmetry "
-            "point are assumed, not measured"
+            f"only {measured_way} pulses were measured: the {other} response is their mirror image, so asymmetry and "
+            "symmetry point are assumed, not measured"
         )
     for direction in measured.polarities:
         count = int(((measured.direction == direction) & (measured.weight > 0)).sum())
@@ -189,19 +189,19 @@ def _bounds_of(fits: Fits) -> list[str]:
 
 
 def _residual_cautions(z: Array) -> list[str]:
-    told = []
+    cautions = []
     both = np.isfinite(z[:, 1:]) & np.isfinite(z[:, :-1])
     count = int(both.sum())
     if count > 30:
         lag = float((z[:, 1:][both] * z[:, :-1][both]).mean())
         if abs(lag) > max(0.1, 4 / math.sqrt(count)):
-            told.append(
+            cautions.append(
                 f"successive residuals correlate ({lag:+.2f}): the noise has a memory, or the response another shape"
             )
     finite = z[np.isfinite(z)]
     outliers = float((np.abs(finite) > 4).mean())
     if outliers > 0.002 and (np.abs(finite) > 4).sum() >= 3:
-        told.append(
+        cautions.append(
             f"{outliers:.1%} of the residuals exceed 4 standard deviations (Gaussian: 0.006 %): jumps or outliers"
         )
-    return told
+    return cautions

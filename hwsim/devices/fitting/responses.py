@@ -237,8 +237,8 @@ def start(response: Response, guess: Guess) -> Array:
         prior = (u - first[:count]) / [p.prior_std for p in parameters[:count]]
         return np.concatenate([(step - steps.step) / error, prior])
 
-    found = least_squares(misfit, first[:count], loss="soft_l1", max_nfev=60).x
-    u = np.tile(np.append(found, first[count:]), (len(guess.low), 1))
+    solution = least_squares(misfit, first[:count], loss="soft_l1", max_nfev=60).x
+    u = np.tile(np.append(solution, first[count:]), (len(guess.low), 1))
     for column, parameter in enumerate(parameters):
         if parameter.name in ("w_max", "w_min"):  # devices differ in their bounds as in their measured ranges
             ranges = np.abs(guess.high if parameter.name == "w_max" else guess.low)
