@@ -23,9 +23,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional
 
+from hwsim.robustness.apgd import Apgd
 from hwsim.robustness.classifier import TorchClassifier, correct
 from hwsim.robustness.evaluate import evaluate
-from hwsim.robustness.library import Apgd, Fab, Square
+from hwsim.robustness.library import Fab, Square
 from hwsim.robustness.suite import Pgd
 from hwsim.robustness.threat import Threat
 from hwsim.stats.paired import mcnemar

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
+from hwsim.robustness.apgd import Apgd
 from hwsim.robustness.attacks import Attack, check_images, input_gradient, margin
 from hwsim.robustness.classifier import Classifier
-from hwsim.robustness.library import Apgd, Fab, Square
+from hwsim.robustness.library import Fab, Square
 from hwsim.robustness.threat import Threat, into_ball
 
 

@@ -98,11 +98,16 @@ def _tell_corrupt(results: CorruptionResults) -> None:
             if row.kind not in ("clean", "corruption"):
                 print(f"{row.name} {row.level:g}: {row.percent}")
     for means in results.means:
-        text = f"mean over {means.types} {means.over}: {100 * means.accuracy:.1f} %"
+        text = f"mean over {means.types} {means.over}: {100 * means.accuracy:.1f} % ({means.interval.percent_range})"
         if means.baseline_accuracy is not None:
             scores = (
-                f"{name} {score:.3f}" if isinstance(score, float) else f"no {name} ({score})"
-                for name, score in (("mCE", means.mce), ("relative mCE", means.relative_mce))
+                f"{name} {score:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+                if isinstance(score, float) and ends
+                else f"no {name} ({score})"
+                for name, score, ends in (
+                    ("mCE", means.mce, means.mce_ends),
+                    ("relative mCE", means.relative_mce, means.relative_mce_ends),
+                )
             )
             text += f" ({results.baseline} {100 * means.baseline_accuracy:.1f} %); " + "; ".join(scores)
         print(text)

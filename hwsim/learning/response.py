@@ -49,11 +49,12 @@ class Response:
 
 
 @torch.no_grad()
-def linear_response(energy: GivenInput, s: State, pull: State, phase: Phase) -> Response:
+def linear_response(energy: GivenInput, s: State, pull: State, phase: Phase, first: State | None = None) -> Response:
     """H u = pull on the free units of ``s``, by at most ``phase.steps`` products.
 
     A phase that stops early ends where every example's equation holds to ``phase.tolerance``, relative to the largest
-    entry of its own pull.
+    entry of its own pull. ``first`` is a way to go before all others, such as the response of a similar image; how far
+    is the equation's to say.
     """
     near = Linearised.at(energy, s)
     kept, rest = near.halves
@@ -72,7 +73,16 @@ def linear_response(energy: GivenInput, s: State, pull: State, phase: Phase) -> 
     left = {i: g[i] + right[i] if i in right else g[i] for i in kept}
     u = {i: torch.zeros_like(layer) for i, layer in left.items()}
     largest = _largest(g).clamp_min(torch.finfo(s[0].dtype).tiny)
-    way, square, products = left, _dot(left, left), 0
+    products = 0
+    if first is not None:
+        way = {i: first[i] * near.free[i] for i in kept}
+        turned, products = stiff(way), 1
+        curvature = _dot(way, turned)
+        sound = curvature > LEAST_CURVATURE * near.own[0] * _dot(way, way)
+        share = torch.where(sound, _dot(way, left) / torch.where(sound, curvature, 1.0), 0.0)
+        u = {i: _each(share, way[i]) for i in kept}
+        left = {i: left[i] - _each(share, turned[i]) for i in kept}
+    way, square = left, _dot(left, left)
     moving = torch.ones(len(s[0]), dtype=torch.bool, device=s[0].device)
     opened = ~moving
     while products < phase.steps:

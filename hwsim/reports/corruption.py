@@ -60,7 +60,9 @@ def _page(job: JobFolder, results: CorruptionResults) -> Page:
 
 def _answers(results: CorruptionResults, rows: Sequence[Row]) -> list[str]:
     clean = next(row for row in rows if row.kind == "clean")
-    made = [f"Mean accuracy over {means.types} {means.over}: {percent(means.accuracy)}" for means in results.means]
+    made = [
+        f"Mean accuracy over {means.types} {means.over}: {means.interval.percent_with_range}" for means in results.means
+    ]
     first = "; ".join([*made, f"on clean images {clean.percent_with_range}"])
     made = [f"{first[0].upper()}{first[1:]}."]
     corrupted = [row for row in rows if row.kind == "corruption"]
@@ -73,8 +75,13 @@ def _answers(results: CorruptionResults, rows: Sequence[Row]) -> list[str]:
     for means in results.means:
         if means.baseline_accuracy is not None:
             scores = (
-                f"{name} {score:.3f}" if isinstance(score, float) else f"no {name} ({score})"
-                for name, score in (("mCE", means.mce), ("relative mCE", means.relative_mce))
+                f"{name} {score:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+                if isinstance(score, float) and ends
+                else f"no {name} ({score})"
+                for name, score, ends in (
+                    ("mCE", means.mce, means.mce_ends),
+                    ("relative mCE", means.relative_mce, means.relative_mce_ends),
+                )
             )
             baseline = f"{results.baseline} reaches {percent(means.baseline_accuracy)}"
             made.append(f"{means.over}: {'; '.join(scores)}; {baseline}.")

@@ -15,6 +15,7 @@ from torch.nn import functional
 from hwsim.errors import InputError
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.threat import Threat
+from hwsim.robustness.warm import cold
 
 LOSSES = ("ce", "margin", "probability-margin")
 
@@ -83,6 +84,7 @@ def pgd(
     step_size: float | None = None,
     random_start: bool = True,
     targeted: bool = False,
+    stop_when_fooled: bool = False,
 ) -> Tensor:
     """Projected gradient ascent (Madry et al. 2018) away from the true labels ``y``.
 
@@ -94,6 +96,7 @@ def pgd(
         step_size: in units of the budget's norm; 2.5 epsilon / steps by default, and 2 epsilon in l0, where a step
             short enough to stay among the pixels of the last one is caught there.
         targeted: go towards the classes ``y`` instead, which are then the wanted ones.
+        stop_when_fooled: images leave the batch when they fool, wherever verdicts repeat and no class is wanted.
 
     Returns the iterate with the largest (targeted: smallest) margin of the surrogate, example by example, of the
     shape of ``x``; on a noisy classifier the one of the largest mean over fresh draws, among each restart's last
@@ -107,25 +110,43 @@ def pgd(
         step_size = threat.epsilon * (2.0 if threat.norm == "l0" else 2.5 / steps)
     away = -1.0 if targeted else 1.0
 
-    def gap(logits: Tensor) -> Tensor:
-        return away * margin(logits, y).to(x.dtype)
+    def gap(logits: Tensor, rows: Tensor) -> Tensor:
+        return away * margin(logits, y[rows]).to(x.dtype)
 
+    leaving = stop_when_fooled and not targeted and not classifier.noisy
     best = _Best(x)
     for _ in range(restarts):
-        now = threat.random_start(x, rng) if random_start else x.clone()
-        own = _Best(x)
+        rows = torch.nonzero(best.reached <= 0)[:, 0] if leaving else torch.arange(len(x), device=x.device)
+        start = threat.random_start(x, rng) if random_start else x.clone()
+        own, now = _Best(x), start[rows]
         for _ in range(steps):
-            gradient, logits = input_gradient(classifier, now, y, loss)
-            own.offer(now, gap(logits))
-            now = threat.project(now + away * step_size * threat.steepest(gradient), x)
+            if not len(rows):
+                break
+            gradient, logits = input_gradient(classifier, now, y[rows], loss)
+            own.offer(now, gap(logits, rows), rows)
+            now = threat.project(now + away * step_size * threat.steepest(gradient), x[rows])
+            if leaving:
+                kept = ~confirmed(classifier, own.images[rows], y[rows], own.reached[rows] > 0)
+                rows, now = rows[kept], now[kept]
         if not classifier.noisy:
-            own.offer(now, gap(classifier.differentiable(now).detach()))
+            if len(rows):
+                own.offer(now, gap(classifier.differentiable(now).detach(), rows), rows)
             best.offer(own.images, own.reached)
             continue
         # The largest margin of one draw each is luck: the iterate that it picks and the last one are drawn anew.
         for candidate in (own.images, now):
-            best.offer(candidate, torch.stack([gap(classifier.logits(candidate)) for _ in range(REDRAWN)]).mean(0))
+            drawn = [gap(classifier.logits(candidate), rows) for _ in range(REDRAWN)]
+            best.offer(candidate, torch.stack(drawn).mean(0))
     return best.images
+
+
+def confirmed(classifier: Classifier, images: Tensor, y: Tensor, claimed: Tensor) -> Tensor:
+    """(B,) bool: which of the images ``claimed`` to fool do so from the classifier's own start."""
+    fooled = claimed.clone()
+    if bool(fooled.any()):
+        index = fooled.nonzero()[:, 0]
+        fooled[index] = margin(cold(classifier).logits(images[index]), y[index]) > 0
+    return fooled
 
 
 REDRAWN = 10
@@ -139,9 +160,12 @@ class _Best:
         self.images = x.clone()
         self.reached = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
 
-    def offer(self, images: Tensor, reached: Tensor) -> None:
-        better = reached > self.reached
-        self.images[better], self.reached[better] = images[better], reached[better]
+    def offer(self, images: Tensor, reached: Tensor, rows: Tensor | None = None) -> None:
+        """Images of the places ``rows``, by default of all, and their margins."""
+        rows = torch.arange(len(self.reached), device=reached.device) if rows is None else rows
+        better = reached > self.reached[rows]
+        into = rows[better]
+        self.images[into], self.reached[into] = images[better], reached[better]
 
 
 def fgsm(classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, *, loss: str = "ce") -> Tensor:

@@ -17,6 +17,7 @@ from hwsim.robustness.attacks import Attack, check_images
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.measure import measure
 from hwsim.robustness.threat import Threat
+from hwsim.robustness.warm import cold
 
 Progress = Callable[[str, int, int], None]
 """(attack's name, attacks done, attacks in all), called before each attack and once at the end."""
@@ -124,6 +125,7 @@ def evaluate(
         raise InputError(f"evaluate: expected attacks of different names, got {', '.join(names)}")
     if cascade and any(judge.noisy for judge in judges):
         raise InputError("evaluate: cascade needs verdicts that repeat; a judge is noisy")
+    judges = [cold(judge) for judge in judges]  # no state of an attack leaks into what is reported
     clean = measure(judges, x, y, draws).share
     shares: dict[str, Tensor] = {}
     strayed: dict[str, float] = {}

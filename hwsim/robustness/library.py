@@ -1,13 +1,12 @@
 """Attacks of other libraries behind one face: AutoAttack's parts from pyautoattack, minimal attacks from foolbox.
 
-pyautoattack's APGD, FAB and Square are upstream AutoAttack's. Only these parts are used, not its driver: the
+pyautoattack's FAB and Square are upstream AutoAttack's. Only these parts are used, not its driver: the
 driver's resume is broken and its check for dynamic defences switches trace functions (coverage, debuggers) off.
 What remains to guard is a reseed of torch's global generator, kept inside a fork here.
 """
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,53 +88,6 @@ class Autoattack(LibraryAttack):
             "seed": task.seed,
             "device": task.images.device,
         }
-
-
-@dataclass(frozen=True)
-class Apgd(Autoattack):
-    """Auto-PGD (Croce and Hein 2020).
-
-    Attributes:
-        loss: "ce"; "dlr", which needs 3 classes; "targeted", the DLR towards each of ``targets`` classes, 4.
-        best_loss: return the point of largest loss instead of the first that fools. For attacks that are judged
-            elsewhere (transfer, noise): a point just over the boundary fails there. Not with "targeted".
-    """
-
-    loss: str = "ce"
-    steps: int = 100
-    restarts: int = 1
-    targets: int = 9
-    best_loss: bool = False
-
-    white_box = True
-
-    def __post_init__(self) -> None:
-        if self.loss not in ("ce", "dlr", "targeted"):
-            raise InputError(f"apgd loss: expected ce, dlr or targeted, got {self.loss!r}")
-        if self.best_loss and self.loss == "targeted":
-            raise InputError("apgd: best_loss goes with loss ce or dlr, not with targeted")
-
-    @property
-    def name(self) -> str:
-        return f"apgd-{self.loss}"
-
-    def _moved(self, task: Task) -> Tensor:
-        from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-
-        classes, needed = task.classifier.classes, {"ce": 2, "dlr": 3, "targeted": 4}[self.loss]
-        if classes < needed:
-            raise InputError(f"attack {self.name}: its loss needs at least {needed} classes, the model has {classes}")
-        settings = {
-            **self._common(task),
-            "n_iter": self.steps,
-            "use_largereps": task.threat.norm == "l1",
-            "logger": _quiet(),
-        }
-        if self.loss == "targeted":
-            attack = APGDAttack_targeted(task.model, n_target_classes=min(self.targets, classes - 1), **settings)
-            return attack.perturb(task.images, task.labels)
-        attack = APGDAttack(task.model, loss=self.loss, **settings)
-        return attack.perturb(task.images, task.labels, best_loss=self.best_loss)
 
 
 @dataclass(frozen=True)
@@ -293,12 +245,3 @@ def _module(model: Callable[[Tensor], Tensor]) -> torch.nn.Module:
             return model(x)
 
     return Wrapped().eval()
-
-
-def _quiet() -> logging.Logger:
-    """pyautoattack warns of zero gradients through its logger; ``checks`` counts them in words instead."""
-    logger = logging.getLogger("hwsim.robustness.pyautoattack")
-    logger.propagate = False
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return logger

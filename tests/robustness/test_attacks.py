@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import random
 import sys
 
@@ -8,16 +9,29 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import trained_core
 from robust_models import Digits, Shaken, rng
 from torch import Tensor
 
 from hwsim.errors import InputError
 from hwsim.rng import Streams
+from hwsim.robustness.apgd import Apgd
 from hwsim.robustness.attacks import Attack, _Best, fgsm, loss_of, margin, pgd
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier, correct
-from hwsim.robustness.library import Apgd, Ead, Fab, FmnL0, HopSkipJump, Square
+from hwsim.robustness.library import Ead, Fab, FmnL0, HopSkipJump, Square
 from hwsim.robustness.sparse import SparseRs
-from hwsim.robustness.suite import PRESETS, SINGLE, Fgsm, Fmn, Pgd, RandomSearch, Transfer, attacks_named, norms_of
+from hwsim.robustness.suite import (
+    PRESETS,
+    SINGLE,
+    Fgsm,
+    Fmn,
+    Pgd,
+    RandomSearch,
+    Transfer,
+    attacks_named,
+    norms_of,
+    stopping,
+)
 from hwsim.robustness.threat import Threat
 
 LINF = Threat("linf", 0.1)
@@ -214,6 +228,47 @@ EVERY: list[Attack] = [
 ]
 
 
+@pytest.mark.parametrize("loss", ["ce", "dlr", "targeted"])
+@pytest.mark.parametrize("threat", [LINF, Threat("l2", 0.7), Threat("l1", 2.0)], ids=str)
+def test_apgd_leaves_what_autoattacks_own_leaves(threat: Threat, loss: str, digits: Digits) -> None:
+    """Against the authors' code, with random starts of its own; and letting go of fooled images changes nothing."""
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+
+    core = trained_core(digits.x, digits.y)
+    x, y = digits.test_x, digits.test_y
+    classifier = TorchClassifier(core, 10)
+    quiet = logging.getLogger("quiet")
+    quiet.propagate = False
+    settings = {"norm": {"linf": "Linf", "l2": "L2", "l1": "L1"}[threat.norm], "n_restarts": 1, "eps": threat.epsilon}
+    settings |= {"seed": 0, "device": "cpu", "n_iter": 30, "logger": quiet}
+    theirs = APGDAttack_targeted(core, n_target_classes=2, **settings) if loss == "targeted" else None
+    with torch.random.fork_rng(devices=[]):
+        moved = (theirs or APGDAttack(core, loss=loss, **settings)).perturb(x, y)
+    expected = left(classifier, moved, y)
+    attack = Apgd(loss, 30, targets=2)
+    assert left(classifier, attack(classifier, x, y, threat, rng()), y) == pytest.approx(expected, abs=0.021)
+    stopped = stopping(attack)(classifier, x, y, threat, rng())
+    assert left(classifier, stopped, y) == pytest.approx(expected, abs=0.021)
+
+
+def test_apgd_by_largest_loss_goes_beyond_the_boundary(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x[:40], digits.test_y[:40]
+    far = Apgd("ce", 20, best_loss=True)(model, x, y, LINF, rng())
+    near = stopping(Apgd("ce", 20))(model, x, y, LINF, rng())
+    assert left(model, far, y) == left(model, near, y)
+    assert margin(model.logits(far), y).mean() > margin(model.logits(near), y).mean() + 0.05
+
+
+def test_pgd_lets_go_of_fooled_images(model: EquilibriumClassifier, digits: Digits) -> None:
+    x, y = digits.test_x, digits.test_y
+    whole = Pgd(20, restarts=2)(model, x, y, LINF, rng())
+    stopped = stopping(Pgd(20, restarts=2))(model, x, y, LINF, rng())
+    assert left(model, stopped, y) == pytest.approx(left(model, whole, y), abs=0.011)
+    assert margin(model.logits(stopped), y).mean() < margin(model.logits(whole), y).mean()
+    noisy = Shaken(model, 0.1, rng(1))
+    assert bool(LINF.allowed(stopping(Pgd(3))(noisy, x[:5], y[:5], LINF, rng()), x[:5]).all())
+
+
 FEW = Threat("l0", 6)
 
 
@@ -342,7 +397,7 @@ def test_presets_have_different_names_and_unknown_ones_are_refused() -> None:
         assert len({attack.name for attack in attacks}) == len(attacks)
     assert attacks_named("square") == (SINGLE["square"],)
     assert attacks_named("square-500") == (Square(500),)
-    assert attacks_named("pgd-7") == (Pgd(7, loss="ce"), Pgd(7, loss="margin"))
+    assert [attack.loss for attack in attacks_named("pgd-7")] == ["ce", "margin", "probability-margin"]
     with pytest.raises(InputError, match="expected one of pgd, smoke"):
         attacks_named("autoatack")
 

@@ -25,7 +25,13 @@ from hwsim.robustness.corruptions.corruptions import (
     salt_and_pepper,
 )
 from hwsim.robustness.corruptions.draws import Draws
-from hwsim.robustness.scores import mce, mean_corruption_accuracy, relative_mce
+from hwsim.robustness.scores import (
+    mce,
+    mean_corruption_accuracy,
+    mean_corruption_interval,
+    ratio_intervals,
+    relative_mce,
+)
 from hwsim.stats.paired import mcnemar
 
 PIXELS = {
@@ -353,3 +359,30 @@ def test_mcnemar_on_figures_worked_by_hand() -> None:
     assert mcnemar(first, first) == 1.0
     with pytest.raises(InputError, match="the same images"):
         mcnemar(first, second[:3])
+
+
+def test_means_over_corruptions_have_intervals_that_cover() -> None:
+    """Beta-distributed images, two instances: nine in ten intervals of many studies hold the true mean and ratio."""
+    rng, covered, of_ratios = np.random.default_rng(0), 0, 0
+    for _ in range(120):
+        ease = rng.beta(2, 1, 60)
+
+        def shares(strength: float, ease: np.ndarray = ease) -> list[np.ndarray]:
+            return [(rng.random((1, 60)) < ease * strength * fade).astype(float) for fade in (0.9, 0.6)]
+
+        own = {name: shares(strength) for name, strength in (("fog", 0.9), ("snow", 0.7))}
+        base = {name: shares(strength) for name, strength in (("fog", 0.8), ("snow", 0.6))}
+        interval = mean_corruption_interval(own)
+        truth = (2 / 3) * 0.75 * 0.8
+        covered += interval.low <= truth <= interval.high
+        assert interval.mean == pytest.approx(
+            mean_corruption_accuracy({name: [float(row.mean()) for row in rows] for name, rows in own.items()})
+        )
+        clean = [(rng.random((1, 60)) < ease * s).astype(float) for s in (1.0, 0.95)]
+        (low, high), relative = ratio_intervals(own, clean[0], base, clean[1], rng)
+        ratio = np.mean([(1 - 0.5 * a) / (1 - 0.5 * b) for a, b in ((0.9, 0.8), (0.7, 0.6))])
+        of_ratios += low <= ratio <= high
+        assert low < high
+        assert relative[0] < relative[1]
+    assert covered >= 108
+    assert of_ratios >= 108

@@ -7,13 +7,14 @@ import torch
 from planted import KINDS, Core, Plain, Planted, Shift, trained_core
 from robust_models import Digits, rng
 
+from hwsim.robustness.apgd import Apgd
 from hwsim.robustness.checks.check import Check
 from hwsim.robustness.checks.strength import main_table, probe_of
 from hwsim.robustness.checks.unmask import unmask
 from hwsim.robustness.checks.verdict import is_noisy
 from hwsim.robustness.classifier import Classifier, TorchClassifier
 from hwsim.robustness.evaluate import evaluate
-from hwsim.robustness.library import Apgd, Square
+from hwsim.robustness.library import Square
 from hwsim.robustness.measure import measure
 from hwsim.robustness.stochastic import OverDraws
 from hwsim.robustness.suite import Pgd

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from hwsim.experiments.corruption.records import CorruptionResults, Means, Row
 from hwsim.jobs.records import write_file
+from hwsim.stats.interval import Interval
 
 IMAGES = 200
 DATA = {"name": "digits", "test": 360}
@@ -46,6 +47,7 @@ def write_corrupt(folder: Path, share: float) -> Path:
         Row(kept, kept - 0.05, 1.0, "images only", **{key: each[key] for key in ("case", "kind", "name", "level")})
         for each, kept in zip(lines, (0.95, share), strict=True)
     ]
+    mean = Interval(share, share - 0.05, 1.0, "images only")
     results = CorruptionResults(
         model="digits-mlp",
         baseline=None,
@@ -55,7 +57,7 @@ def write_corrupt(folder: Path, share: float) -> Path:
         chips=0,
         severities=[3],
         rows=rows,
-        means=[Means(over="common types", types=1, accuracy=share)],
+        means=[Means(over="common types", types=1, accuracy=share, interval=mean)],
         caveats=["On the first 200 of 360 test images."],
         config_hash="0123",
     )

@@ -9,7 +9,7 @@ from typing import Any
 from hwsim.errors import InputError
 from hwsim.experiments.subject import Subject, SubjectJob
 from hwsim.robustness.attacks import Attack
-from hwsim.robustness.suite import PRESETS, SINGLE, Pgd, Transfer, attacks_named, norms_of
+from hwsim.robustness.suite import PRESETS, SINGLE, Pgd, Transfer, attacks_named, norms_of, stopping
 from hwsim.robustness.threat import Threat
 
 CHECK_EFFORT = {"smoke": (10, 100)}
@@ -53,10 +53,13 @@ class AttackJob(SubjectJob):
         """The attacks requested, and PGD on every other model.
 
         Where predictions are noisy or another device instance's, PGD for the largest margin joins in: the ensemble's
-        attacks stop just over the boundary, and half of the reads bring such images back.
+        attacks stop just over the boundary, and half of the reads bring such images back. Elsewhere images that are
+        fooled leave the batch.
         """
         requested = attacks_named(self.attack)
-        if self.uncertain and self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in requested}:
+        if not self.uncertain:
+            requested = tuple(stopping(attack) for attack in requested)
+        elif self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in requested}:
             requested = (*requested, Pgd(self.effort[0], loss="margin"))
         moved = [Transfer(s.surrogate("implicit"), Pgd(40), f"transfer from {s.name}") for s in self.sources]
         return (*requested, *moved)

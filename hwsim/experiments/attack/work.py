@@ -41,6 +41,7 @@ from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.measure import measure
 from hwsim.robustness.stochastic import OverDraws, attacked_net
 from hwsim.robustness.threat import Threat
+from hwsim.robustness.warm import warmed
 
 
 def run_attack(job: AttackJob, progress: Progress) -> list[Record]:
@@ -138,7 +139,8 @@ def _slice(job: AttackJob, nets: list[Network], unit: Unit, seed: int, progress:
 
     rng, classifiers = streams.generator("attack"), job.subject.classifiers(measured_on)
     how: Any = {"draws": job.draws, "progress": tell, "cascade": job.cascade}
-    result = evaluate(attacker(job, nets, target), classifiers, x, y, threat, job.attacks, rng, **how)
+    attacked = warmed(attacker(job, nets, target), x)
+    result = evaluate(attacked, classifiers, x, y, threat, job.attacks, rng, **how)
     return SliceRecord(
         seed=seed,
         clean=result.clean.tolist(),
@@ -251,7 +253,7 @@ def _checks(
         if first is not None and job.knows != "float-weights":
             sources = {"the float network": subject.surrogate("implicit"), **sources}
     result = unmask(
-        attacker(job, nets, None if first is None or job.knows == "float-weights" else 0),
+        warmed(attacker(job, nets, None if first is None or job.knows == "float-weights" else 0), x),
         subject.classifier(first),
         x,
         y,
@@ -259,8 +261,8 @@ def _checks(
         streams.generator("attack"),
         probe=probe_of(job.attacks, table[1]),
         reference=reference,
-        alternatives=alternatives,
-        transfer_from=sources,
+        alternatives={name: warmed(way, x) for name, way in alternatives.items()},
+        transfer_from={name: warmed(source, x) for name, source in sources.items()},
         queries=job.effort[1],
         draws=min(job.draws, 10),
     )

@@ -43,14 +43,18 @@ class Means:
     """Over the types of one group and all severities, with the ratios to the baseline where there is one.
 
     A ratio that cannot be had is the sentence that says why: a baseline that loses nothing divides by zero.
+    ``interval`` and the ends are 95 % intervals, see ``robustness.scores``.
     """
 
     over: str
     types: int
     accuracy: float
+    interval: Interval
     baseline_accuracy: float | None = None
     mce: float | str | None = None
+    mce_ends: tuple[float, float] | None = None
     relative_mce: float | str | None = None
+    relative_mce_ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

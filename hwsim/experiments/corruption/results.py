@@ -17,7 +17,13 @@ from hwsim.experiments.corruption.records import CorruptionRecord, CorruptionRes
 from hwsim.jobs.records import write_file
 from hwsim.jobs.store import written_aside
 from hwsim.robustness.corruptions.corruptions import COMMON
-from hwsim.robustness.scores import mce, mean_corruption_accuracy, relative_mce
+from hwsim.robustness.scores import (
+    mce,
+    mean_corruption_accuracy,
+    mean_corruption_interval,
+    ratio_intervals,
+    relative_mce,
+)
 from hwsim.stats.interval import accuracy
 
 COLUMNS = ("case", "kind", "name", "level", "mean", "low", "high", "over")
@@ -35,7 +41,7 @@ def write_results(job: CorruptJob, records: Sequence[CorruptionRecord]) -> Corru
         chips=job.instances if job.device else 0,
         severities=list(job.severities),
         rows=rows,
-        means=list(_means(job, rows)),
+        means=list(_means(job, rows, records)),
         caveats=_caveats(job),
         config_hash=job.config_hash,
     )
@@ -52,9 +58,10 @@ def _row(record: CorruptionRecord) -> Row:
     return Row(case=record.case, kind=record.kind, name=record.name, level=record.level, **asdict(interval))
 
 
-def _means(job: CorruptJob, rows: Sequence[Row]) -> Iterator[Means]:
+def _means(job: CorruptJob, rows: Sequence[Row], records: Sequence[CorruptionRecord]) -> Iterator[Means]:
     """The 15 common types and the four extra ones apart, as is the custom; ratios where there is a baseline."""
     at = {(row.case, row.name, row.level): row.mean for row in rows}
+    shares = {(r.case, r.name, r.level): np.array(r.hits) / r.draws for r in records}
     for title, common in (("common types", True), ("extra types", False)):
         types = [name for name in job.types if (name in COMMON) == common]
         if not types:
@@ -63,15 +70,27 @@ def _means(job: CorruptJob, rows: Sequence[Row]) -> Iterator[Means]:
         def table(case: str, types: Sequence[str] = types) -> dict[str, list[float]]:
             return {name: [at[case, name, severity] for severity in job.severities] for name in types}
 
+        def by_image(case: str, types: Sequence[str] = types) -> dict[str, list[Any]]:
+            return {name: [shares[case, name, severity] for severity in job.severities] for name in types}
+
         own, ratios = table("model"), {}
         if job.baseline:
             other, clean = table("baseline"), [at[case, "clean", 0] for case in ("model", "baseline")]
+            cleans = [shares[case, "clean", 0] for case in ("model", "baseline")]
+            rng = np.random.default_rng(job.seed)
+            ends = ratio_intervals(by_image("model"), cleans[0], by_image("baseline"), cleans[1], rng)
             ratios: dict[str, Any] = {
                 "baseline_accuracy": mean_corruption_accuracy(other),
                 "mce": _or_why(partial(mce, own, other)),
                 "relative_mce": _or_why(partial(relative_mce, own, clean[0], other, clean[1])),
             }
-        yield Means(over=title, types=len(types), accuracy=mean_corruption_accuracy(own), **ratios)
+            ratios |= {
+                f"{name}_ends": pair
+                for name, pair in zip(("mce", "relative_mce"), ends, strict=True)
+                if isinstance(ratios[name], float)
+            }
+        mean = mean_corruption_interval(by_image("model"))
+        yield Means(over=title, types=len(types), accuracy=mean_corruption_accuracy(own), interval=mean, **ratios)
 
 
 def _or_why(score: Callable[[], float]) -> float | str:

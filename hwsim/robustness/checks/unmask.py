@@ -34,9 +34,10 @@ from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.library import Square
 from hwsim.robustness.sparse import SparseRs
 from hwsim.robustness.stochastic import OverDraws
-from hwsim.robustness.suite import Fgsm, Pgd, RandomSearch, Transfer
+from hwsim.robustness.suite import Fgsm, Pgd, RandomSearch, Transfer, stopping
 from hwsim.robustness.surrogates import Alone, FiniteDifferences, StraightThrough
 from hwsim.robustness.threat import Threat
+from hwsim.robustness.warm import cold
 
 DIRECTIONS = 64
 """Sign directions behind an estimated gradient; all slopes of images of up to 64 pixels."""
@@ -85,7 +86,8 @@ def unmask(
     """All checks on one model and threat.
 
     Args:
-        attacked: the classifier whose gradients the white-box attack used.
+        attacked: the classifier whose gradients the white-box attack used; what it remembers (``Warm``) serves the
+            attacks here as well, while gradients and verdicts are checked without.
         judge: the model that is claimed to be robust.
         x, y: images and true labels; 100 or more, about 16 times as many forward and backward passes as steps.
         probe: the white-box attack that was requested; see ``probe_of``.
@@ -99,23 +101,24 @@ def unmask(
     on the batch, images are attacked and judged one by one too.
     """
     probe = probe or Pgd(40)
-    steps = min(getattr(probe, "steps", 40), 40)
+    steps, exact = min(getattr(probe, "steps", 40), 40), cold(attacked)
+    climb = Pgd(steps) if judge.noisy else stopping(Pgd(steps))
     checks = [
         enough_images(len(x)),
         own_verdict(judge, x, rng),
-        scores_not_states(attacked, x, rng),
-        *_gradient(attacked, x, y, threat, rng),
+        scores_not_states(exact, x, rng),
+        *_gradient(exact, x, y, threat, rng),
     ]
     ways = {**(alternatives or {})}
     climbs = all(check.passed for check in checks[3:])
     if not climbs and not isinstance(judge, EquilibriumClassifier):
-        ways |= _rescues(attacked, x, threat, rng)
+        ways |= _rescues(exact, x, threat, rng)
     by_queries = SparseRs(queries) if threat.norm == "l0" else Square(queries)
     weak: list[Attack] = [Fgsm(), RandomSearch(100), by_queries]
     weak += [Transfer(source, Pgd(steps), f"transfer from {name}") for name, source in (transfer_from or {}).items()]
     # The same model by another gradient is a transfer in form, and as strong an attacker as the first in knowledge.
     others = [Transfer(way, _climb(way, probe, steps), f"gradient {name}") for name, way in ways.items()]
-    margin = [] if probe.name == "pgd-margin" else [Pgd(steps)]
+    margin = [] if probe.name == "pgd-margin" else [climb]
     result = evaluate(attacked, [judge], x, y, threat, [probe, *margin, *weak, *others], rng, draws=draws)
     accuracies, lowest = result.accuracies(), result.robust_accuracy
     own, noise = result.attacked, draw_noise(judge, result.worst_images, y, draws)
@@ -134,14 +137,14 @@ def unmask(
     checks, lowest = [*checks, check], min(lowest, left)
     if reference:
         name, other = next(iter(reference.items()))
-        checks.append(gradients_agree({"attacked": attacked, name: other}, x, y))
+        checks.append(gradients_agree({"attacked": exact, name: other}, x, y))
     if isinstance(judge, EquilibriumClassifier):
         checks.append(settles_under_attack(judge, x, result.worst_images))
     if isinstance(attacked, OverDraws):
         check, left = draws_enough(attacked, judge, x, y, threat, rng, probe, draws, noise)
         checks, lowest = [*checks, check], min(lowest, left)
     elif judge.noisy and attacked.noisy:
-        checks.append(gradient_above_noise(attacked, x, y))
+        checks.append(gradient_above_noise(exact, x, y))
     if not checks[1].passed:
         accuracies["one by one"] = _one_by_one(attacked, judge, x, y, threat, rng, steps, draws)
         lowest = min(lowest, accuracies["one by one"])
