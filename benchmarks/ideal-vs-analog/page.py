@@ -188,7 +188,7 @@ def _equal(rows: Sequence[Row]) -> Figure:
     forest(ax, list(gaps), list(gaps.values()), [gap.excludes_zero for gap in gaps.values()])
     ax.axvline(0, color="black", linewidth=0.8)
     ax.xaxis.set_major_formatter(POINTS)
-    ax.set_xlabel("points of accuracy beyond float with output noise, as inaccurate as the device")
+    ax.set_xlabel("points of accuracy beyond equally accurate float")
     words = []
     for row, column in compared:
         own, other = row.place.interval(row.attacked(column)), row.place.interval(MATCHED + column)

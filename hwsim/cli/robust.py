@@ -28,7 +28,7 @@ def attack(request: AttackRequest, threads: Threads = 1) -> None:
     from hwsim.experiments.attack.plan import plan_attack
     from hwsim.experiments.attack.results import write_results
     from hwsim.experiments.attack.work import run_attack
-    from hwsim.reports.attack import write_attack_page
+    from hwsim.reports.folder import current_page
 
     job = plan_attack(request)
     use_threads(threads)
@@ -37,7 +37,7 @@ def attack(request: AttackRequest, threads: Threads = 1) -> None:
     records = with_progress(lambda progress: run_attack(job, progress))
     _tell_attack(write_results(job, records))
     keep_gallery(job)
-    print(f"report: {write_attack_page(job.folder)}")
+    print(f"report: {current_page(job.folder)}")
     print(f"results: {job.folder / 'results.json'}, by image: {job.folder / 'examples.csv'}")
 
 
@@ -73,7 +73,7 @@ def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
     from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
     from hwsim.experiments.corruption.pictures import keep_pictures
     from hwsim.experiments.corruption.results import write_results
-    from hwsim.reports.corruption import write_corruption_page
+    from hwsim.reports.folder import current_page
 
     job = plan_corrupt(request)
     use_threads(threads)
@@ -81,7 +81,7 @@ def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
     records = with_progress(lambda progress: run_corrupt(job, progress))
     _tell_corrupt(write_results(job, records))
     keep_pictures(job)
-    print(f"report: {write_corruption_page(job.folder)}")
+    print(f"report: {current_page(job.folder)}")
     print(f"results: {job.folder / 'results.json'}, figures: {job.folder / 'figures'}")
 
 

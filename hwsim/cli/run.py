@@ -21,14 +21,15 @@ def run(request: RunRequest, threads: Threads = 1) -> None:
     """
     from hwsim.experiments.device_run import work
     from hwsim.experiments.device_run.job import plan_run
-    from hwsim.reports import device_run as report
+    from hwsim.reports.device_run import terminal_table
+    from hwsim.reports.folder import current_page
 
     job = plan_run(request)
     use_threads(threads)
     print(f"{job.model.name} on {job.device.name}: {job.device.summary}\nrun folder: {job.folder}", flush=True)
     with_progress(lambda progress: work.run(job, progress))
-    page = report.write_report(job.folder)
-    console.print(report.terminal_table(job.folder))
+    page = current_page(job.folder)
+    console.print(terminal_table(job.folder))
     print(f"report: {page}")
 
 
@@ -36,7 +37,7 @@ def run(request: RunRequest, threads: Threads = 1) -> None:
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, sweeps, attacks and corruptions.")],
 ) -> None:
-    """Write pages anew, from what the folders hold."""
+    """Draw pages anew, from what the folders hold."""
     from hwsim.reports.folder import write_folder_page
 
     for folder in folders:

@@ -70,11 +70,8 @@ def _page(job: JobFolder, results: AttackResults) -> Page:
         certainty="Intervals are at 95 %. An accuracy under attack is an upper bound: a stronger attack may go lower.",
         limits=results.caveats,
         caveats=[
-            Caveat(
-                f"{_named(threat)}: a check failed, so the attack may be too weak. {check.told}", "warning", "checks"
-            )
-            for threat in threats
-            for check in _of_checks(threat)
+            Caveat(f"{name}: a check failed, so the accuracy is an upper bound. {check.told}", "warning", "checks")
+            for name, check in _of_checks(threats)
             if not check.passed
         ],
         sections=[
@@ -89,28 +86,27 @@ def _page(job: JobFolder, results: AttackResults) -> Page:
 def _answer(results: AttackResults) -> str:
     """The widest budget's accuracy, which is the last one in the order of the command."""
     last = results.threats[-1]
-    reported, clean = last.reported, last.clean
     return (
-        f"Under {_named(last)} the accuracy is {_bound(last)}{reported.percent_with_range}, on clean images "
-        f"{clean.percent_with_range}, over {counted(results.images, 'image')}."
+        f"Under {_named(last)} the accuracy is {_bound(last)}{last.reported.percent_with_range}, on clean images "
+        f"{last.clean.percent_with_range}, over {counted(results.images, 'image')}."
     )
 
 
 def _detail(threat: ThreatResult) -> str:
-    reported, clean = threat.reported, threat.clean
+    reported = threat.reported
     return (
-        f"{_named(threat)}: {_bound(threat)}{reported.percent_with_range}, {clean.percent} when clean; the lowest of "
-        f"{threat.reported.of}."
+        f"{_named(threat)}: {_bound(threat)}{reported.percent_with_range}, {threat.clean.percent} when clean; "
+        f"the lowest of {reported.of}."
     )
 
 
 def _bound(threat: ThreatResult) -> str:
-    """A failed check leaves an upper bound."""
     return "at most " if threat.reported.upper_bound else ""
 
 
-def _of_checks(threat: ThreatResult) -> list[CheckRecord]:
-    return threat.checks.checks if threat.checks is not None else []
+def _of_checks(threats: Sequence[ThreatResult]) -> list[tuple[str, CheckRecord]]:
+    """Every check with the threat that it is of."""
+    return [(_named(threat), check) for threat in threats if threat.checks for check in threat.checks.checks]
 
 
 def _accuracies(threats: Sequence[ThreatResult]) -> Table:
@@ -118,19 +114,17 @@ def _accuracies(threats: Sequence[ThreatResult]) -> Table:
     for threat in threats:
         name = _named(threat)
         rows += [[name, attack, interval] for attack, interval in _attacks(threat).items()]
-        rows.append(
-            [
-                name,
-                (f"to report {_bound(threat)}".strip(), f"the lowest of {threat.reported.of}"),
-                threat.reported,
-            ]
-        )
-    caption = "Accuracy over all images, with its 95 % interval below. Worst case: the strongest attack on each image."
-    if any(threat.draws > 1 for threat in threats):
-        caption += (
-            " It is picked under read noise and evaluated on fresh draws, so a single attack can come out lower; the "
-            "lowest is the one to report."
-        )
+        report = f"to report {_bound(threat)}".strip(), f"the lowest of {threat.reported.of}"
+        rows.append([name, report, threat.reported])
+    noisy = any(threat.draws > 1 for threat in threats)
+    picked = (
+        " It is picked under read noise and evaluated on fresh draws, so a single attack can come out lower; the "
+        "lowest is the one to report."
+    )
+    caption = (
+        "Accuracy over all images, with its 95 % interval below. Worst case: the strongest attack on each image."
+        f"{picked if noisy else ''}"
+    )
     return Table("accuracies", caption, ["threat", Column("attack", "words"), "accuracy"], rows)
 
 
@@ -141,16 +135,10 @@ def _attacks(threat: ThreatResult) -> dict[str, Interval]:
 
 def _checks(threats: Sequence[ThreatResult]) -> list[Table]:
     rows: list[list[Cell]] = [
-        [
-            _named(threat),
-            check.name,
-            "passed" if check.passed else "FAILED",
-            check.told.removeprefix(f"{check.name}: "),
-        ]
-        for threat in threats
-        for check in _of_checks(threat)
+        [name, check.name, *(("passed", check.found) if check.passed else ("FAILED", f"{check.found} {check.meaning}"))]
+        for name, check in _of_checks(threats)
     ]
-    images = {threat.checks.images for threat in threats if threat.checks is not None}
+    images = {threat.checks.images for threat in threats if threat.checks}
     caption = (
         f"Signs that an attack failed rather than that the network is robust, on {max(images, default=0)} images. "
         "A difference that so few images cannot resolve passes."
@@ -184,8 +172,7 @@ def security(results: AttackResults) -> Figure:
 
 def _curves(ax: Axes, budgets: dict[float, ThreatResult], norm: str) -> list[str]:
     x = [0.0, *budgets]
-    threats = list(budgets.values())
-    rows = [_attacks(threat) for threat in threats]
+    rows = [_attacks(threat) for threat in budgets.values()]
     names = dict.fromkeys(name for row in rows for name in row if name != "clean")
     words = []
     for i, name in enumerate(names):

@@ -61,7 +61,7 @@ def _page(job: JobFolder, results: CorruptionResults) -> Page:
 def _answers(results: CorruptionResults, rows: Sequence[Row]) -> list[str]:
     clean = next(row for row in rows if row.kind == "clean")
     made = [
-        f"Mean accuracy over {means.types} {means.over}: {means.interval.percent_with_range}" for means in results.means
+        f"mean accuracy over {means.types} {means.over}: {means.interval.percent_with_range}" for means in results.means
     ]
     first = "; ".join([*made, f"on clean images {clean.percent_with_range}"])
     made = [f"{first[0].upper()}{first[1:]}."]

@@ -9,6 +9,7 @@ from hwsim.experiments.kinds import read_folder
 from hwsim.reports.attack import write_attack_page
 from hwsim.reports.corruption import write_corruption_page
 from hwsim.reports.device_run import write_report
+from hwsim.reports.page import is_current
 from hwsim.reports.sweep import write_study_page
 
 PAGES = {
@@ -17,6 +18,16 @@ PAGES = {
     "corrupt": write_corruption_page,
     "sweep": write_study_page,
 }
+
+
+SOURCES = ("config.yaml", "metrics.jsonl", "receipt.json", "cost.json")
+"""What a page of a job is made of, as far as it is there; the rest of a folder is made of these."""
+
+
+def current_page(folder: Path) -> Path:
+    """The page of a finished job: as it is, or written anew where the job went on or another version wrote it."""
+    page = folder / "report.html"
+    return page if is_current(page, *(folder / name for name in SOURCES)) else write_folder_page(folder)
 
 
 def write_folder_page(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 
 from hwsim.reports.attack import write_attack_page
 from hwsim.reports.corruption import write_corruption_page
+from hwsim.reports.folder import current_page
 from hwsim.reports.page import (
     Bullets,
     Caveat,
@@ -110,6 +111,16 @@ def test_a_page_is_current_until_a_source_changes(tmp_path: Path) -> None:
     write_page(everything(), page)
     page.write_text(page.read_text().replace('content="hwsim ', 'content="hwsim 0.0.', 1))
     assert not is_current(page), "another version wrote it"
+
+
+def test_a_finished_job_is_not_drawn_again(tmp_path: Path) -> None:
+    folder = attackfolder.write_attack(tmp_path / "attack")
+    page = current_page(folder)
+    made = page.stat().st_mtime_ns
+    assert current_page(folder).stat().st_mtime_ns == made
+    later = made + 1
+    os.utime(folder / "receipt.json", ns=(later, later))
+    assert current_page(folder).stat().st_mtime_ns > later
 
 
 @pytest.mark.parametrize(("count", "line"), [(2, False), (3, True)])

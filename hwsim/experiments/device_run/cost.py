@@ -91,7 +91,7 @@ def rows(section: dict[str, Any]) -> list[tuple[str, list[str]]]:
         "digital products of updates": "digital_products",
     }
     for title, key in counted.items():
-        table.append((title, [_short(sum(layer[key] for layer in a["layers"])) for a in activities]))
+        table.append((title, [_short(sum(layer.get(key, 0) for layer in a["layers"])) for a in activities]))
     held, weights = (sum(of(layer) for layer in activities[0]["layers"]) for of in (_memory, _weights))
     table.append(("digital memory of updates, bytes a weight", ["", "", _short(held / weights if weights else 0.0)]))
     priced_as = {
