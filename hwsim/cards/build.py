@@ -104,9 +104,9 @@ def array_shapes(config: EnergyConfig) -> list[tuple[int, int]]:
     return [link.synapses[0].shape for link in net.links]
 
 
-def learning_rule(config: LearningConfig) -> LearningRule:
-    """The rule that a recipe names."""
-    solver = SOLVERS[config.solver](config.damping)
+def learning_rule(config: LearningConfig, factor: float = 1.0) -> LearningRule:
+    """The rule that a recipe names; ``factor`` is the damping where that is auto."""
+    solver = SOLVERS[config.solver](factor if config.damping == "auto" else config.damping)
     free = Phase(config.free_steps, config.average_last, config.tolerance, config.stop_early)
     if config.rule == "exact-gradient":
         way = Implicit(replace(free, average_last=1, stop_early=True), ADJOINT, solver)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -84,6 +84,9 @@ class LearningConfig(Recipe):
     Under rule 'exact-gradient' (``hwsim.learning.exact.ExactGradient``) there are no nudged phases: the implicit
     gradient is taken where a relaxation of at most ``free_steps`` ends.
 
+    ``damping`` auto: the factor of over-relaxed sweeps is measured on the network as it learns
+    (``hwsim.ebm.spectrum.over_relaxation``); 1 until then, and on noisy arrays.
+
     On devices, once for all links or once a link: ``update``, how updates are written
     (``hwsim.crossbar.updates.modes.UpdateMode``); ``rate_pulses``, the rates of arrays in pulses, which their biases'
     ``rates`` are not (``hwsim.crossbar.updates.normalised``); ``gain_rate``, that of a digital gain
@@ -101,7 +104,7 @@ class LearningConfig(Recipe):
     phase_hardware: Literal["shared", "twin"] = "shared"
     hold_input: bool = True
     solver: Solvers = "synchronous"
-    damping: float = Field(default=1.0, gt=0, lt=2)
+    damping: Annotated[float, Field(gt=0, lt=2)] | Literal["auto"] = 1.0
     free_steps: int = Field(default=20, ge=1)
     nudged_steps: int = Field(default=10, ge=1)
     average_last: int = Field(default=1, ge=1)
@@ -116,7 +119,10 @@ class LearningConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
-        SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
+        if self.damping != "auto":
+            SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
+        elif self.solver != "odd-even":
+            raise ValueError(f"damping: auto goes with solver 'odd-even', and it is {self.solver!r}")
         pulses = [] if self.rate_pulses is None else self.rate_pulses
         for name, rates in (("rates", self.rates), ("rate_pulses", pulses), ("gain_rate", self.gain_rate)):
             for rate in rates if isinstance(rates, list) else [rates]:

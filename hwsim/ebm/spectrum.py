@@ -20,6 +20,8 @@ from torch import Tensor
 
 from hwsim.ebm.energy import Relaxable, State
 from hwsim.ebm.linearised import Blocks, Linearised
+from hwsim.ebm.network import Network
+from hwsim.ebm.settle import OddEven, Phase, settle
 
 QUANTILE = 0.75
 """The factor suits the examples up to this quantile of r."""
@@ -37,6 +39,23 @@ def over_relaxation(energy: Relaxable, s: State, rng: torch.Generator, *, produc
         return 1.0
     r = radius.double().quantile(QUANTILE).item()
     return LARGEST if r >= 1 else min(LARGEST, 2 / (1 + math.sqrt(1 - r * r)))
+
+
+@torch.no_grad()
+def measured_factor(net: Network, x: Tensor, before: float = 1.0) -> float:
+    """``over_relaxation`` of a network where it settles on the images ``x``, from sweeps with the factor ``before``.
+
+    1 on noisy arrays. The same network and images give the same factor, whatever was drawn before.
+    """
+    if net.noisy:
+        return 1.0
+    given = net.given(x)
+    s = settle(given, given.start(), solver=OddEven(before), phase=_NEAR).state
+    return over_relaxation(given, s, torch.Generator().manual_seed(0))
+
+
+_NEAR = Phase(60, tolerance=3e-3, stop_early=True)
+"""Close enough to equilibrium for its free units to be known."""
 
 
 @torch.no_grad()

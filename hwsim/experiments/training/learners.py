@@ -21,6 +21,7 @@ from hwsim.cards.recipe import BackpropConfig, LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.ebm.network import Network
+from hwsim.ebm.spectrum import measured_factor
 from hwsim.experiments.evaluation import measure, relaxation, relaxed
 from hwsim.jobs.weights import load_weights, save_weights
 from hwsim.learning.rule import StepStats
@@ -32,6 +33,10 @@ from hwsim.robustness.measure import measure as classify
 
 WATCHED = 64
 """Validation images whose relaxation is followed after every epoch."""
+
+
+MEASURED_EVERY, MEASURED_ON = 64, 8
+"""Steps after which the factor of over-relaxed sweeps is measured again, and on how many images of the batch."""
 
 
 class Model(Learner, Protocol):
@@ -61,6 +66,33 @@ class EquilibriumModel(NetworkLearner):
     def __init__(self, net: Network, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig) -> None:
         super().__init__(net, learning_rule(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
         self.inference = inference
+        self._recipe, self._factor, self._steps = recipe, 1.0, 0
+
+    def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
+        if self._recipe.damping == "auto":
+            if self._steps % MEASURED_EVERY == 0:
+                self._sweep_by(measured_factor(self.net, x[:MEASURED_ON], self._factor))
+            self._steps += 1
+        return super().step(x, labels, factor, rng)
+
+    def _sweep_by(self, factor: float) -> None:
+        """Relax by over-relaxed sweeps with this factor from now on."""
+        self._factor, self._rule = factor, learning_rule(self._recipe, factor)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the arrays remember; where damping is auto, its factor and the steps taken, too."""
+        state = super().state_dict()
+        if self._recipe.damping == "auto":
+            state["over_relaxation"] = torch.tensor([self._factor, self._steps], dtype=torch.float64)
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        kept = state.get("over_relaxation")
+        super().load_state_dict({key: tensor for key, tensor in state.items() if key != "over_relaxation"})
+        if kept is not None:
+            factor, steps = kept.tolist()
+            self._steps = int(steps)
+            self._sweep_by(factor)
 
     @property
     def weights(self) -> int:
