@@ -130,6 +130,7 @@ def evaluate(
     shares: dict[str, Tensor] = {}
     strayed: dict[str, float] = {}
     worst_images, least = x.clone(), clean.clone()
+    tried = [(x, clean)]
     for done, attack in enumerate(attacks):
         if progress is not None:
             progress(attack.name, done, len(attacks))
@@ -139,10 +140,14 @@ def evaluate(
             own, labels = x[rows], y[rows]
             moved, outside = _kept_inside(attack(attacked, own, labels, threat, rng).detach(), own, threat)
             share[rows] = measure(judges, moved, labels, draws).share
+            tried.append((moved, share))
             worse = share[rows] < least[rows]
             worst_images[rows[worse]], least[rows[worse]] = moved[worse], share[rows[worse]]
         shares[attack.name] = torch.minimum(share, least) if cascade else share
         strayed[attack.name] = outside * len(rows) / max(len(x), 1)
+    noisy = [judge for judge in judges if judge.noisy]
+    if noisy:
+        worst_images, least = _clearly_worst(tried, draws * len(judges))
     if progress is not None:
         progress("", len(attacks), len(attacks))
     return Evaluation(
@@ -153,8 +158,22 @@ def evaluate(
         worst_images=worst_images,
         distance=threat.distance(worst_images, x),
         strayed=strayed,
-        draws=draws if any(judge.noisy for judge in judges) else 1,
+        draws=draws if noisy else 1,
     )
+
+
+def _clearly_worst(tried: Sequence[tuple[Tensor, Tensor]], draws: int) -> tuple[Tensor, Tensor]:
+    """(images, their shares): those of the best attack, but where another one's is lower by more than noise explains.
+
+    The least of several noisy shares is often a weaker attack's luck, and would stand again on fresh draws.
+    """
+    images, least = min(tried, key=lambda pair: pair[1].mean().item())
+    images, least = images.clone(), least.clone()
+    clear = 2 * (0.5 / draws) ** 0.5  # two standard errors of a difference of shares, at their largest
+    for moved, share in tried:
+        lower = share < least - clear
+        images[lower], least[lower] = moved[lower], share[lower]
+    return images, least
 
 
 def _kept_inside(moved: Tensor, x: Tensor, threat: Threat) -> tuple[Tensor, float]:

@@ -160,6 +160,20 @@ def test_a_lucky_draw_is_not_success(model: EquilibriumClassifier, digits: Digit
     assert judged.draws == 20
 
 
+def test_the_worst_of_noisy_shares_is_not_a_weak_attacks_luck(model: EquilibriumClassifier, digits: Digits) -> None:
+    """Many weak attacks beside a strong one: the least share of each image would often be a weak one's lucky draw."""
+    x, y = digits.test_x, digits.test_y
+    chip = Shaken(model, 0.3, rng(1))
+
+    @dataclass(frozen=True)
+    class Weak(RandomSearch):
+        name: str = ""
+
+    weak = [Weak(1, name=f"weak-{i}") for i in range(6)]
+    found = evaluate(model, [chip], x, y, LINF, [Pgd(20), *weak], rng(), draws=8)
+    assert found.worst.mean() <= found.attacked["pgd-margin"].mean() + 0.02
+
+
 def test_averaging_over_draws_steadies_the_gradient(model: EquilibriumClassifier, digits: Digits) -> None:
     x, y = digits.test_x[:30], digits.test_y[:30]
     chip = Shaken(model, 0.3, rng(1))
