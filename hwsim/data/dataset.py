@@ -162,14 +162,6 @@ def load_corrupted(
     return _tensors(read_corrupted(path, directory / "labels.npy", severity, classes, count))
 
 
-def batches(count: int, batch_size: int, rng: torch.Generator | None = None) -> Iterator[Tensor]:
-    """Index tensors that visit each of ``count`` examples once: shuffled under ``rng``, in order without."""
-    if count < 1 or batch_size < 1:
-        raise ValueError(f"batches: expected at least one example and one a batch, got {count} and {batch_size}")
-    order = torch.arange(count) if rng is None else torch.randperm(count, generator=rng)
-    yield from order.split(batch_size)
-
-
 BORDERS = {"zeros": "constant", "edge": "replicate", "reflect": "reflect"}
 """What comes in at the side that an image is shifted from, by torch's names."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
-from hwsim.cards.build import array_shapes, hardware, network
+from hwsim.cards.build import COSTS, array_shapes, hardware, learning_rule, network
 from hwsim.cards.device import read_device
 from hwsim.cards.read import in_situ_recipe, read_model
 from hwsim.cards.recipe import LearningConfig
@@ -17,6 +19,7 @@ from hwsim.crossbar.updates.accumulate import AccumulatedUpdates
 from hwsim.crossbar.updates.gain import GainSynapse
 from hwsim.crossbar.updates.low_rank import LowRankUpdates
 from hwsim.crossbar.updates.normalised import NormalisedUpdates
+from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -139,3 +142,24 @@ def test_mistakes_in_rates_are_told(settings: dict[str, object], device: str, wo
 def test_float_has_no_pulses() -> None:
     with pytest.raises(InputError, match=r"learning.rate_pulses: pulses belong to devices, .* put it under in_situ"):
         read_model("digits-mlp", [("learning.rate_pulses", 1.0)])
+
+
+def test_a_training_with_sums_means_and_gains_is_taken_up_exactly() -> None:
+    """Stopped between two writes: what was summed, the running means and the gains go on where they were."""
+    made = managed(update={"accumulate": 3}, rate_pulses=2.0, gain_rate=0.01, update_form="interleaved")
+    _, config = read_model("digits-mlp")
+    rule, cost, rng = learning_rule(made), COSTS["squared-error"], Streams(5).generator("data")
+    batches = [(torch.rand(4, 64, generator=rng), torch.randint(10, (4,), generator=rng)) for _ in range(5)]
+
+    def steps(net: Network, some: list[tuple[Tensor, Tensor]]) -> None:
+        for x, labels in some:
+            rule.step(net, cost, x, labels, list(made.rates), Streams(1).generator("update"))
+
+    nets = [network(config.energy, hardware(read_device(CELL).device, made), Streams(i)) for i in range(2)]
+    nets[0].program(nets[0].initial_weights(2.0, Streams(3)))
+    steps(nets[0], batches[:2])
+    nets[1].load_state_dict(nets[0].state_dict())
+    for net in nets:
+        steps(net, batches[2:])
+    assert all(torch.equal(value, nets[1].state_dict()[key]) for key, value in nets[0].state_dict().items())
+    assert any(float(value.abs().max()) > 0 for key, value in nets[0].state_dict().items() if key.endswith("sum"))

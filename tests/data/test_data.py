@@ -24,7 +24,7 @@ from PIL import Image
 
 from hwsim.data import download
 from hwsim.data import sources as datasources
-from hwsim.data.dataset import Dataset, augment, batches, load, load_corrupted, stratified
+from hwsim.data.dataset import Dataset, augment, load, load_corrupted, stratified
 from hwsim.errors import InputError, WorkError
 
 CIFAR10_FILES = [*(f"data_batch_{part}.bin" for part in range(1, 6)), "test_batch.bin"]
@@ -670,24 +670,6 @@ def test_truncated_and_absent_arrays_are_refused(tmp_path: Path) -> None:
 
 
 # What training draws
-
-
-@given(count=st.integers(1, 50), size=st.integers(1, 60), seed=st.integers(0, 100))
-def test_batches_visit_every_example_once(count: int, size: int, seed: int) -> None:
-    drawn = list(batches(count, size, generator(seed)))
-    assert torch.equal(torch.cat(drawn).sort().values, torch.arange(count))
-    assert all(len(batch) == size for batch in drawn[:-1])
-    assert torch.equal(torch.cat(drawn), torch.cat(list(batches(count, size, generator(seed)))))
-
-
-def test_batches_are_shuffled_by_the_generator_and_ordered_without() -> None:
-    assert torch.equal(torch.cat(list(batches(10, 3))), torch.arange(10))
-    assert not torch.equal(
-        torch.cat(list(batches(100, 9, generator(0)))), torch.cat(list(batches(100, 9, generator(1))))
-    )
-    for count, size in ((0, 1), (1, 0)):
-        with pytest.raises(ValueError, match="at least one example"):
-            next(batches(count, size))
 
 
 def expected_augmentation(x: torch.Tensor, rng: torch.Generator, padding: int) -> torch.Tensor:

@@ -270,8 +270,8 @@ class AihwSynapse(ArrayReads):
         self._refresh()
 
     def _count_pulses(self, pre: Tensor, post: Tensor, rate: float) -> None:
-        if not self._dw_min:
-            return
+        if not self._dw_min or isinstance(self.device.config, DigitalRankUpdateRPUConfig):
+            return  # a digital accumulator sends whole pulses of its own, and says of none
         rate = getattr(self.device.config.device, "fast_lr", 0.0) or rate
         smallest = self.scale if self._columns is None else float(self._columns.min())
         self.meter.count_train(pre, post, rate / (self._dw_min * smallest))
