@@ -24,12 +24,11 @@ from hwsim.experiments.sweep.measurement import (
     Record,
     Resolved,
     column,
+    evaluated,
     in_float,
     in_situ,
-    judged,
     plain,
     resolve,
-    share,
     test_images,
 )
 from hwsim.experiments.sweep.study import Spec
@@ -74,9 +73,9 @@ def _compute(spec: Spec) -> Record:
     hits: Record = {}
 
     def keep(name: str, measured: Measured) -> None:
-        columns[name], hits[name] = share(measured), {"draws": measured.draws, "hits": measured.hits}
+        columns[name], hits[name] = measured.accuracy, {"draws": measured.draws, "hits": measured.hits}
 
-    clean = judged(found, net, seed, Condition("clean"))
+    clean = evaluated(found, net, seed, Condition("clean"))
     keep("accuracy_share", clean)
     columns |= {"unsettled_share": clean.unsettled_share, "noise_floor_share": clean.noise_floor_share}
     sigma, matched = _matched(found, exact, seed, options["match"], columns["accuracy_share"])
@@ -88,9 +87,9 @@ def _compute(spec: Spec) -> Record:
         images = perturbed(exact, condition, x, labels, found.model.evaluation, streams)
         keep(column(condition, "matched_accuracy"), matched(condition, images))
         if condition.unit == "epsilon":
-            keep(column(condition, "transfer_accuracy"), judged(found, net, seed, condition, images))
+            keep(column(condition, "transfer_accuracy"), evaluated(found, net, seed, condition, images))
             images = None  # its own attack, on its own weights
-        keep(column(condition), judged(found, net, seed, condition, images))
+        keep(column(condition), evaluated(found, net, seed, condition, images))
     return {"columns": columns, "hits": hits}
 
 
@@ -107,18 +106,18 @@ def _matched(
         images = x if images is None else images
         if way == "input-noise":
             own = Streams(seed).child("matching", condition.name, condition.level).generator("corruption")
-            return judged(found, exact, seed, condition, input_noise(images, sigma, own) if sigma else images)
+            return evaluated(found, exact, seed, condition, input_noise(images, sigma, own) if sigma else images)
         cell: Any = IdealCell()
         device = CellDevice(cell, forward=ReadPath(out_noise=sigma))
         net = programmed(found.model.energy, device, exact, Streams(seed).child("matched"))
-        return judged(found, net, seed, condition, images)
+        return evaluated(found, net, seed, condition, images)
 
     low, high = 0.0, WIDEST.get(way, 0.0)
-    if way == "none" or share(noisy(0.0, Condition("clean"), None)) <= wanted:
+    if way == "none" or noisy(0.0, Condition("clean"), None).accuracy <= wanted:
         return (None if way == "none" else 0.0), lambda condition, images: noisy(0.0, condition, images)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        better = share(noisy(middle, Condition("clean"), None)) > wanted
+        better = noisy(middle, Condition("clean"), None).accuracy > wanted
         low, high = (middle, high) if better else (low, middle)
     return high, lambda condition, images: noisy(high, condition, images)
 

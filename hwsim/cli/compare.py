@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """What differs in configuration, and in every figure that both have: difference with its 95 % interval.
 
-    Paired, image by image, where both were judged on the same test images, with McNemar's exact test; else unpaired.
+    Paired, image by image, where both were measured on the same test images, with McNemar's exact test; else unpaired.
     """
     from hwsim.experiments.compare import compare as compared
     from hwsim.reports.compare import write_compare_page

@@ -48,9 +48,10 @@ def sweep(
 
     if cluster is not None and jobs is not None:
         raise InputError("--jobs: a cluster's workers are counted by its scheduler; give --jobs or --cluster, not both")
-    found = read_study(resolve("studies", study), quick=quick, scale=scale, seeds=seeds, data_dir=data_dir)
-    page_named(found.config.page, found.folder, found.document)  # a mistake in it is told before anything is measured
-    planned = work.plan(found)
+    requested = read_study(resolve("studies", study), quick=quick, scale=scale, seeds=seeds, data_dir=data_dir)
+    # A mistake in the page is told before anything is measured.
+    page_named(requested.config.page, requested.folder, requested.document)
+    planned = work.plan(requested)
     pool = Cluster(cluster) if cluster else Processes(jobs, threads)
     name, form = planned.study.config.name, planned.form
     folder = work.Folder(out or Path("runs") / f"sweep-{name}{'' if form == 'full' else f'-{form}'}")

@@ -126,7 +126,7 @@ def _relaxing(way: Equilibrium, reads: Phase | None, solver: Any) -> Equilibrium
 def read_subject(
     model: str, weights: Path | None, data_name: str | None, data_dir: Path | None
 ) -> tuple[Subject, data.Dataset]:
-    """A model with its weights, and the data that it is judged on. Raises InputError for the first mistake.
+    """A model with its weights, and the data that it is measured on. Raises InputError for the first mistake.
 
     Args:
         model: a name on the shelf, a folder, a card, or ``./net.py:MyNet``, a torch module made without arguments.
@@ -154,7 +154,7 @@ def read_subject(
 
 
 def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
-    """``MODEL`` or ``MODEL:WEIGHTS.safetensors``, another model judged or attacked on the same data."""
+    """``MODEL`` or ``MODEL:WEIGHTS.safetensors``, another model measured or attacked on the same data."""
     model, _, weights = text.rpartition(":")
     given = (model, Path(weights)) if weights.endswith(".safetensors") and model else (text, None)
     return read_subject(*given, data_name, data_dir)[0]

@@ -14,8 +14,6 @@ from hwsim.errors import InputError
 from hwsim.jobs.job import Job
 from hwsim.jobs.store import write_text
 
-Record = dict[str, Any]
-
 
 @contextmanager
 def claimed(job: Job) -> Iterator[None]:

@@ -100,24 +100,24 @@ class Verdict:
     cost: Cost
 
 
-def verdict(found: Results) -> Verdict:
+def verdict(measured: Results) -> Verdict:
     """The limiting property, where it can be resolved; the largest of many must hold among all of them."""
-    gained = max(found.costs, key=lambda cost: cost.gained.mean)
-    alone = max(found.costs, key=lambda cost: cost.alone.mean)
-    if found.lost.low <= 0:
+    gained = max(measured.costs, key=lambda cost: cost.gained.mean)
+    alone = max(measured.costs, key=lambda cost: cost.alone.mean)
+    if measured.lost.low <= 0:
         return Verdict("none", gained)
     if gained.gained_joint.low > 0:
         return Verdict("limits", gained)
     return Verdict("several", alone) if alone.alone_joint.low > 0 else Verdict("unresolved", gained)
 
 
-def write_table(folder: Path, found: Results) -> Path:
+def write_table(folder: Path, measured: Results) -> Path:
     """Write ``ablation.csv``, a row for each property."""
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     kinds = ("cost_alone", "gained_without", "accuracy_only", "accuracy_without")
     writer.writerow(["property", *(f"{k}_{part}_share" for k in kinds for part in ("mean", "low95", "high95"))])
-    for cost in found.costs:
+    for cost in measured.costs:
         spans = (cost.alone, cost.gained, cost.accuracy_only, cost.accuracy_without)
         writer.writerow([cost.name, *(f"{v:.6f}" for span in spans for v in (span.mean, span.low, span.high))])
     write_text(folder / "ablation.csv", rows.getvalue())

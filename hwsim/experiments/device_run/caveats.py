@@ -45,8 +45,8 @@ MIN_RISE = 0.02
 def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
     """Every caveat of a run, warnings first; ``summary`` as by ``summary_of``, without its warnings."""
     parts = (_unfinished, _learning, _noise_in_training, _updates, _settling, _arrays, _masking)
-    found = [caveat for part in parts for caveat in part(summary)]
-    return sorted([*found, *_exactness(summary, receipt)], key=lambda caveat: caveat.level != "warning")
+    caveats = [caveat for part in parts for caveat in part(summary)]
+    return sorted([*caveats, *_exactness(summary, receipt)], key=lambda caveat: caveat.level != "warning")
 
 
 def _unfinished(summary: dict[str, Any]) -> Iterator[Caveat]:

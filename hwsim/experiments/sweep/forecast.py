@@ -15,18 +15,18 @@ def forecast(planned: Plan, folder: Folder, workers: int) -> str:
     text = f"{len(planned.specs)} points, {len(records)} of them finished, {workers} at once"
     if not left:
         return text
-    told = {key: seconds_of(planned, key) for key in planned.specs}
+    times = {key: seconds_of(planned, key) for key in planned.specs}
     source = "by the study's own measure"
     if speed := planned.study.speed_gmac_per_s:
         source = f"as counted, at {speed:g}e9 multiply-accumulates a second"
     if records:
         # What the finished ones took, against what was told of them, holds for the others.
-        done = [told[key] for key in planned.specs if folder.finished(key)]
+        done = [times[key] for key in planned.specs if folder.finished(key)]
         taken, known = sum(record["seconds"] for record in records), all(done)
         factor = taken / sum(each or 0.0 for each in done) if known else taken / len(done)
-        told = {key: factor * (each or 0.0) if known else factor for key, each in told.items()}
+        times = {key: factor * (each or 0.0) if known else factor for key, each in times.items()}
         source = "by the finished ones"
-    rest = [each for key, each in told.items() if not folder.finished(key)]
+    rest = [each for key, each in times.items() if not folder.finished(key)]
     if not all(rest):
         return f"{text}; how long it takes is told after the first ones"
     total = sum(each or 0.0 for each in rest)
@@ -35,14 +35,14 @@ def forecast(planned: Plan, folder: Folder, workers: int) -> str:
 
 def lacking(planned: Plan) -> list[str]:
     """What points lack, with the commands that make it and their time: told before anything is computed."""
-    found: dict[str, dict[int | None, float]] = {}
+    commands: dict[str, dict[int | None, float]] = {}
     count = 0
     for spec in planned.specs.values():
         missing = measurements.measurement_of(spec).missing
         if missing and (lack := missing(spec)):
-            found.setdefault(lack.command, {})[lack.seed] = lack.work
+            commands.setdefault(lack.command, {})[lack.seed] = lack.work
             count += 1
-    if not found:
+    if not commands:
         return []
     speed = planned.study.speed_gmac_per_s
 
@@ -50,12 +50,12 @@ def lacking(planned: Plan) -> list[str]:
         return f"about {duration(sum(works) / speed / 1e9)}" if speed else ""
 
     lines = [f"{count} points lack weights and will fail until these commands have made them:"]
-    for command, works in found.items():
+    for command, works in commands.items():
         seeds = f"SEED {', '.join(map(str, works))}" if None not in works else ""
-        told = ", ".join(part for part in (seeds, time_of(works.values())) if part)
-        lines.append(f"  {command}{f'   # {told}' if told else ''}")
+        details = ", ".join(part for part in (seeds, time_of(works.values())) if part)
+        lines.append(f"  {command}{f'   # {details}' if details else ''}")
     if speed:
-        total = time_of(work for works in found.values() for work in works.values())
+        total = time_of(work for works in commands.values() for work in works.values())
         lines.append(f"  together {total} at {speed:g}e9 multiply-accumulates a second, which is counted, not measured")
     return lines
 

@@ -1,4 +1,4 @@
-"""What measurements are made of: specs resolved to cards, recipes and data, networks trained and judged."""
+"""What measurements are made of: specs resolved to cards, recipes and data, networks trained and evaluated."""
 
 from __future__ import annotations
 
@@ -110,47 +110,48 @@ def plain(spec: Spec) -> Record:
     return resolve(spec).plain(spec.seed)
 
 
-def in_situ(found: Resolved, seed: int, reads: int = 1) -> tuple[Network, Record]:
+def in_situ(resolved: Resolved, seed: int, reads: int = 1) -> tuple[Network, Record]:
     """A network trained on its device, and what its last epoch tells; each read the mean of ``reads``.
 
     Raises WorkError where training diverges.
     """
-    device, streams = found.card.device, Streams(seed)
+    device, streams = resolved.card.device, Streams(seed)
     device = AveragedDevice(device, reads) if reads > 1 else device
     epochs: list[Epoch] = []
-    net = trained(
-        found.model, device, found.recipe, found.dataset, streams, on_epoch=lambda epoch, seconds: epochs.append(epoch)
-    )
+
+    def keep(epoch: Epoch, seconds: float) -> None:
+        epochs.append(epoch)
+
+    net = trained(resolved.model, device, resolved.recipe, resolved.dataset, streams, on_epoch=keep)
     columns: Record = {"epochs": len(epochs), "accuracy_train_share": epochs[-1].accuracy_train if epochs else None}
-    return deployed(found.model.energy, device, net, streams.child("deployed")), columns
+    return deployed(resolved.model.energy, device, net, streams.child("deployed")), columns
 
 
-def in_float(found: Resolved, seed: int) -> Network:
+def in_float(resolved: Resolved, seed: int) -> Network:
     """The model trained in float by its own recipe, from the same initial weights and order of examples."""
-    return trained(found.model, float_device(found.model), found.model.settled_learning, found.dataset, Streams(seed))
+    model = resolved.model
+    return trained(model, float_device(model), model.settled_learning, resolved.dataset, Streams(seed))
 
 
-def judged(found: Resolved, net: Network, seed: int, condition: Condition, images: Tensor | None = None) -> Measured:
+def evaluated(
+    resolved: Resolved, net: Network, seed: int, condition: Condition, images: Tensor | None = None
+) -> Measured:
     """Hits under a condition, or of images that were perturbed before. Images are the same for all seeds."""
-    evaluation = found.model.evaluation
-    x, labels = test_images(found)
+    evaluation = resolved.model.evaluation
+    x, labels = test_images(resolved)
     if images is None:
         streams = Streams(0).child(condition.name, condition.level)
         images = perturbed(net, condition, x, labels, evaluation, streams)
     read = Streams(seed).child("judge", condition.name, condition.level)
-    return measure(net, images, labels, found.model.inference, evaluation.draws, read)
+    return measure(net, images, labels, resolved.model.inference, evaluation.draws, read)
 
 
-def test_images(found: Resolved) -> data.Split:
+def test_images(resolved: Resolved) -> data.Split:
     """The test images and labels that a model card's evaluation asks for."""
-    return found.dataset.test[: found.model.evaluation.examples]
+    return resolved.dataset.test[: resolved.model.evaluation.examples]
 
 
 def column(condition: Condition, what: str = "accuracy") -> str:
     """The column of a condition's accuracy: accuracy_share, accuracy_input-noise_sigma0.1_share."""
     parts = (what, *(() if condition.name == "clean" else (condition.name, f"{condition.unit}{condition.level:g}")))
     return "_".join((*parts, "share"))
-
-
-def share(measured: Measured) -> float:
-    return measured.accuracy

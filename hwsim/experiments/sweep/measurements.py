@@ -1,7 +1,7 @@
 """The measurements of studies: by name or from the study's own folder, the key of a point and its record.
 
 A measurement resolves a spec to plain values, whose hash is the point's key, and computes its record: ``columns`` of
-the table of results and, where images were judged, their ``hits``.
+the table of results and, where images were evaluated, their ``hits``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hwsim.cards.shelf import summary_of
 from hwsim.cards.yamlfile import Document, Keys, did_you_mean
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.evaluation import conditions
-from hwsim.experiments.sweep.measurement import Measurement, Record, column, in_situ, judged, plain, resolve, share
+from hwsim.experiments.sweep.measurement import Measurement, Record, column, evaluated, in_situ, plain, resolve
 from hwsim.experiments.sweep.shipping import Parcel, arrived
 from hwsim.experiments.sweep.study import Spec
 
@@ -31,11 +31,11 @@ def measurement_named(name: str, folder: Path, document: Document) -> Measuremen
     if ":" not in name:
         known = [*MEASUREMENTS, "./file.py:NAME"]
         raise document.unknown(KEYS, known, f"{name!r} is no measurement", name)
-    found = plugin(name, folder, "hwsim.measurements", document, KEYS)
-    if not isinstance(found, Measurement):
+    loaded = plugin(name, folder, "hwsim.measurements", document, KEYS)
+    if not isinstance(loaded, Measurement):
         wanted = "expected a hwsim.experiments.sweep.measurement.Measurement"
-        raise document.error(KEYS, f"{name}: {wanted}, got {type(found).__name__}")
-    return found
+        raise document.error(KEYS, f"{name}: {wanted}, got {type(loaded).__name__}")
+    return loaded
 
 
 def measurement_of(spec: Spec) -> Measurement:
@@ -101,12 +101,12 @@ def _in_situ_accuracy(spec: Spec) -> Record:
 
     Every read of the arrays, in training and in inference, is the mean of `measurement.reads` reads.
     """
-    found = resolve(spec)
-    net, columns = in_situ(found, spec.seed, spec.options().get("reads", 1))
+    resolved = resolve(spec)
+    net, columns = in_situ(resolved, spec.seed, spec.options().get("reads", 1))
     hits: Record = {}
-    for condition in conditions(found.model.evaluation):
-        measured = judged(found, net, spec.seed, condition)
-        columns[column(condition)] = share(measured)
+    for condition in conditions(resolved.model.evaluation):
+        measured = evaluated(resolved, net, spec.seed, condition)
+        columns[column(condition)] = measured.accuracy
         hits[column(condition)] = {"draws": measured.draws, "hits": measured.hits}
         if condition.name == "clean":
             columns |= {"unsettled_share": measured.unsettled_share, "noise_floor_share": measured.noise_floor_share}

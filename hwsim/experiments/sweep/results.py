@@ -75,14 +75,14 @@ class Results:
 
     def lines(self, block: str, x: str) -> list[Line]:
         """A block's places along the axis ``x``, a line for each combination of the others; empty places left out."""
-        found: dict[str, Line] = {}
+        lines: dict[str, Line] = {}
         for place in self.places[block]:
             fixed = {axis: value for axis, value in place.axes.items() if axis != x}
-            line = found.setdefault(json.dumps(fixed), Line(fixed, [], []))
+            line = lines.setdefault(json.dumps(fixed), Line(fixed, [], []))
             if place.records:
                 line.x.append(place.axes[x])
                 line.places.append(place)
-        return [line for line in found.values() if line.places]
+        return [line for line in lines.values() if line.places]
 
 
 def read_results(folder: Path) -> Results:

@@ -198,10 +198,10 @@ def read_config(path: Path) -> tuple[Document, StudyConfig]:
 
 def folder_of(home: str) -> Path:
     """The folder that ``Study.home`` stands for. Raises InputError where there is none of that name on the shelf."""
-    found = Path(home) if "/" in home else find("studies", home).folder
-    if found is None or not found.is_dir():
+    folder = Path(home) if "/" in home else find("studies", home).folder
+    if folder is None or not folder.is_dir():
         raise InputError(f"{home}: the study's folder is not there any more")
-    return found
+    return folder
 
 
 def _form(config: StudyConfig, quick: bool, scale: str | None) -> str:

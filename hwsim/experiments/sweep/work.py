@@ -71,7 +71,7 @@ def grouped(failures: Iterable[tuple[str, Mapping[str, Any], int, str]]) -> list
     rows: dict[str, list[tuple[str, Mapping[str, Any], int]]] = {}
     for block, axes, seed, reason in failures:
         rows.setdefault(reason, []).append((block, axes, seed))
-    found = []
+    rows_of_text = []
     for reason, points in rows.items():
         blocks = ", ".join(dict.fromkeys(block for block, _, _ in points))
         seeds = ", ".join(str(seed) for seed in dict.fromkeys(seed for _, _, seed in points))
@@ -79,8 +79,8 @@ def grouped(failures: Iterable[tuple[str, Mapping[str, Any], int, str]]) -> list
         at = ", ".join(f"{axis} = {value}" for axis, value in shared)
         if len(points) > 1:
             at = f"{len(points)} points{f' of {at}' if at else ''}"
-        found.append((blocks, at, seeds, reason))
-    return found
+        rows_of_text.append((blocks, at, seeds, reason))
+    return rows_of_text
 
 
 def plan(study: Study) -> Plan:
@@ -258,7 +258,7 @@ class _Crew:
                     broken = True
                     self._crashed(key)
                 else:
-                    self._failed(key, _told(error), "".join(traceback.format_exception(error)))
+                    self._failed(key, _reason(error), "".join(traceback.format_exception(error)))
         if broken:
             # Each of those on the way could be the one that did it.
             for key, claim in self.running.values():
@@ -342,6 +342,6 @@ def _finite(axes: dict[str, Any]) -> dict[str, Any]:
     return {axis: str(v) if isinstance(v, float) and not math.isfinite(v) else v for axis, v in axes.items()}
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     first = (str(error).strip() or "no message").splitlines()[0]
     return first if isinstance(error, WorkError) else f"{type(error).__name__}: {first}"
