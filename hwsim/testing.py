@@ -59,7 +59,7 @@ def conformance(device: Device, streams: Streams | None = None, gap: float = GAP
     for name, check in CHECKS.items():
         try:
             checks.append(check(device, streams.child(name), gap))
-        except Exception as error:  # a device that is not ours fails in any way it likes
+        except (Exception, SystemExit) as error:  # a device that is not ours fails in any way it likes
             told = (str(error).strip() or "no message").splitlines()[0]
             checks.append(Check(name, False, f"{type(error).__name__}: {told}", "no exception"))
     return checks

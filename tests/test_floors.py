@@ -17,8 +17,9 @@ PACKAGE = Path(hwsim.__file__).parent
 FLOORS = {
     "errors": 0,
     "rng": 0,
+    "files": 1,
     "crossbar": 1,
-    "data": 1,
+    "data": 2,
     "stats": 1,
     "devices": 2,
     "ebm": 2,

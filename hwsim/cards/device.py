@@ -30,7 +30,9 @@ import torch
 from hwsim.cards import array as arraycard
 from hwsim.cards import rpuconfig
 from hwsim.cards.fields import PLAIN, Filler
+from hwsim.cards.layers import Layer, build
 from hwsim.cards.plugins import plugin, read_code
+from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.shelf import CARDS, Item, find, items, load_entry_point, shelf
 from hwsim.cards.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
 from hwsim.crossbar.cell_array import CellDevice
@@ -107,6 +109,7 @@ def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> 
         document = document.override(path, value, "--set device.")
     kind, device, resolved = _read(item, document)
     device, resolved = arraycard.placed(device, resolved, document)
+    check_learning(document)
     texts = {key: _text(document, key) for key in ("name", "summary", "source")}
     card = DeviceCard(
         name=texts["name"] or item.name,
@@ -164,13 +167,24 @@ def validate(card: DeviceCard) -> None:
             synapse.update(pre, post, 0.1)
             synapse.tick()
             outputs["weight"] = (synapse.weight(), (2, 3))
-    except Exception as error:  # a plug-in fails in any way it likes
+    except (Exception, SystemExit) as error:  # a plug-in fails in any way it likes
         reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
         raise document.error((), f"an array of 2x3 cannot be built, read and updated ({reason})") from error
     for name, (value, shape) in outputs.items():
         if tuple(value.shape) != shape or not torch.isfinite(value).all():
             wrong = f"shape {tuple(value.shape)}" if tuple(value.shape) != shape else "NaN or infinity"
             raise document.error((), f"{name} of an array of 2x3 gives {wrong}; expected finite numbers, {shape}")
+
+
+def check_learning(document: Document) -> None:
+    """InputError for a mistake in the recipe of a device card, whatever model it will be laid over.
+
+    What it leaves open stands here for the model's: phases long enough for any average, a solver for any damping.
+    """
+    given = document.section("learning")
+    solver = "odd-even" if given.get("damping") is not None else "synchronous"
+    left_open = Document({"rates": [0.1], "free_steps": 10**9, "nudged_steps": 10**9, "solver": solver}, "a model")
+    build(LearningConfig, [Layer(left_open), Layer(document, ("learning",))])
 
 
 def list_devices() -> list[DeviceSummary]:

@@ -32,7 +32,7 @@ def build(config: ModuleConfig, streams: Streams) -> torch.nn.Module:
             module = factory(tuple(config.image), config.classes, **config.parameters)
     except TypeError as error:
         raise document.error(("network", "parameters"), f"{config.module} does not take these ({error})") from error
-    except Exception as error:  # anything may go wrong in somebody else's class
+    except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's class
         raise document.error(("network",), f"{config.module} cannot be made ({_summary(error)})") from error
     if not isinstance(module, torch.nn.Module):
         made = type(module).__name__
@@ -61,7 +61,7 @@ def _check(config: ModuleConfig, module: torch.nn.Module) -> None:
     try:
         with torch.no_grad():
             scores = module(torch.zeros(shape))
-    except Exception as error:  # anything may go wrong in somebody else's class
+    except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's class
         raise document.error(("network",), f"{config.module} fails on images of {shape} ({_summary(error)})") from error
     finally:
         module.train(training)
@@ -71,7 +71,7 @@ def _check(config: ModuleConfig, module: torch.nn.Module) -> None:
         raise document.error(("network",), f"{config.module} gives {given} for two images; expected scores {expected}")
 
 
-def _summary(error: Exception) -> str:
+def _summary(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
     lines = str(error).strip().splitlines()

@@ -14,6 +14,7 @@ from hwsim.cards.layers import Layer, build
 from hwsim.cards.model import EvaluationConfig, ModelConfig
 from hwsim.cards.network import LayeredConfig, ModuleConfig
 from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.size import check_size
 from hwsim.cards.updates import check_modes
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
 from hwsim.crossbar.updates.normalised import NormalisedDevice
@@ -28,10 +29,8 @@ DEFAULT_DEVICE = "ideal"
 Settings = list[tuple[str, Any]]
 
 
-def parted(settings: Sequence[str], seed: int) -> tuple[Settings, Settings]:
+def parted(settings: Sequence[str]) -> tuple[Settings, Settings]:
     """The settings of the device, without the prefix, and those of the model card."""
-    if seed < 0:
-        raise InputError(f"--seed: expected a number >= 0, got {seed}")
     parsed = [parse_setting(setting) for setting in settings]
     prefix = "device."
     return (
@@ -62,6 +61,7 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
         )
     if len(config.learning.rates) != config.network.links:
         raise _rates_error(document, ("learning", "rates"), config.learning.rates, config.network.links)
+    check_size(document, config)
     return document, config
 
 

@@ -95,7 +95,7 @@ def load_entry_point(point: EntryPoint) -> Any:
     """What an entry point refers to; InputError, naming it, where its package fails to load."""
     try:
         return point.load()
-    except Exception as error:  # anything may go wrong in somebody else's package
+    except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's package
         raise InputError(
             f"entry point {point.group}: {point.name} = {point.value}: cannot be loaded ({summary_of(error)})"
         ) from error

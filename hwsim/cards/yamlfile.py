@@ -7,6 +7,7 @@ which could name Python objects, are refused; nothing in a file is ever executed
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,17 +15,48 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
+from yaml.composer import Composer
 
 from hwsim.errors import InputError
+from hwsim.files import MAX_DEPTH, read_text
 
 Keys = tuple[str | int | float, ...]
 
 MAX_VALUES = 100_000  # aliases can make a small file a huge one
-MAX_DEPTH = 50
 
 
-class _CoreLoader(yaml.SafeLoader):
+class _TooMuch(yaml.MarkedYAMLError):
+    """Nested too deeply, or too many values."""
+
+
+_COMPILED: Any = getattr(yaml, "CSafeLoader", object)
+
+
+class _CompiledParser(Composer, _COMPILED):
+    """The compiled parser, and nodes made of its events in Python: compiled code would run out of stack."""
+
+    def __init__(self, stream: Any) -> None:
+        _COMPILED.__init__(self, stream)
+        Composer.__init__(self)
+
+
+_Parser: Any = _CompiledParser if _COMPILED is not object else yaml.SafeLoader
+
+
+class _CoreLoader(_Parser):
     """Scalars as in YAML 1.2's core schema: `1e-3` is a number, `off` and `2018-01-01` are text, `010` is ten."""
+
+    depth = count = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """A node, while depth and number are within their limits."""
+        self.depth, self.count = self.depth + 1, self.count + 1
+        if self.depth > MAX_DEPTH + 1 or self.count > 2 * MAX_VALUES:
+            what = f"nested deeper than {MAX_DEPTH} levels" if self.depth > MAX_DEPTH else f"over {MAX_VALUES} values"
+            raise _TooMuch(problem=what, problem_mark=getattr(self.peek_event(), "start_mark", None))
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[Any]]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -112,15 +144,7 @@ def read_yaml(path: Path, name: str | None = None) -> Document:
     Raises InputError for a file that cannot be read, is not UTF-8 or not YAML, for a repeated key and for tags.
     """
     name = name or str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not a text file in UTF-8 (byte {error.start} cannot be read)") from error
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error})") from error
-    return parse_yaml(text, name)
+    return parse_yaml(read_text(path, name), name)
 
 
 def parse_yaml(text: str, name: str) -> Document:
@@ -234,11 +258,14 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         line = f":{mark.line + 1}" if mark else ""
         problem = str(error.problem or error.context)
         hint = " (text that contains ': ' needs quotes)" if "mapping values" in problem else ""
-        raise InputError(f"{name}{line}: not valid YAML: {problem}{hint}") from error
+        hint = " (a tab? indent with spaces)" if "start any token" in problem else hint
+        what = problem if isinstance(error, _TooMuch) else f"not valid YAML: {problem}{hint}"
+        raise InputError(f"{name}{line}: {what}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise InputError(f"{name}: nested too deeply; expected at most {MAX_DEPTH} levels") from error
+
+
+_NOT_FINITE = (math.inf, -math.inf)
 
 
 def _value(node: yaml.Node, keys: Keys, name: str, lines: dict[Keys, int], budget: Iterator[int]) -> Any:
@@ -251,7 +278,7 @@ def _value(node: yaml.Node, keys: Keys, name: str, lines: dict[Keys, int], budge
         for key_node, value_node in node.value:
             key = _value(key_node, (*keys, "?"), name, {}, budget)
             key_line = key_node.start_mark.line + 1
-            if isinstance(key, bool) or not isinstance(key, str | int | float):
+            if isinstance(key, bool) or not isinstance(key, str | int | float) or key in _NOT_FINITE or key != key:
                 raise _located(name, key_line, keys, f"expected a name as key, got {shown(key)}")
             inner = (*keys, key)
             if key in result:
@@ -280,6 +307,7 @@ def _scalar(node: yaml.ScalarNode, keys: Keys, name: str, line: int) -> Any:
     try:
         match kind:
             case "str":
+                text.encode()  # half a character ("\\ud800") cannot be written again
                 return text
             case "null":
                 return None

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.errors import InputError
+from hwsim.files import MAX_TEXT_BYTES, read_bytes
 
 EXPECTED = "expected the columns device,cycle,pulse,polarity,g_uS, or two columns up,down, or a column a train"
 MISSING = {"", "nan", "na", "n/a", "null", "none", "-", "--", "#n/a", "#div/0!"}
 COMMENTS = ("#", "%", "//")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", " ": "blanks", "|": "bar"}
-MOST_BYTES = 200_000_000
 _SHOWN = 4  # rows that a message shows
 _SNIFFED = 80  # lines from the beginning, the middle and the end each
 _NUMERIC = re.compile(r"[+-]?[\d.,'’ \u00a0\u202f]*\d[\d.,'’ \u00a0\u202f]*(?:[eE][+-]?\d+)?")
@@ -92,16 +92,7 @@ def read_table(path: Path, sheet: str | None = None) -> Table:
 
 def text_of(path: Path) -> str:
     """The file, in UTF-8, in UTF-16 as spreadsheets write it, or in a Western 8-bit code where that gives text."""
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path}: not a file")
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path}: larger than {MOST_BYTES // 10**6} MB; expected a table of pulses")
-        raw = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    raw = read_bytes(path, MAX_TEXT_BYTES)
     wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return raw.decode("utf-16" if wide else "utf-8-sig").replace("\0", "\ufffd")

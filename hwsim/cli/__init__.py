@@ -6,6 +6,8 @@ A file of this folder is a group of commands; importing it hangs them on the roo
 from __future__ import annotations
 
 import sys
+import traceback
+from pathlib import Path
 
 from hwsim.cli import ablate, compare, device, robust, run, runs, shelves, sweep, train
 from hwsim.cli.app import app
@@ -29,7 +31,10 @@ def main() -> None:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was finished is kept", 1)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
-            raise
+            last = traceback.extract_tb(stop.__traceback__)[-1]
+            if {"click", "typer"} & set(Path(last.filename).parts):
+                raise
+            _fail(f"{last.filename}:{last.lineno}: ended the program, which a cell, module or measurement may not", 1)
         _fail("interrupted; what was finished is kept, the same command goes on from there", INTERRUPTED)
 
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from hwsim.jobs.request import Request
+from hwsim.jobs.request import Request, check_number
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data sets; else $HWSIM_DATA or the cache.")]
-Seed = Annotated[int, typer.Option(help="Root of the random streams.")]
+Seed = Annotated[int, typer.Option(help="Root of the random streams.", min=0, max=2**63)]
 Threads = Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")]
 DeviceArgument = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]
 
@@ -30,6 +30,8 @@ def command_line() -> str:
 def use_threads(count: int) -> None:
     """Compute on so many threads of torch: small networks run fastest on one, more only cost."""
     import torch
+
+    check_number("--threads", count, 1, 1024)
 
     torch.set_num_threads(count)
 

@@ -6,19 +6,18 @@ InputError, naming the file, what was found and what is expected.
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from hwsim.data.pictures import SUFFIXES, read_picture
 from hwsim.errors import InputError
+from hwsim.files import read_unzipped
 
 Images = tuple[np.ndarray, np.ndarray]
 
 _CIFAR_PIXELS = 3 * 32 * 32
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 def read_cifar(path: Path, label_bytes: int, label_column: int, classes: int) -> Images:
@@ -26,7 +25,7 @@ def read_cifar(path: Path, label_bytes: int, label_column: int, classes: int) ->
 
     Layout: https://www.cs.toronto.edu/~kriz/cifar.html, "Binary version".
     """
-    raw = np.frombuffer(read_bytes(path), np.uint8)
+    raw = np.frombuffer(read_unzipped(path), np.uint8)
     record = label_bytes + _CIFAR_PIXELS
     if raw.size == 0 or raw.size % record:
         raise InputError(
@@ -50,7 +49,7 @@ def read_idx_images(images_path: Path, labels_path: Path, classes: int) -> Image
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:
-    raw = read_bytes(path)
+    raw = read_unzipped(path)
     header = 4 + 4 * dimensions
     magic = bytes((0, 0, 8, dimensions))  # 8: unsigned bytes
     if raw[:4] != magic or len(raw) < header:
@@ -72,26 +71,16 @@ def read_image_folder(directory: Path, classes: tuple[str, ...], size: int | Non
 
     All images must be of one size, unless ``size`` asks for square images resized to it (bilinear).
     """
-    from PIL import Image, UnidentifiedImageError
-
     paths, labels = [], []
     for label, name in enumerate(classes):
-        found = sorted(path for path in (directory / name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(path for path in (directory / name).iterdir() if path.suffix.lower() in SUFFIXES)
         if not found:
-            raise InputError(f"{directory / name}: holds no image; expected {', '.join(IMAGE_SUFFIXES)} files")
+            raise InputError(f"{directory / name}: holds no image; expected {', '.join(SUFFIXES)} files")
         paths += found
         labels += [label] * len(found)
     images: list[np.ndarray] = []
     for path in paths:
-        try:
-            with Image.open(path) as picture:
-                grey = picture.mode in ("1", "L", "LA", "I", "I;16")
-                picture = picture.convert("L" if grey else "RGB")
-                if size is not None:
-                    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-                pixels = np.asarray(picture)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise InputError(f"{path}: cannot be read as an image ({error}); replace or remove the file") from error
+        pixels = read_picture(path, size)
         if images and pixels.shape[:2] != images[0].shape[:2]:
             raise InputError(
                 f"{path}: is {_width_by_height(pixels)} pixels, but {paths[0]} is {_width_by_height(images[0])}; "
@@ -142,17 +131,6 @@ def _map_npy(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: is not a whole .npy file of numbers ({error}); fetch it again") from error
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, unzipped where its name ends in ``.gz``."""
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: is not a whole gzip file ({error}); fetch it again") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def check_labels(path: Path, labels: np.ndarray, classes: int) -> None:

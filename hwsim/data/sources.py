@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from hwsim.data.download import Archive, Progress, Unreachable, fetch_archive
-from hwsim.data.formats import Images, read_bytes, read_cifar, read_idx_images, read_image_folder
+from hwsim.data.formats import Images, read_cifar, read_idx_images, read_image_folder
 from hwsim.errors import InputError
+from hwsim.files import read_unzipped
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _fetch(archive: Archive, root: Path, progress: Progress | None) -> Path:
 
 def _cifar(layout: _Cifar, folder: Path) -> Found:
     names_path = _plain_or_gz(folder / layout.names_file)
-    classes = tuple(read_bytes(names_path).decode("utf-8", "replace").split())
+    classes = tuple(read_unzipped(names_path).decode("utf-8", "replace").split())
     if len(classes) != layout.classes:
         raise InputError(f"{names_path}: {len(classes)} class names; expected {layout.classes}")
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hwsim import __version__
+from hwsim.cards.yamlfile import read_yaml
 from hwsim.errors import InputError
 from hwsim.jobs.folder import read_json
 from hwsim.jobs.store import read_lines
@@ -132,16 +131,9 @@ def flat(config: Config, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _yaml(path: Path) -> Config:
-    try:
-        # Line numbers, which read_yaml keeps, are not needed, and many folders are read at once.
-        value = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
-        raise InputError(f"{path.parent}: holds no {path.name}; expected a folder of {_COMMANDS}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a mapping of keys")
-    return value
+    if not path.exists():
+        raise InputError(f"{path.parent}: holds no {path.name}; expected a folder of {_COMMANDS}")
+    return read_yaml(path).data
 
 
 def _run(folder: JobFolder) -> dict[str, float]:

@@ -13,7 +13,7 @@ class RunRequest(TrainingRequest):
     """Of ``hwsim run``."""
 
     device: str | None = option(None, "Shelf name, folder or rpu-config.yaml. (default: ideal)")
-    repeats: int = option(3, "Trainings and device instances, each with its own streams.")
+    repeats: int = option(3, "Trainings and device instances, each with its own streams.", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class AblationRequest(TrainingRequest):
     """Of ``hwsim ablate``."""
 
     device: str = option(REQUIRED, "Shelf name, folder or rpu-config.yaml.")
-    seeds: int = option(3, "Trainings and device instances of every variant.")
+    seeds: int = option(3, "Trainings and device instances of every variant.", least=1)
     case: str = option("in-situ", "in-situ, or programmed: weights trained in float.")
-    age: float = option(0.0, "Measure so many seconds after programming, where devices drift.")
+    age: float = option(0.0, "Measure so many seconds after programming, where devices drift.", least=0, most=1e12)
     properties: list[str] = option([], "Only this one, again for more. (default: all that it has)", "--property")
 
 
@@ -42,9 +42,11 @@ class SubjectRequest(Request):
     model: str = option("digits-mlp", "Shelf name, folder or model.yaml; or your torch module, ./net.py:MyNet.")
     weights: Path | None = option(None, "A safetensors file. (default: the one beside the card)")
     device: str | None = option(None, "Program the weights onto this device. (default: float)")
-    instances: int | None = option(None, "Programmed device instances. (default: 5; 1 where devices do not differ)")
-    draws: int = option(20, "Classifications of an image on each instance, each on fresh read noise.")
-    examples: int | None = option(None, "The first N test images. (default: 1000, or all)")
+    instances: int | None = option(
+        None, "Programmed device instances. (default: 5; 1 where devices do not differ)", least=1
+    )
+    draws: int = option(20, "Classifications of an image on each instance, each on fresh read noise.", least=1)
+    examples: int | None = option(None, "The first N test images. (default: 1000, or all)", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +59,13 @@ class AttackRequest(SubjectRequest):
         None, "Through the equilibrium: implicit, unrolled-T, nudged-B... (default: implicit)"
     )
     knows: str | None = option(None, "device, conductances, float-weights or nothing. (default: conductances)")
-    eot: int = option(10, "Noise draws behind each gradient or query of a noisy copy.")
+    eot: int = option(10, "Noise draws behind each gradient or query of a noisy copy.", least=1)
     transfer_from: list[str] = option([], "MODEL or MODEL:WEIGHTS.safetensors, whose images are tried; repeat it.")
     seeds: str = option("1", "Attack seeds: how many, or which, 0,1,2; the worst over them.")
     age: str | None = option(None, "Times after programming, of devices that drift: 3600 or 1h,1month.")
     cascade: bool = option(False, "Attack only what earlier attacks left: faster.", "--cascade")
     checks: bool = option(True, "The checks that unmask, after white-box attacks.")
-    check_images: int = option(100, "Images behind the checks, at most.")
+    check_images: int = option(100, "Images behind the checks, at most.", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from hwsim.cards import shelf
@@ -31,13 +29,12 @@ from hwsim.experiments.requests import SubjectRequest
 from hwsim.experiments.trained import programmed
 from hwsim.experiments.training.learners import classifier_of
 from hwsim.jobs.job import Job
+from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import NudgedInput, Truncated, way_named
 from hwsim.rng import Streams
 from hwsim.robustness.checks.verdict import is_noisy
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -205,17 +202,11 @@ def _module(
     dataset = data.load(data_name, data_dir)
     try:
         module = made()
-    except Exception as error:  # anything may go wrong in somebody else's class
-        raise document.error((), f"{name}() cannot be made without arguments ({error})") from error
+    except (Exception, SystemExit) as error:  # anything may go wrong in somebody else's class
+        raise document.error((), f"{name}() cannot be made without arguments ({shelf.summary_of(error)})") from error
     if not isinstance(module, torch.nn.Module):
         raise document.error((), f"{name}() is a {type(module).__name__}; expected a torch.nn.Module")
-    try:
-        module.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"--weights {weights}: no weights can be read from it ({error})") from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"--weights {weights}: not the weights of {name} ({reason})") from error
+    load_weights(module, weights)
     module.eval().requires_grad_(False)
     classifier = _checked(document, module, dataset)
     source = read_code(f"{path.name}:{name}", path.parent, document, ()).digest
@@ -229,7 +220,7 @@ def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset)
     classifier = TorchClassifier(module, classes)
     try:
         scores = classifier.logits(x)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shape = tuple(x.shape)
         raise document.error((), f"fails on images of {dataset.name}, shape {shape} ({error})") from error
     if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, classes):
@@ -251,18 +242,14 @@ INSTANCES = 5
 def resolved_subject(request: SubjectRequest) -> dict[str, Any]:
     """The fields that every ``SubjectJob`` has, from what was requested. Raises InputError for the first mistake."""
     count, model = request.instances, request.model
-    if count is not None:
-        at_least_one("--instances", count)
-        if request.device is None:
-            raise InputError(f"--instances {count}: there is no device to make instances of; give --device")
+    if count is not None and request.device is None:
+        raise InputError(f"--instances {count}: there is no device to make instances of; give --device")
     card = read_device(request.device) if request.device else None
     subject, dataset = read_subject(model, request.weights, request.data, request.data_dir)
     if card is not None and subject.net is None:
         raise InputError(
             f"--device {request.device}: {subject.name} is a torch module; only models of the shelf run on devices"
         )
-    if request.seed < 0:
-        raise InputError(f"--seed: expected a number >= 0, got {request.seed}")
     return {
         "subject": subject,
         "data": dataset,
@@ -274,11 +261,6 @@ def resolved_subject(request: SubjectRequest) -> dict[str, Any]:
         "out": request.out,
         "command": request.command,
     }
-
-
-def at_least_one(option: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"{option}: expected at least 1, got {value}")
 
 
 def _counted(examples: int | None, dataset: Dataset) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from typing import Any, Generic, TypeVar
 from hwsim.jobs.folder import claimed
 from hwsim.jobs.job import Job
 from hwsim.jobs.receipt import RECEIPT, write_receipt
-from hwsim.jobs.records import R, Record, read_records
-from hwsim.jobs.store import append_line
+from hwsim.jobs.records import R, Record, damage, read_log
+from hwsim.jobs.store import append_line, kept_aside, write_lines
 
 S = TypeVar("S", bound=Record)
 
@@ -24,7 +25,16 @@ class Log(Generic[R]):
     def __init__(self, path: Path, *kinds: type[R]) -> None:
         self.path = path
         self.grown = False
-        self._records = {record.key: record for record in read_records(path, *kinds)}
+        reading = read_log(path, *kinds)
+        self._records = {record.key: record for record in reading.records}
+        self._others = reading.others
+        if reading.damaged:
+            aside = kept_aside(path)
+            logging.getLogger("hwsim").warning(
+                "%s: %s; it is kept as %s, and what is missing is done again", path, damage(reading), aside.name
+            )
+        if reading.damaged or reading.torn:
+            self._write()
 
     def __contains__(self, key: tuple[Hashable, ...]) -> bool:
         return key in self._records
@@ -36,10 +46,18 @@ class Log(Generic[R]):
         return iter(self._records.values())
 
     def add(self, record: R) -> None:
-        """Keep a record; it replaces the one of its key."""
-        append_line(self.path, record.plain())
+        """Keep a record; it replaces the one of its key, as where a process died between a record and a checkpoint."""
+        if record.key in self._records:
+            self._records[record.key] = record
+            self._write()
+        else:
+            append_line(self.path, record.plain())
+            self._records[record.key] = record
         self.grown = True
-        self._records[record.key] = record
+
+    def _write(self) -> None:
+        """All records anew, each once."""
+        write_lines(self.path, [*(record.plain() for record in self), *self._others])
 
     def once(self, key: tuple[Hashable, ...], measure: Callable[[], R]) -> None:
         """Measure what is not there yet and keep it, with the seconds that it took."""

@@ -17,6 +17,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any, Protocol
 
 from hwsim.errors import InputError
+from hwsim.jobs.request import check_number
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -58,8 +59,8 @@ class Processes:
 
     def __init__(self, jobs: int | None = None, threads: int = 1) -> None:
         for name, count in (("jobs", jobs), ("threads", threads)):
-            if count is not None and count < 1:
-                raise InputError(f"--{name}: expected at least 1, got {count}")
+            if count is not None:
+                check_number(f"--{name}", count, 1, 1024)
         self.workers = jobs or max(1, cores() // threads)
         self._threads = threads
         self._executor: ProcessPoolExecutor | None = None

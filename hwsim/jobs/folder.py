@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hwsim.cards.yamlfile import read_yaml, to_yaml
+from hwsim import files
+from hwsim.cards.differences import differences
+from hwsim.cards.yamlfile import parse_yaml, read_yaml, to_yaml
 from hwsim.errors import InputError
 from hwsim.jobs.job import Job
-from hwsim.jobs.store import write_text
+from hwsim.jobs.store import remove_leftovers, write_text
 
 
 @contextmanager
@@ -37,15 +38,30 @@ def claimed(job: Job) -> Iterator[None]:
             ) from error
         path = folder / "config.yaml"
         if path.exists():
-            kept = read_yaml(path).data.get("config_hash")
-            if kept != job.config_hash:
+            kept = read_yaml(path).data
+            if kept.get("config_hash") != job.config_hash:
                 raise InputError(
-                    f"--out {folder}: holds a job of another configuration ({kept}, this one is {job.config_hash}); "
+                    f"--out {folder}: holds a job of another configuration ({_differing(kept, job)}); "
                     "give another --out, or remove the folder to start anew"
                 )
         else:
             write_text(path, to_yaml({**job.head, **job.resolved}))
+        remove_leftovers(folder)
         yield
+
+
+def _differing(kept: dict[str, Any], job: Job) -> str:
+    """The keys in which a kept configuration differs from a job's, with both values."""
+    own = parse_yaml(to_yaml(job.resolved), "config").data  # as plain as what was written
+    pairs = differences({key: value for key, value in kept.items() if key not in job.head}, own)
+    words = [f"{key} is {_short(there)} there and {_short(here)} here" for key, (there, here) in pairs.items()]
+    more = f" and {len(words) - 5} more" if len(words) > 5 else ""
+    return "; ".join(words[:5]) + more or f"{kept.get('config_hash')}, this one is {job.config_hash}"
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def busy(path: Path) -> bool:
@@ -73,13 +89,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's mapping; {} where there is none. InputError where it is damaged."""
-    if not path.is_file():
+    """A JSON file's object; {} where there is none. InputError where it is damaged."""
+    if not path.exists():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}: not valid JSON ({error}); the command that made the folder writes it anew"
-        ) from error
-    return value if isinstance(value, dict) else {}
+    return files.read_json(path, "the command that made the folder writes it anew")

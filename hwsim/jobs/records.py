@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from hwsim.errors import InputError
 from hwsim.jobs.folder import read_json
-from hwsim.jobs.store import read_lines, write_json
+from hwsim.jobs.store import ends_with_newline, lines_of, parse_line, write_json
 
 T = TypeVar("T")
 
@@ -37,23 +38,63 @@ class Record:
 R = TypeVar("R", bound=Record)
 
 
-def read_records(path: Path, *kinds: type[R]) -> list[R]:
-    """The records of a log, the last one of each key, in the order in which their keys first came.
+@dataclass(frozen=True)
+class Reading(Generic[R]):
+    """A log as it was read.
 
-    A line that is none of these records, or was torn by a crash, is left out: its job measures it again.
+    Attributes:
+        records: the last one of each key, in the order in which their keys first came.
+        damaged: the numbers of lines that cannot be read, from 1.
+        torn: did the last line break off? What it was about is measured again.
+        others: records of kinds that were not looked for, of a later version perhaps.
+        lines: how many there are.
     """
+
+    records: list[R]
+    damaged: list[int]
+    torn: bool
+    others: list[dict[str, Any]]
+    lines: int
+
+
+def read_log(path: Path, *kinds: type[R]) -> Reading[R]:
+    """Read a log of these kinds of records, whatever state it is in."""
     by_kind = {getattr(kind, "kind", None): kind for kind in kinds}
-    records: dict[tuple[Hashable, ...], R] = {}
-    for line in read_lines(path):
-        kind = kinds[0] if len(kinds) == 1 else by_kind.get(line.get("kind"))
+    known: dict[tuple[Hashable, ...], R] = {}
+    damaged, others, lines = list[int](), list[dict[str, Any]](), lines_of(path)
+    for number, line in enumerate(lines, 1):
+        values = parse_line(line)
+        if values is None:
+            damaged.append(number)
+            continue
+        kind = kinds[0] if len(kinds) == 1 else by_kind.get(values.get("kind"))
         if kind is None:
+            others.append(values)
             continue
         try:
-            record: R = _adapter(kind).validate_python(line)
-        except ValidationError:
-            continue
-        records[record.key] = record
-    return list(records.values())
+            record: R = _adapter(kind).validate_python(values)
+        except (ValidationError, OverflowError):
+            damaged.append(number)
+        else:
+            known[record.key] = record
+    torn = bool(damaged) and damaged[-1] == len(lines) and lines[-1].startswith(b"{") and not ends_with_newline(path)
+    return Reading(list(known.values()), damaged[:-1] if torn else damaged, torn, others, len(lines))
+
+
+def read_records(path: Path, *kinds: type[R]) -> list[R]:
+    """The records of a log, the last one of each key; what cannot be read is left out, and said."""
+    reading = read_log(path, *kinds)
+    if reading.damaged:
+        logging.getLogger("hwsim").warning("%s: %s; what is whole is used", path, damage(reading))
+    return reading.records
+
+
+def damage(reading: Reading[Any]) -> str:
+    """What is damaged, in words."""
+    lines = reading.damaged
+    shown = ", ".join(map(str, lines[:5])) + (", ..." if len(lines) > 5 else "")
+    plural = "s" * (len(lines) > 1)
+    return f"{len(lines)} of {reading.lines} lines cannot be read (line{plural} {shown})"
 
 
 def read_file(path: Path, kind: type[T]) -> T | None:

@@ -5,12 +5,13 @@ A network's are named layer0.weight, layer0.bias, ..., a torch module's as in it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hwsim.cards.build import layer_names
@@ -20,6 +21,9 @@ from hwsim.jobs.store import written_aside
 
 WEIGHTS = "weights.safetensors"
 """The file beside a card that holds its model's weights."""
+
+LARGEST = 1e6
+"""Beyond it a weight is no weight: in float32 a relaxation would no longer resolve its states."""
 
 
 def named_weights(model: Network | torch.nn.Module) -> dict[str, Tensor]:
@@ -40,20 +44,69 @@ def save_weights(model: Network | torch.nn.Module, path: Path) -> None:
 
 def load_weights(model: Network | torch.nn.Module, path: Path) -> None:
     """Give a model the weights of a file. InputError where they are not there or not this model's."""
+    if isinstance(model, Network):
+        names = layer_names(model)
+        like = {name: torch.zeros(synapse.shape) for name, synapse in zip(names, model.synapses, strict=True)}
+        tensors = read_tensors(path, like)
+        model.program([tensors[name] for name in names])
+    else:
+        model.load_state_dict(read_tensors(path, model.state_dict()))
+
+
+def read_tensors(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file that take the place of ``like``: the same names and shapes, numbers of the same kind.
+
+    Raises InputError for what is missing or too much, for other shapes, for integers, truth values or complex numbers
+    where real ones belong or the other way round, and for numbers that are not finite, or larger than ``LARGEST``,
+    where those of ``like`` are not.
+    """
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
+        with safe_open(path, framework="pt") as file:
+            kept = list(file.keys())
+            if missing := [name for name in like if name not in kept]:
+                raise InputError(f"{path}: holds no {missing[0]}; expected {_listed(like)}, found {_listed(kept)}")
+            if extra := [name for name in kept if name not in like]:
+                raise InputError(f"{path}: holds {extra[0]}, which the model does not have; expected {_listed(like)}")
+            for name, own in like.items():
+                shape, expected = tuple(file.get_slice(name).get_shape()), tuple(own.shape)
+                if shape != expected:
+                    raise InputError(f"{path}: {name} has shape {shape}; expected {expected}, is it another network's?")
+            return {name: _checked(path, name, file.get_tensor(name), own) for name, own in like.items()}
+    except InputError:
+        raise
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{path}: no weights can be read from it ({error})") from error
-    if isinstance(model, Network):
-        shapes = {n: tuple(s.shape) for n, s in zip(layer_names(model), model.synapses, strict=True)}
-    else:
-        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if missing := [name for name in shapes if name not in tensors]:
-        raise InputError(f"{path}: holds no {missing[0]}; expected {', '.join(shapes)}, found {', '.join(tensors)}")
-    for name, expected in shapes.items():
-        if (shape := tuple(tensors[name].shape)) != expected:
-            raise InputError(f"{path}: {name} has shape {shape}; expected {expected}, is it another network's?")
-    if isinstance(model, Network):
-        model.program([tensors[name] for name in shapes])
-    else:
-        model.load_state_dict({name: tensors[name] for name in shapes})
+
+
+def _checked(path: Path, name: str, given: Tensor, own: Tensor) -> Tensor:
+    if _kind(given) != _kind(own):
+        raise InputError(f"{path}: {name} holds {_kind(given)} ({_type(given)}); expected {_kind(own)}")
+    if not own.is_floating_point() or not given.numel():
+        return given
+    worst = given.double().abs().nan_to_num(math.inf, math.inf).max().item()
+    mine = own.double().abs().nan_to_num(math.inf, math.inf).max().item()
+    if worst == math.inf and mine < math.inf:
+        count = int((~given.isfinite()).sum())
+        raise InputError(
+            f"{path}: {name} has {count} of {given.numel()} numbers that are NaN or infinite; train it again"
+        )
+    if worst > LARGEST and mine <= LARGEST:
+        raise InputError(f"{path}: {name} goes up to {worst:.3g}; a network's weights lie within {LARGEST:g}")
+    return given
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex numbers"
+    if tensor.dtype == torch.bool:
+        return "truth values"
+    return "real numbers" if tensor.is_floating_point() else "integers"
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:8]) + (f" and {len(every) - 8} more" if len(every) > 8 else "") or "nothing"

@@ -81,10 +81,11 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
     flagged = Counter(caveat["case"] for caveat in summary["warnings"] if caveat["level"] == "warning")
     config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
     method = Fold("How the intervals are made", [INTERVALS])
+    done = summary["evaluations"]
     return Page(
         title=_title(summary),
         lead=f"hwsim run on {summary['data'] or 'unknown data'}",
-        status=Status(summary["evaluations"]["done"], summary["evaluations"]["expected"], "evaluation"),
+        status=Status(done["done"], done["expected"], "evaluation", bool(summary["damage"])),
         question=_question(run, summary),
         answer=" ".join(_answer(summary)),
         details=[" ".join([f"{case}:", *_case(summary, case)]) for case in summary["cases"]],

@@ -131,14 +131,17 @@ class Caveat:
 
 @dataclass(frozen=True)
 class Status:
-    """How much is finished, of how much; ``unit`` in the singular."""
+    """How much is finished, of how much; ``unit`` in the singular. ``damaged``: are there records not to be read?"""
 
     done: int
     of: int
     unit: str
+    damaged: bool = False
 
     def __str__(self) -> str:
         what = counted(self.of, self.unit)
+        if self.damaged:
+            return f"damaged: {self.done} of {what}"
         return f"finished, {what}" if self.done == self.of else f"not finished: {self.done} of {what}"
 
 

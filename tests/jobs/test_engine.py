@@ -12,9 +12,10 @@ import yaml
 
 from hwsim import __version__
 from hwsim.errors import InputError
+from hwsim.jobs import store
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.job import Job
-from hwsim.jobs.records import Record, plain, read_file, read_records, write_file
+from hwsim.jobs.records import Record, plain, read_file, read_log, read_records, write_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,48 @@ def test_the_last_record_of_a_key_counts_and_strange_lines_do_not(tmp_path: Path
     again = list(Log(path, Point, Remark))
     assert again == [Point(at=1, value=0.75), Remark(words=["a"])]
     assert read_records(path, Remark, Point) == again
+    assert path.read_text().count('"point"') == 1, "each record stands once"
+    assert "of a later version" in path.read_text(), "what is not understood is kept"
+
+
+def test_a_damaged_log_is_kept_aside_and_what_is_whole_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured: list[int] = []
+    count(job(tmp_path), measured)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = b"".join([lines[0], b"\xff\x00\x8f" * 40 + b"\n", b'{"kind": "point", "at": [1]}\n', lines[2]])
+    path.write_bytes(damaged)
+    assert [point.at for point in read_records(path, Point)] == [0, 2]
+    assert "2 of 4 lines cannot be read (lines 2, 3); what is whole is used" in caplog.text
+    assert path.read_bytes() == damaged, "who only reads changes nothing"
+    count(job(tmp_path), measured)
+    assert measured == [0, 1, 2, 1]
+    assert "it is kept as metrics.jsonl.damaged, and what is missing is done again" in caplog.text
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == damaged
+    assert sorted(point.at for point in read_log(path, Point).records) == [0, 1, 2]
+    assert read_log(path, Point).damaged == []
+    path.write_bytes(b"\0" * 100)
+    count(job(tmp_path), measured)
+    assert (tmp_path / "metrics.jsonl.damaged1").exists(), "the first one stays"
+
+
+def test_what_a_process_that_is_gone_was_writing_is_removed_and_what_one_is_at_stays(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / ".a.svg.xyz.part").write_bytes(b"half")
+    with store.written_aside(tmp_path / "b.json") as aside:
+        count(job(tmp_path), [])
+        assert aside.exists()
+        aside.write_text("{}")
+    assert not list(tmp_path.rglob("*.part"))
+    assert (tmp_path / "b.json").read_text() == "{}"
+
+
+def test_another_configuration_is_told_by_the_keys_that_differ(tmp_path: Path) -> None:
+    count(job(tmp_path), [])
+    with pytest.raises(InputError, match=r"holds a job of another configuration \(upto is 3 there and 4 here\)"):
+        count(job(tmp_path, 4), [])
 
 
 def test_values_that_are_none_by_default_are_left_out_of_json() -> None:

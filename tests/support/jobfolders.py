@@ -109,9 +109,10 @@ def write_sweep(
             key = f"{dw}-{seed}"
             points.append({"block": "step", "axes": {"dw": dw}, "seed": seed, "key": key})
             found = {"columns": {"accuracy_share": kept}, "hits": {"accuracy_share": {"draws": 1, "hits": hits(kept)}}}
+            found["seconds"] = 1.0
             if not (unfinished and dw == 0.1):
                 (folder / "points" / f"{key}.json").write_text(json.dumps(found))
-    plan = {"form": "full", "study": str(folder), "points": points, **RECEIPT}
+    plan = {"name": "s", "form": "full", "study": str(folder), "points": points, **RECEIPT}
     (folder / "sweep.json").write_text(json.dumps(plan))
     (folder / "results.csv").write_text("block,seed\n")
     return folder

@@ -6,7 +6,7 @@ from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
 from hwsim.experiments.attack.job import AttackJob, check_attacks
 from hwsim.experiments.requests import AttackRequest
-from hwsim.experiments.subject import at_least_one, read_source, resolved_subject
+from hwsim.experiments.subject import read_source, resolved_subject
 from hwsim.learning.gradient_ways import way_named
 from hwsim.robustness.stochastic import KNOWLEDGE
 from hwsim.robustness.suite import attacks_named
@@ -29,8 +29,6 @@ def plan_attack(request: AttackRequest) -> AttackJob:
         attack = queries if knows == "nothing" else "sparse" if sparse else "standard"
     attacks_named(attack)
     way_named(gradient or "implicit")
-    for name, value in (("--eot", request.eot), ("--draws", request.draws), ("--check-images", request.check_images)):
-        at_least_one(name, value)
     common = resolved_subject(request)
     subject, card = common["subject"], common["device"]
     if subject.net is None and gradient is not None:

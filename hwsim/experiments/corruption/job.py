@@ -18,7 +18,6 @@ from hwsim.experiments.requests import CorruptRequest
 from hwsim.experiments.subject import (
     Subject,
     SubjectJob,
-    at_least_one,
     instances_of,
     read_source,
     reseed,
@@ -90,7 +89,6 @@ def plan_corrupt(request: CorruptRequest) -> CorruptJob:
     if not severities or any(level not in SEVERITIES for level in severities):
         raise InputError(f"--severities: expected numbers from 1 to 5, got {request.severities!r}")
     types = tuple(_types(request.types))
-    at_least_one("--draws", request.draws)
     common = resolved_subject(request)
     dataset, directory = common["data"], request.corrupted_dir
     if directory is not None and dataset.shape != (3, 32, 32):

@@ -50,7 +50,11 @@ def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
 
 
 def _unfinished(summary: dict[str, Any]) -> Iterator[Caveat]:
-    if not summary["finished"]:
+    if damage := summary.get("damage"):
+        text = f"Damaged: {damage} of metrics.jsonl. The run's own command keeps the file aside and measures again "
+        text += "what is missing."
+        yield Caveat("damaged", "warning", "accuracy", None, text)
+    elif not summary["finished"]:
         done, expected = summary["evaluations"]["done"], summary["evaluations"]["expected"]
         text = f"Not finished: {done} of {'at least ' if done < expected else ''}{expected} evaluations are measured. "
         text += "The same command goes on from here."

@@ -9,9 +9,9 @@ from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.read import DEFAULT_DEVICE, DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
 from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.size import check_batch
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
-from hwsim.errors import InputError
 from hwsim.experiments.evaluation import conditions
 from hwsim.experiments.requests import RunRequest
 from hwsim.jobs.job import Job
@@ -67,9 +67,7 @@ def plan_run(request: RunRequest) -> RunJob:
 
     Settings that start with ``device.`` go over the device's YAML, the others over the model card.
     """
-    if request.repeats < 1:
-        raise InputError(f"--repeats: expected at least 1, got {request.repeats}")
-    for_device, for_model = parted(request.settings, request.seed)
+    for_device, for_model = parted(request.settings)
     card = read_device(request.device or DEFAULT_DEVICE, for_device)
     document, config = read_model(request.model or DEFAULT_MODEL, for_model)
     require_energy(config)  # before the recipe of a module is read as another's
@@ -77,6 +75,8 @@ def plan_run(request: RunRequest) -> RunJob:
     # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
     dataset = data.load(request.data or config.data, request.data_dir).merged()
     check_fit(document, config, dataset)
+    for section, recipe in (("learning", config.learning), ("in_situ", in_situ)):
+        check_batch(document, section, recipe.batch_size, len(dataset.train))
     return RunJob(
         model=config,
         device=card,

@@ -30,7 +30,7 @@ from hwsim.experiments.device_run.records import (
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.update_quality import FILE as UPDATES
 from hwsim.jobs.folder import read_json
-from hwsim.jobs.records import read_records
+from hwsim.jobs.records import damage, read_log
 from hwsim.jobs.store import write_json, write_text
 from hwsim.stats.interval import accuracy, difference
 
@@ -65,6 +65,7 @@ class Run:
     attacks: list[AttackRecord]
     cost: Record | None = None
     updates: list[Record] = field(default_factory=list)
+    damage: str | None = None
 
     @property
     def cases(self) -> list[str]:
@@ -84,7 +85,8 @@ def read_run(folder: Path) -> Run:
     cost, updates = folder / "cost.json", folder / UPDATES
     if not config.exists() and not metrics.exists():
         raise InputError(f"{folder}: not a run folder (neither config.yaml nor metrics.jsonl is in it)")
-    records = read_records(metrics, *RUN_RECORDS)
+    reading = read_log(metrics, *RUN_RECORDS)
+    records = reading.records
     return Run(
         folder=folder,
         config=read_yaml(config).data if config.exists() else {},
@@ -96,6 +98,7 @@ def read_run(folder: Path) -> Run:
         attacks=[r for r in records if isinstance(r, AttackRecord)],
         cost=read_json(cost) if cost.exists() else None,
         updates=read_json(updates).get("arrays", []),
+        damage=damage(reading) if reading.damaged else None,
     )
 
 
@@ -120,7 +123,8 @@ def summary_of(run: Run) -> Record:
         "model": run.model.get("name"),
         "device": _map(run.config, "device").get("name"),
         "data": _map(run.config, "data").get("name"),
-        "finished": run.receipt is not None,
+        "finished": run.receipt is not None and run.damage is None,
+        "damage": run.damage,
         "evaluations": _progress(run),
         "chance": 1 / sizes[-1] if sizes else None,
         "reference": reference,

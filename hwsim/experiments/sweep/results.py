@@ -16,10 +16,31 @@ from hwsim.errors import InputError
 from hwsim.experiments.sweep import work as sweep
 from hwsim.experiments.sweep.card import BlockConfig, StudyConfig
 from hwsim.experiments.sweep.study import read_config
+from hwsim.jobs.folder import read_json
+from hwsim.jobs.records import read_file
 from hwsim.stats.interval import Interval, accuracy
 
 Record = dict[str, Any]
 CLEAN = "accuracy_share"
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """A point of ``sweep.json``."""
+
+    block: str
+    axes: Record
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What ``sweep.json`` has to say."""
+
+    name: str
+    form: str
+    points: list[PlannedPoint]
 
 
 @dataclass(frozen=True)
@@ -90,7 +111,8 @@ def read_results(folder: Path) -> Results:
     plan_file, study_file = folder / sweep.SWEEP, folder / sweep.STUDY
     if not plan_file.exists() or not study_file.exists():
         raise InputError(f"{folder}: not the folder of a sweep ({sweep.SWEEP} or {sweep.STUDY} is not in it)")
-    plan = json.loads(plan_file.read_text(encoding="utf-8"))
+    read_file(plan_file, PlanFile)  # is it whole?
+    plan = read_json(plan_file)
     document, config = read_config(study_file)
     used = dict.fromkeys(point["block"] for point in plan["points"])
     blocks = {name: build(BlockConfig, [Layer(document, ("blocks", name))]) for name in used}

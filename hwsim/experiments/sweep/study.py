@@ -34,6 +34,7 @@ from hwsim.cards.shelf import find, shelf, shown_path
 from hwsim.cards.yamlfile import Document, Keys, key_path, read_yaml, shown
 from hwsim.errors import InputError
 from hwsim.experiments.sweep.card import BlockConfig, ScaleConfig, StudyConfig, of_form
+from hwsim.jobs.request import check_number
 
 Settings = Mapping[str, Any]
 Values = list[tuple[Any, Settings]]
@@ -166,8 +167,8 @@ def read_study(
     data_dir: Path | None = None,
 ) -> Study:
     """Read a study file. Raises InputError for the first mistake in it, with file, line and key path."""
-    if seeds is not None and seeds < 1:
-        raise InputError(f"--seeds: expected at least 1, got {seeds}")
+    if seeds is not None:
+        check_number("--seeds", seeds, 1, 10**6)
     document, config = read_config(path)
     form = _form(config, quick, scale)
     _check_paths(document, ("set",), config.set)
@@ -252,7 +253,7 @@ def _axis(document: Document, place: Keys, axis: str, given: Any, like: Any = No
             _check_paths(document, (*place, "cases", name), settings)
         return list(given["cases"].items())
     for path in given["keys"]:
-        _check_paths(document, place, {path: None})
+        _check_paths(document, (*place, "keys"), {path if isinstance(path, str) else shown(path): None})
     return [(value, dict.fromkeys(given["keys"], value)) for value in given["values"]]
 
 
@@ -266,6 +267,8 @@ def _chosen(document: Document, place: Keys, names: list[Any], like: dict[str, A
 
 def _check_paths(document: Document, place: Keys, settings: Settings) -> None:
     for path in settings:
+        if not isinstance(path, str):
+            raise document.error(place, f"expected key paths such as device.forward.out_noise, got {shown(path)}")
         if str(path).startswith("cell."):
             raise document.error((*place, path), f"is measurement.{str(path).removeprefix('cell.')} now")
         try:

@@ -13,7 +13,7 @@ import csv
 import fcntl
 import importlib
 import io
-import json
+import logging
 import math
 import time
 import traceback
@@ -31,8 +31,9 @@ from hwsim.experiments.sweep.shipping import Parcel, packed
 from hwsim.experiments.sweep.study import Point, Spec, Study
 from hwsim.jobs import receipt
 from hwsim.jobs.executors import Pool
+from hwsim.jobs.folder import read_json
 from hwsim.jobs.job import Progress
-from hwsim.jobs.store import write_json, write_text, written_aside
+from hwsim.jobs.store import kept_aside, remove_leftovers, write_json, write_text, written_aside
 
 POLL_S = 1.0
 """How often points that another sweep is at are looked at again."""
@@ -117,16 +118,32 @@ class Folder:
             raise InputError(f"--out {path}: cannot be written ({error.strerror}); give another folder") from error
 
     def record(self, key: str) -> dict[str, Any] | None:
-        """A finished point's record; None where there is none."""
-        return _read(self.path / POINTS / f"{key}.json")
+        """A finished point's record; None where there is none, or it is damaged."""
+        try:
+            record = read_json(self.path / POINTS / f"{key}.json")
+            seconds = record.get("seconds")
+            if record and not (isinstance(record.get("columns"), dict) and isinstance(seconds, int | float)):
+                raise InputError(f"{self.path / POINTS / key}.json: holds no columns or seconds")
+        except InputError as error:
+            logging.getLogger("hwsim").warning("%s; the sweep measures the point again", error)
+            return None
+        return record or None
+
+    def mend(self, keys: Iterable[str]) -> None:
+        """Put damaged records aside, so that their points are measured again."""
+        for key in keys:
+            path = self.path / POINTS / f"{key}.json"
+            if path.exists() and self.record(key) is None:
+                kept_aside(path)
+                path.unlink()
 
     def finished(self, key: str) -> bool:
         return (self.path / POINTS / f"{key}.json").exists()
 
     def reason(self, key: str) -> str | None:
         """Why a point failed the last time; None where it did not."""
-        failed = None if self.finished(key) else _read(self.path / POINTS / f"{key}.failed.json")
-        return failed["reason"] if failed else None
+        failed = {} if self.finished(key) else read_json(self.path / POINTS / f"{key}.failed.json")
+        return str(failed.get("reason", "unknown")) if failed else None
 
     def keep(self, key: str, record: dict[str, Any]) -> None:
         write_json(self.path / POINTS / f"{key}.json", record)
@@ -149,10 +166,10 @@ class Folder:
         """Say what the folder is of. InputError where it is another study's, or the study's own."""
         if self.path.resolve() == planned.study.folder:
             raise InputError(f"--out {self.path}: is the study's own folder; give another one for the results")
-        before = _read(self.path / SWEEP)
+        before = read_json(self.path / SWEEP).get("name")
         name = planned.study.config.name
-        if before is not None and before["name"] != name:
-            raise InputError(f"--out {self.path}: holds the study {before['name']}; give another folder")
+        if before not in (None, name):
+            raise InputError(f"--out {self.path}: holds the study {before}; give another folder")
         write_text(self.path / STUDY, to_yaml(planned.study.document.data))
         whole: dict[str, Any] = {"name": name, "form": planned.form, "command": command}
         whole["study"] = planned.study.home
@@ -169,6 +186,8 @@ def sweep(planned: Plan, folder: Folder, pool: Pool, progress: Progress) -> list
 
     Points that another sweep has claimed are waited for, and taken over if it ends without them.
     """
+    remove_leftovers(folder.path)
+    folder.mend(planned.specs)
     todo = [key for key in planned.specs if not folder.finished(key)]
     parcel = packed(planned.study.folder) if todo and pool.remote else None
     progress.total(len(todo))
@@ -328,13 +347,6 @@ def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:
         columns[name] = values if plain else [None if value is None else str(value) for value in values]
     with written_aside(path) as aside:
         parquet.write_table(arrow.table(columns), aside)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
 
 
 def _finite(axes: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hwsim.cards.device import read_device
 from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.read import DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
 from hwsim.cards.recipe import LearningSection
+from hwsim.cards.size import check_batch
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.errors import InputError
@@ -64,7 +65,7 @@ def plan_training(request: TrainRequest) -> TrainJob:
     """Resolve a training: in float by the model's ``learning``, on a device by its in-situ recipe."""
     device = request.device
     check_place(request.accelerator, device is not None)
-    for_device, for_model = parted(request.settings, request.seed)
+    for_device, for_model = parted(request.settings)
     if for_device and device is None:
         raise InputError(f"--set device.{for_device[0][0]}: there is no device to set it on; give --device")
     card = read_device(device, for_device) if device else None
@@ -73,9 +74,11 @@ def plan_training(request: TrainRequest) -> TrainJob:
         require_energy(config)  # modules have no arrays
     dataset = data.load(request.data or config.data, request.data_dir)
     check_fit(document, config, dataset)
+    recipe = in_situ_recipe(document, config, card) if card else config.learning
+    check_batch(document, "in_situ" if card else "learning", recipe.batch_size, len(dataset.train))
     return TrainJob(
         model=config,
-        recipe=in_situ_recipe(document, config, card) if card else config.learning,
+        recipe=recipe,
         device=card,
         data=dataset,
         seed=request.seed,

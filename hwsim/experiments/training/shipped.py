@@ -7,7 +7,6 @@ model's README between two markers is written from it, so that no figure there i
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import shlex
@@ -25,7 +24,8 @@ from hwsim.errors import InputError
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.learners import model_of
 from hwsim.experiments.training.work import SHORTENED_ON
-from hwsim.jobs.records import read_records
+from hwsim.files import read_json
+from hwsim.jobs.records import read_file, read_records
 from hwsim.jobs.store import write_json, write_text, written_aside
 from hwsim.jobs.weights import WEIGHTS
 from hwsim.rng import Streams
@@ -39,6 +39,35 @@ ROUNDING = 0.002
 may fall the other way, and a relaxation may stop a step earlier."""
 
 _OF_THE_PLACE = ("--data-dir", "--out", "--threads")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """An accuracy of a card, with its interval."""
+
+    mean: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True)
+class CardFile:
+    """What ``card.json`` has to say at least."""
+
+    model: str
+    command: str
+    data: str
+    device: str
+    seed: int
+    sha256: str
+    weights: int
+    seconds: float
+    epochs: int
+    best_epoch: int
+    curve: list[float | None]
+    accuracy_test: Reached
+    accuracy_validation: Reached
 
 
 @dataclass(frozen=True)
@@ -198,14 +227,11 @@ def _portable(command: str) -> str:
 
 def _read_card(path: Path, what: str) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected {what}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected {what}") from error
-    if not isinstance(card, dict) or not {"model", "sha256", "accuracy_test", "accuracy_validation"} <= card.keys():
-        raise InputError(f"{path}: not the card of a training; expected {what}")
-    return card
+        if read_file(path, CardFile) is None:
+            raise InputError(f"{path}: no such file")
+    except InputError as error:
+        raise InputError(f"{error}; expected {what}") from error
+    return read_json(path)
 
 
 def _listed(shares: Sequence[float]) -> str:
