@@ -31,6 +31,7 @@ def compare(
     """
     from hwsim.experiments.compare import compare as compared
     from hwsim.reports.compare import write_compare_page
+    from hwsim.stats.interval import percent
 
     comparison = compared(first, second)
     if out is not None:
@@ -51,10 +52,9 @@ def compare(
     shown = comparison.rows if all_ else comparison.rows[:40]
     table = Table("result", *names, "difference", "95 % interval", "McNemar p", "rests on", box=None, pad_edge=False)
     for row in shown:
-        gap, bounds = f"{100 * row.difference:+.1f}", f"{100 * row.low:+.1f} to {100 * row.high:+.1f}"
-        p = "" if row.p is None else f"{row.p:.2g}"
-        shares = (f"{100 * share:.1f} %" for share in (row.first, row.second))
-        table.add_row(row.name, *shares, gap + (" *" if row.apart else ""), bounds, p, row.how)
+        gap, p = row.interval, "" if row.p is None else f"{row.p:.2g}"
+        differs = gap.points + (" *" if row.apart else "")
+        table.add_row(row.name, percent(row.first), percent(row.second), differs, gap.points_range, p, row.how)
     console.print(table if comparison.rows else "result: no figure that both have")
     if len(shown) < len(comparison.rows):
         print(f"and {len(comparison.rows) - len(shown)} more (--all, --json)")
@@ -62,7 +62,7 @@ def compare(
         apart = sum(row.apart for row in comparison.rows)
         chance = 0.05 * len(comparison.rows)
         print(
-            f"\n{apart} of {len(comparison.rows)} intervals leave out zero (*); where nothing differs, about "
+            f"\n{apart} of {len(comparison.rows)} intervals exclude zero (*); where nothing differs, about "
             f"{chance:.1f} would by chance. Points, {names[0]} minus {names[1]}."
         )
     for name, only in zip(names, comparison.only, strict=True):

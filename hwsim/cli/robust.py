@@ -46,13 +46,12 @@ def _tell_attack(results: AttackResults) -> None:
     head = ("", "accuracy", "95 % interval", "spread", "majority", *(("by attack seed",) if several else ()))
     for threat in results.threats:
         table = Table(*head, box=None, pad_edge=False)
-        rows = {"clean": threat.clean, **threat.attacks, "worst for each image": threat.worst}
+        rows = {"clean": threat.clean, **threat.attacks, "worst case per image": threat.worst}
         for name, row in {**rows, "to report": threat.reported}.items():
             noisy = row is threat.worst and threat.draws > 1
             spread = [f"{100 * threat.worst.spread:.1f}", f"{100 * threat.worst.majority:.1f}"] if noisy else ["", ""]
             seeds = " ".join(f"{100 * share:.1f}" for share in getattr(row, "by_seed", None) or [])
-            bounds = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
-            table.add_row(name, row.percent, bounds, *spread, *((seeds,) if several else ()))
+            table.add_row(name, row.percent, row.percent_range, *spread, *((seeds,) if several else ()))
         print(f"\n{threat.threat}" + (f", {threat.age} after programming" if threat.age else ""))
         console.print(table)
         bound = "an upper bound, " if threat.reported.upper_bound else ""

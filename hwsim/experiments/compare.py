@@ -51,9 +51,14 @@ class Row:
     how: str
 
     @property
+    def interval(self) -> Interval:
+        """The difference with its interval."""
+        return Interval(self.difference, self.low, self.high, self.how)
+
+    @property
     def apart(self) -> bool:
-        """Does the interval leave out zero?"""
-        return self.low > 0 or self.high < 0
+        """Does the interval exclude zero?"""
+        return self.interval.excludes_zero
 
     @property
     def paired(self) -> bool:

@@ -12,7 +12,7 @@ import matplotlib
 from hwsim.experiments.compare import Comparison, Row
 from hwsim.reports.page import Caveat, Code, Column, Fold, Item, Page, Section, Table, counted, write_page
 from hwsim.reports.plotting import POINTS, STYLE, Figure, forest, panels
-from hwsim.stats.interval import Interval, percent
+from hwsim.stats.interval import percent
 
 SHOWN = 40
 """Results in the drawing and its table; where there are more, those with the largest differences."""
@@ -100,12 +100,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _gap(row: Row) -> Interval:
-    return Interval(row.difference, row.low, row.high, row.how)
-
-
 def _in_words(row: Row) -> str:
-    return f"{percent(row.first)} against {percent(row.second)}, {_gap(row).points_with_range}"
+    return f"{percent(row.first)} against {percent(row.second)}, {row.interval.points_with_range}"
 
 
 def _results(comparison: Comparison) -> list[Item]:
@@ -128,7 +124,7 @@ def _table(comparison: Comparison, rows: Sequence[Row], name: str, caption: str)
     ]
     lines = [
         [
-            *(row.name, percent(row.first), percent(row.second), _gap(row)),
+            *(row.name, percent(row.first), percent(row.second), row.interval),
             *("differs" if row.apart else "", "" if row.p is None else f"{row.p:.2g}", row.how),
         ]
         for row in rows
@@ -157,7 +153,7 @@ def _differences(comparison: Comparison, rows: Sequence[Row]) -> Figure:
     """A line for each result: the difference with its interval, filled where it excludes zero."""
     canvas, (ax,) = panels(1, 1, 0.7 + 0.27 * len(rows))
     names = [textwrap.shorten(row.name, 54, placeholder=" …") for row in rows]
-    forest(ax, names, [_gap(row) for row in rows], [row.apart for row in rows])
+    forest(ax, names, [row.interval for row in rows], [row.apart for row in rows])
     ax.axvline(0, color="black", linewidth=0.8)
     ax.tick_params(axis="y", labelsize=8)
     ax.xaxis.set_major_formatter(POINTS)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import matplotlib
 import yaml
@@ -13,39 +12,13 @@ from rich import box
 from rich.table import Table as TerminalTable
 
 from hwsim.experiments.device_run.caveats import described
-from hwsim.experiments.device_run.cost import rows as cost_rows
-from hwsim.experiments.device_run.results import (
-    REFERENCE,
-    Record,
-    Run,
-    accuracy_of,
-    middle_level,
-    read_run,
-    summarise,
-    summary_of,
-)
+from hwsim.experiments.device_run.results import Record, Run, accuracy_of, read_run, summarise, summary_of
 from hwsim.reports import device_run_figures as figures
-from hwsim.reports.page import (
-    Bullets,
-    Caveat,
-    Cell,
-    Column,
-    Files,
-    Fold,
-    Item,
-    Page,
-    Section,
-    Status,
-    Table,
-    number,
-    reproduce,
-    write_page,
-)
+from hwsim.reports import device_run_tables as tables
+from hwsim.reports.device_run_tables import difference_of, interval_of, shown_levels
+from hwsim.reports.page import Caveat, Fold, Page, Section, Status, reproduce, write_page
 from hwsim.reports.plotting import STYLE, Figure
 from hwsim.stats.interval import Interval, percent
-
-Level = tuple[str, float, str]
-"""Condition, level and its unit."""
 
 
 def write_report(folder: Path) -> Path:
@@ -62,7 +35,7 @@ def write_report(folder: Path) -> Path:
 def terminal_table(folder: Path) -> TerminalTable:
     """The short table for the end of a run: each case on clean images and at every condition's middle level, in %."""
     summary = summary_of(read_run(folder))
-    columns = _columns(summary)
+    columns = shown_levels(summary)
     table = TerminalTable("case", title=_title(summary), caption=_basis(summary), box=box.SIMPLE_HEAD, show_lines=True)
     table.title_justify = table.caption_justify = "left"
     for condition, level, unit in columns:
@@ -70,7 +43,7 @@ def terminal_table(folder: Path) -> TerminalTable:
         table.add_column(f"{heading}\n{unit} {level:g}" if unit else heading, justify="right", min_width=9)
     for case in summary["cases"]:
         rows = [accuracy_of(summary, case, condition, level) for condition, level, _ in columns]
-        table.add_row(case, *(f"{percent(c['mean'])}\n{_of(c).percent_range}" if c else "-" for c in rows))
+        table.add_row(case, *(f"{percent(c['mean'])}\n{interval_of(c).percent_range}" if c else "-" for c in rows))
     warnings = sum(caveat["level"] == "warning" for caveat in summary["warnings"])
     if warnings:
         table.caption = f"{table.caption}\n{warnings} warning{'s' * (warnings > 1)}, see the report"
@@ -82,6 +55,7 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
     config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
     method = Fold("How the intervals are made", [INTERVALS])
     done = summary["evaluations"]
+    accuracies = [*tables.accuracies(summary, flagged), *drawn["accuracy"], *tables.every_accuracy(summary)]
     return Page(
         title=_title(summary),
         lead=f"hwsim run on {summary['data'] or 'unknown data'}",
@@ -92,12 +66,12 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
         certainty=f"{_basis(summary)} Differences are paired: they compare the same repeats and images.",
         caveats=[Caveat(each["text"], each["level"], each["section"]) for each in summary["warnings"]],
         sections=[
-            Section("Accuracy", [*_accuracy_tables(summary, flagged), *drawn["accuracy"], *_all_accuracies(summary)]),
-            Section("Attacks", [ATTACKS, *drawn["attacks"], *_attack_tables(summary)]),
-            Section("Learning", [*(_learning(summary) or ["No training is recorded yet."]), *drawn["learning"]]),
-            Section("Diagnostics", [*_diagnostics(summary), *drawn["diagnostics"]]),
-            Section("Cost", _cost(summary) or ["Not counted yet."]),
-            Section("Arrays", [*_weights(run), *drawn["arrays"]]),
+            Section("Accuracy", accuracies),
+            Section("Attacks", [ATTACKS, *drawn["attacks"], *tables.attacks(summary)]),
+            Section("Learning", [*(tables.learning(summary) or ["No training is recorded yet."]), *drawn["learning"]]),
+            Section("Diagnostics", [*tables.diagnostics(summary), *drawn["diagnostics"]]),
+            Section("Cost", tables.cost(summary) or ["Not counted yet."]),
+            Section("Arrays", [*tables.weights(run), *drawn["arrays"]]),
             reproduce(run.folder, run.receipt or {}, config, method),
         ],
     )
@@ -131,26 +105,18 @@ def _question(run: Run, summary: Record) -> str:
     )
 
 
-def _of(row: Record) -> Interval:
-    return Interval.from_record(row)
-
-
-def _difference(row: Record | None) -> Interval | None:
-    return Interval.from_record(row["difference"]) if row and row["difference"] else None
-
-
 def _perturbed(summary: Record, case: str) -> list[tuple[str, Interval]]:
     """Each perturbation of a case at its middle level, with the difference to the reference."""
-    columns = [(name, level, unit) for name, level, unit in _columns(summary) if unit]
-    found = [(described(*each), _difference(accuracy_of(summary, case, *each[:2]))) for each in columns]
+    columns = [(name, level, unit) for name, level, unit in shown_levels(summary) if unit]
+    found = [(described(*each), difference_of(accuracy_of(summary, case, *each[:2]))) for each in columns]
     return [(name, difference) for name, difference in found if difference]
 
 
 def _answer(summary: Record) -> Iterator[str]:
     """The clean accuracy, and the largest loss and gain under perturbations, against the reference."""
     reference = summary["reference"]
-    clean = {row["case"]: _of(row) for row in summary["accuracy"] if row["condition"] == "clean"}
-    apart = {r["case"]: d for r in summary["accuracy"] if r["condition"] == "clean" and (d := _difference(r))}
+    clean = {row["case"]: interval_of(row) for row in summary["accuracy"] if row["condition"] == "clean"}
+    apart = {r["case"]: d for r in summary["accuracy"] if r["condition"] == "clean" and (d := difference_of(r))}
     if not apart:
         yield "There is nothing to compare yet."
         return
@@ -190,13 +156,13 @@ def _case(summary: Record, case: str) -> Iterator[str]:
     if row is None:
         yield "not measured on clean images yet."
         return
-    difference, reference = _difference(row), summary["reference"]
+    difference, reference = difference_of(row), summary["reference"]
     if difference is None:
-        yield f"{_of(row).percent_with_range} of the clean test images."
+        yield f"{interval_of(row).percent_with_range} of the clean test images."
         return
     resolved = "" if difference.excludes_zero else " (not resolved)"
     apart = f"{difference.points} points to {reference}{resolved}"
-    yield f"{_of(row).percent_with_range} of the clean test images, {apart}."
+    yield f"{interval_of(row).percent_with_range} of the clean test images, {apart}."
     perturbed = _perturbed(summary, case)
     groups = {
         "Above": [(name, d) for name, d in perturbed if d.low > 0],
@@ -218,169 +184,3 @@ def _basis(summary: Record) -> str:
     several = f"{repeats} repeats (own training, devices and read noise)" if repeats > 1 else "images only, one repeat"
     noise = f", {draws} draws of read noise each" if draws > 1 else ""
     return f"Means and 95 % intervals over {several}, {max(r['images'] for r in rows)} test images{noise}."
-
-
-def _columns(summary: Record) -> list[Level]:
-    """The columns of the main table: each condition at its middle level."""
-    return [(c["name"], middle_level(c), c["level_unit"]) for c in summary["conditions"]]
-
-
-def _accuracy_tables(summary: Record, flagged: Counter[str]) -> list[Item]:
-    columns = _columns(summary)
-    if not summary["accuracy"]:
-        return []
-
-    def named(case: str) -> Cell:
-        count = flagged[case]
-        return case, f"{count} warning{'s' * (count > 1)}" if count else ""
-
-    def head(kind: Literal["number", "points"]) -> list[Column | str]:
-        below = [f"{unit} {level:g}" if unit else "test images" for _, level, unit in columns]
-        return ["case", *(Column(name, kind, small) for (name, _, _), small in zip(columns, below, strict=True))]
-
-    found = {case: [accuracy_of(summary, case, name, level) for name, level, _ in columns] for case in summary["cases"]}
-    guessing = f" Guessing gives {percent(summary['chance'])}." if summary["chance"] else ""
-    caption = f"Test accuracy, with its 95 % interval below; each perturbation at its middle level.{guessing}"
-    rows = [[named(case), *(row and _of(row) for row in own)] for case, own in found.items()]
-    tables: list[Item] = [Table("accuracy", caption, head("number"), rows)]
-    others = [[case, *map(_difference, own)] for case, own in found.items() if case != summary["reference"]]
-    if others:
-        caption = f"Difference to {summary['reference']} on the same images, in points, with its 95 % interval below."
-        tables.append(Table("difference", caption, head("points"), others))
-    return tables
-
-
-def _all_accuracies(summary: Record) -> list[Item]:
-    if not summary["accuracy"]:
-        return []
-    caption = (
-        "Every case and condition, over its repeats. Unsettled: share of images still moving when read; at the noise "
-        "floor: moving by what read noise moves them."
-    )
-    columns = ["case", Column("condition", "words"), "accuracy", "repeats", "draws", "unsettled", "at the noise floor"]
-    rows = [
-        [
-            row["case"],
-            described(row["condition"], row["level"], row["level_unit"]),
-            _of(row),
-            *(str(row[key]) for key in ("repeats", "draws")),
-            *(percent(row[key]) for key in ("unsettled_share", "noise_floor_share")),
-        ]
-        for row in summary["accuracy"]
-    ]
-    return [Fold(f"All {len(rows)} accuracies", [Table("accuracies", caption, columns, rows)])]
-
-
-def _attack_tables(summary: Record) -> list[Item]:
-    attacked = summary["attacks"]
-    if not attacked:
-        return []
-    rows = [
-        [
-            row["case"],
-            str(row["repeat"] + 1),
-            row["condition"],
-            *(_of(row[key]) for key in ("clean", "worst", "reported")),
-            ", ".join(row["flags"]) or ("none" if row["checked"] else "not checked"),
-        ]
-        for row in attacked
-    ]
-    caption = (
-        "Accuracy over all images, with its 95 % interval below. Report the last: the lowest of attacks and checks."
-    )
-    head: list[Column | str] = ["case", "repeat", "budget", "clean", "worst over attacks", "to report"]
-    one = attacked[0]
-    return [
-        Table("attacks", caption, [*head, Column("failed checks", "words")], rows),
-        Bullets(list(dict.fromkeys(caveat for row in attacked for caveat in row["caveats"]))),
-        f"Attacks of the card's evaluation.attack ({one['attack']}, {one['images']} images). The result of each image "
-        "and every check in words are in attacks/.",
-    ]
-
-
-def _learning(summary: Record) -> list[Item]:
-    if not summary["learning"]:
-        return []
-    columns = [
-        *("case", "repeats", "epochs", "training accuracy", "validation accuracy"),
-        *("cost", "unsettled", "seconds a repeat"),
-    ]
-    rows = [
-        [
-            row["case"],
-            *(str(row[key]) for key in ("repeats", "epochs")),
-            *(percent(row[key]) for key in ("accuracy_train", "accuracy_validation")),
-            number(row["cost"]),
-            percent(row["unsettled_share"]),
-            number(row["seconds_per_repeat"]),
-        ]
-        for row in summary["learning"]
-    ]
-    return [Table("learning", "Last epoch of each training, means over its repeats.", columns, rows)]
-
-
-def _diagnostics(summary: Record) -> list[Item]:
-    made: list[Item] = []
-    if summary["diagnostics"]:
-        caption = (
-            "Every array. Tiles: physical arrays that hold it, and the share of their cross-points in use; float has "
-            "none. Pulses: expected number for a cross-point and sample in the epoch with most of them, and the length "
-            "of one train. Clipped: cross-points within 1 % of their bound. Saturated: conversions at the converter's "
-            "bound."
-        )
-        columns = [
-            *("case", Column("array", "words"), "outputs × inputs", "tiles", "in use", "pulses, mean"),
-            *("pulses, largest", "train length", "clipped", "saturated"),
-        ]
-        made.append(Table("diagnostics", caption, columns, [_array(row) for row in summary["diagnostics"]]))
-    if summary["relaxation"]:
-        caption = (
-            "Relaxation from rest. Settled: no unit moves by more than the tolerance in a step. Noise floor: units "
-            "move by no more than read noise moves them. Steps: until the last larger move, mean over settled examples."
-        )
-        columns = [
-            *("case", "steps to settle", "not settled", "at the noise floor"),
-            *("tolerance", "mean residual at the end"),
-        ]
-        rows = [
-            [
-                row["case"],
-                number(row["steps_mean"]),
-                *(percent(row[key]) for key in ("unsettled_share", "noise_floor_share")),
-                *(number(row[key]) for key in ("tolerance", "residual_end")),
-            ]
-            for row in summary["relaxation"]
-        ]
-        made.append(Table("relaxation", caption, columns, rows))
-    return made
-
-
-def _array(row: Record) -> Sequence[Cell]:
-    held = [None, None] if row["case"] == REFERENCE else [str(row["tiles"] or 1), percent(row["utilisation"] or 1)]
-    pulses = [None] * 3 if row["k_limit"] is None else [number(row[key]) for key in ("k_mean", "k_max", "k_limit")]
-    shape = " × ".join(map(str, row["shape"])) if row["shape"] else None
-    return [row["case"], row["layer"], shape, *held, *pulses, *(percent(row[f"{k}_share"]) for k in ENDS)]
-
-
-ENDS = ("clipped", "saturated")
-
-
-def _cost(summary: Record) -> list[Item]:
-    cost = summary["cost"]
-    if not cost:
-        return []
-    caption = (
-        f"What the device's arrays do, counted, and its price. Training: the first step, a batch of {cost['batch']}; "
-        "it has the most pulses, later errors are smaller."
-    )
-    columns = ["of all arrays", *(activity["title"] for activity in cost["activities"])]
-    rows = [[title, *values] for title, values in cost_rows(cost)]
-    assumptions = Fold(f"Assumptions of the prices ({cost['table']})", [Bullets(cost["assumptions"])])
-    return [Table("cost", caption, columns, rows), assumptions]
-
-
-def _weights(run: Run) -> list[Item]:
-    names = sorted(path.name for path in (run.folder / "weights").glob("*.safetensors"))
-    if not names:
-        return ["No weights are saved yet."]
-    return ["Weights and conductances of every case and repeat:", Files([(f"weights/{name}", "") for name in names])]
