@@ -1,6 +1,12 @@
 # The public names and the files that they live in. Type checkers and editors read this file, and so does lazy_loader.
 
+from . import attacks as attacks
+from . import corruptions as corruptions
+from . import plot as plot
+from . import testing as testing
 from .cards.device import device as device
+from .commands import run as run
+from .commands import sweep as sweep
 from .crossbar.array import Array as Array
 from .crossbar.array import ArrayDevice as ArrayDevice
 from .crossbar.cell_array import CellDevice as CellDevice
@@ -32,6 +38,8 @@ from .ebm.solvers import Synchronous as Synchronous
 from .ebm.solvers import UpDown as UpDown
 from .errors import InputError as InputError
 from .errors import WorkError as WorkError
+from .experiments.results import JobResults as JobResults
+from .experiments.results import read_results as read_results
 from .learning.ep import EquilibriumProp as EquilibriumProp
 from .learning.equilibrium_gradients import Implicit as Implicit
 from .learning.equilibrium_gradients import Unrolled as Unrolled
@@ -39,8 +47,14 @@ from .learning.exact import ExactGradient as ExactGradient
 from .learning.rule import LearningRule as LearningRule
 from .learning.train import train as train
 from .rng import Streams as Streams
+from .robustness.checks.unmask import unmask as unmask
 from .robustness.classifier import EquilibriumClassifier as EquilibriumClassifier
 from .robustness.classifier import TorchClassifier as TorchClassifier
+from .robustness.corruptions.corruptions import corrupt as corrupt
+from .robustness.evaluate import evaluate as evaluate
+from .robustness.models import accuracy as accuracy
+from .robustness.security import AttackResult as AttackResult
+from .robustness.security import attack as attack
 from .robustness.threat import Threat as Threat
 from .stats.interval import Interval as Interval
 

@@ -52,6 +52,11 @@ class Streams:
         return torch.Generator(device).manual_seed(self.seed_of(name))
 
 
+def generator_of(rng: int | torch.Generator, name: str) -> torch.Generator:
+    """A generator as it is, or that of a seed's stream ``name``."""
+    return rng if isinstance(rng, torch.Generator) else Streams(rng).generator(name)
+
+
 def _known(name: str) -> str:
     if name not in STREAMS:
         raise ValueError(f"random stream {name!r} is unknown; expected one of {', '.join(STREAMS)}")

@@ -1,9 +1,7 @@
 """What every device must do: a conformance suite for ours and for yours.
 
-    from hwsim.testing import check_device
-
-    def test_my_device():
-        check_device(MyDevice())            # AssertionError, with what was found and what was expected
+>>> import hwsim as hw
+>>> hw.testing.check_device(hw.device("soft-bounds-cell"))    # AssertionError, with what was found and expected
 
 Each check is a function ``(device, streams, gap) -> Check`` that builds arrays of its own, so one failure does not hide
 another. What is random is judged by bounds that a conforming device misses with probability 1e-9 or less; what a device

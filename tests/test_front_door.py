@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import re
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +37,29 @@ def test_every_public_name_is_explained_by_an_example_that_runs(name: str) -> No
     report: list[str] = []
     failed = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(examples[0], out=report.append).failed
     assert not failed, "".join(report)
+
+
+def ten_lines() -> str:
+    """The Python of the README's first screen."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"```python\n(import hwsim as hw\n.*?)```", readme, re.DOTALL)
+    assert found, "the README shows no Python"
+    return found[1]
+
+
+def test_the_ten_lines_of_the_readme_run_as_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As printed, but on fewer images: what they take on all of them is no test's time."""
+    whole = hw.load_data("digits")
+    few = replace(whole, train=whole.train[:96], test=whole.test[:8])
+    monkeypatch.setattr(hw, "load_data", lambda name: few)
+    monkeypatch.chdir(tmp_path)
+    lines = ten_lines()
+    assert len(lines.splitlines()) <= 12
+    exec(compile(lines, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"[\d.]+ % \([\d.]+ to [\d.]+ %\)", printed[0])
+    assert printed[1].startswith("{'linf:0.05': Interval(mean=")
+    assert "linf:0.1" in printed[1]
+    assert (tmp_path / "security.svg").read_text(encoding="utf-8").startswith("<?xml")

@@ -42,6 +42,11 @@ class Network(ABC):
     Attributes:
         synapses: all arrays, input side first; those of a link one after the other.
         blocks: how many free layers it has.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10])
+    >>> isinstance(net, hw.Network), net.classes, len(net.synapses)
+    (True, 10, 4)
     """
 
     synapses: tuple[Synapse, ...]

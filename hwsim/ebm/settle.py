@@ -104,7 +104,7 @@ class Phase:
 
 
 SOLVER = OddEven()
-PHASE = Phase(100, average_last=10, stop_early=True)
+PHASE = Phase(50, average_last=10, stop_early=True)
 """Where nothing else is said, a network predicts after this relaxation: its energy never rises, read noise is averaged
 over the last ten states, and it ends early where all examples settle."""
 
@@ -150,7 +150,7 @@ def settle(
 ) -> Settled:
     """Relax ``energy`` from the state ``s``, one tensor (B, ...) a free layer.
 
-    By default by ``OddEven()`` sweeps, ``Phase(100, average_last=10, stop_early=True)``: at most 100, fewer where all
+    By default by ``OddEven()`` sweeps, ``Phase(50, average_last=10, stop_early=True)``: at most 50, fewer where all
     examples settle, and the mean of the last ten states.
 
     A phase that stops early lets go of each example when it is settled, so that what becomes of it does not depend

@@ -64,8 +64,8 @@ class Synchronous:
 
     >>> import hwsim as hw
     >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.Synchronous(0.5))[1].unsettled_share
-    0.0
+    >>> hw.infer(net, x, solver=hw.Synchronous(0.5))[1].unsettled_share < 0.05
+    True
     """
 
     damping: float = 1.0
@@ -98,8 +98,8 @@ class OddEven:
 
     >>> import hwsim as hw
     >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.OddEven())[1].unsettled_share
-    0.0
+    >>> hw.infer(net, x, solver=hw.OddEven())[1].unsettled_share < 0.05
+    True
     """
 
     damping: float = 1.0
@@ -132,8 +132,8 @@ class UpDown:
 
     >>> import hwsim as hw
     >>> net, x = hw.hopfield([64, 32, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.UpDown(1.3))[1].unsettled_share
-    0.0
+    >>> hw.infer(net, x, solver=hw.UpDown(1.3))[1].unsettled_share < 0.05
+    True
     """
 
     damping: float = 1.0
@@ -166,8 +166,8 @@ class Anderson:
 
     >>> import hwsim as hw
     >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.Anderson(2))[1].unsettled_share
-    0.0
+    >>> hw.infer(net, x, solver=hw.Anderson(2))[1].unsettled_share < 0.05
+    True
     """
 
     depth: int = 2
@@ -200,8 +200,8 @@ class Newton:
 
     >>> import hwsim as hw
     >>> net, x = hw.hopfield([64, 16, 10]), hw.load_data("digits").test.x
-    >>> hw.infer(net, x, solver=hw.Newton())[1].unsettled_share
-    0.0
+    >>> hw.infer(net, x, solver=hw.Newton())[1].unsettled_share < 0.05
+    True
     """
 
     bold = True

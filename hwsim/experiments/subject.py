@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hwsim.cards import shelf
 from hwsim.cards.device import read_device
@@ -22,7 +20,6 @@ from hwsim.crossbar.synapse import Device
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.ebm.network import Network
-from hwsim.ebm.settle import OddEven, Phase
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.requests import SubjectRequest
@@ -30,11 +27,11 @@ from hwsim.experiments.trained import programmed
 from hwsim.experiments.training.learners import classifier_of
 from hwsim.jobs.job import Job
 from hwsim.jobs.weights import WEIGHTS, load_weights
-from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
-from hwsim.learning.gradient_ways import NudgedInput, Truncated, way_named
+from hwsim.learning.gradient_ways import way_named
 from hwsim.rng import Streams
-from hwsim.robustness.checks.verdict import is_noisy
+from hwsim.robustness.attacker import surrogate
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier, TorchClassifier
+from hwsim.robustness.models import as_classifier
 
 
 @dataclass(frozen=True)
@@ -65,26 +62,10 @@ class Subject:
         return [self.classifier(net) for net in nets] or [self.classifier()]
 
     def surrogate(self, gradient: str, net: Network | None = None) -> Classifier:
-        """What an attacker climbs: predictions as the classifier's, differentiated as ``gradient`` says.
-
-        The settled state of a noise-free network is found by odd-even sweeps, whatever the card's solver; unrolled
-        steps are the card's. Raises InputError for an unknown way.
-        """
-        way = way_named(gradient)
-        if self.config is None or self.net is None:
-            return self.classifier()
-        net, inference = net or self.net, self.config.inference
-        kind = relaxation(inference)
-        if net.noisy:
-            steps = min(inference.steps, 40)
-            reads = Phase(steps, average_last=min(steps, 10))
-            way = _relaxing(way, reads, kind["solver"])
-        else:
-            way = _relaxing(way, None, OddEven())
-            kind["phase"] = Phase(inference.steps, tolerance=1e-5, stop_early=True)
-        if isinstance(way, Unrolled):
-            way = dataclasses.replace(way, solver=kind["solver"])
-        return EquilibriumClassifier(net, through=way, **kind)
+        """What an attacker climbs, see ``robustness.attacker``. Raises InputError for an unknown way."""
+        way_named(gradient)
+        classifier = self.classifier()
+        return surrogate(classifier, gradient, net) if isinstance(classifier, EquilibriumClassifier) else classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +86,6 @@ class SubjectJob(Job):
     @property
     def label(self) -> str:
         return f"{self.kind}-{self.subject.name.replace(':', '-')}-{self.device_name}-seed{self.seed}"
-
-
-def _relaxing(way: Equilibrium, reads: Phase | None, solver: Any) -> Equilibrium:
-    """The same way with another solver and, on noisy arrays, with phases that average their last reads."""
-    if isinstance(way, Implicit):
-        phases = {"phase": reads, "adjoint": Phase(reads.steps)} if reads else {}
-    elif isinstance(way, NudgedInput):
-        phases = {"free": reads, "nudged": reads} if reads else {}
-    elif isinstance(way, Truncated):
-        phases = {"phase": reads} if reads else {}
-    else:
-        return way
-    return dataclasses.replace(way, solver=solver, **phases)
 
 
 def read_subject(
@@ -216,19 +184,17 @@ def _module(
 
 def _checked(document: Document, module: torch.nn.Module, dataset: data.Dataset) -> TorchClassifier:
     """InputError unless the module gives a score a class; many passes tell whether it is noisy."""
-    x, classes = dataset.test.x[:2], len(dataset.classes)
-    classifier = TorchClassifier(module, classes)
+    classes = len(dataset.classes)
     try:
-        scores = classifier.logits(x)
-    except (Exception, SystemExit) as error:
-        shape = tuple(x.shape)
-        raise document.error((), f"fails on images of {dataset.name}, shape {shape} ({error})") from error
-    if not isinstance(scores, Tensor) or tuple(scores.shape) != (2, classes):
-        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise document.error((), f"gives {given} for two images of {dataset.name}; expected scores (2, {classes})")
-    return dataclasses.replace(
-        classifier, noisy=is_noisy(classifier, dataset.test.x[:32], Streams(0).generator("attack"))
-    )
+        classifier = as_classifier(module, dataset.test.x)
+    except InputError as error:
+        raise document.error((), f"{str(error).removeprefix('model: ')}, data {dataset.name}") from error
+    assert isinstance(classifier, TorchClassifier)
+    if classifier.classes != classes:
+        raise document.error(
+            (), f"gives {classifier.classes} scores an image; {dataset.name} has {classes} classes, expected as many"
+        )
+    return classifier
 
 
 def _sha256(path: Path) -> str:

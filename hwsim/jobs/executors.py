@@ -12,8 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any, Protocol
 
 from hwsim.errors import InputError
@@ -46,6 +46,31 @@ class Pool(Protocol):
     def stop(self) -> None:
         """End what is still being computed, without waiting for its results."""
         ...
+
+
+class Here:
+    """This process, one point after the other."""
+
+    workers = 1
+    remote = False
+
+    def executor(self) -> Executor:
+        return _Inline()
+
+    def stop(self) -> None:
+        """Nothing goes on once ``submit`` has returned."""
+
+
+class _Inline(Executor):
+    """Computes what is submitted before it answers; an interruption goes through."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class Processes:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib
 import yaml
-from matplotlib.axes import Axes
 
 from hwsim.errors import InputError
 from hwsim.experiments.attack.records import AttackResults, CheckRecord, ThreatResult
@@ -16,17 +15,8 @@ from hwsim.experiments.kinds import JobFolder, read_folder
 from hwsim.jobs.records import read_file
 from hwsim.reports import gallery
 from hwsim.reports.page import Caveat, Cell, Column, Page, Section, Status, Table, counted, reproduce, write_page
-from hwsim.reports.plotting import (
-    PERCENT,
-    STYLE,
-    Figure,
-    accuracy_axis,
-    curve,
-    forest,
-    label_values,
-    line_style,
-    panels,
-)
+from hwsim.reports.plotting import STYLE
+from hwsim.reports.security import WORST, Budget, security
 from hwsim.robustness.threat import parse
 from hwsim.stats.interval import Interval
 
@@ -36,7 +26,6 @@ KNOWN = {
     "device": "a white-box attack (the device is read, gradients are averaged over its noise)",
     "float-weights": "a grey-box attack (weights known as they were before programming)",
 }
-WORST = "worst case per image"
 
 
 def write_attack_page(folder: Path) -> Path:
@@ -75,7 +64,7 @@ def _page(job: JobFolder, results: AttackResults) -> Page:
             if not check.passed
         ],
         sections=[
-            Section("Accuracy", [_accuracies(threats), security(results)]),
+            Section("Accuracy", [_accuracies(threats), security([_budget(threat) for threat in threats])]),
             *([Section("Checks", checks)] if checks else []),
             *([Section("Images", [gallery.draw(kept)])] if kept else []),
             reproduce(job.path, job.receipt, config),
@@ -133,6 +122,10 @@ def _attacks(threat: ThreatResult) -> dict[str, Interval]:
     return {"clean": threat.clean, **threat.attacks, WORST: threat.worst}
 
 
+def _budget(threat: ThreatResult) -> Budget:
+    return Budget(parse(threat.threat), _attacks(threat), threat.reported, threat.age)
+
+
 def _checks(threats: Sequence[ThreatResult]) -> list[Table]:
     rows: list[list[Cell]] = [
         [name, check.name, *(("passed", check.found) if check.passed else ("FAILED", f"{check.found} {check.meaning}"))]
@@ -145,55 +138,6 @@ def _checks(threats: Sequence[ThreatResult]) -> list[Table]:
     )
     columns: list[Column | str] = ["threat", *(Column(name, "words") for name in ("check", "result"))]
     return [Table("checks", caption, [*columns, Column("measured", "prose")], rows)] if rows else []
-
-
-def security(results: AttackResults) -> Figure:
-    """Accuracy against the budget, a panel for each norm and age; a single budget is a list of attacks."""
-    kinds: dict[tuple[str, str | None], dict[float, ThreatResult]] = {}
-    for threat in results.threats:
-        budget = parse(threat.threat)
-        kinds.setdefault((budget.norm, threat.age), {})[budget.epsilon] = threat
-    lines = max(len(_attacks(threat)) for threat in results.threats)
-    canvas, axes = panels(len(kinds), 2, max(3.4, 0.3 * lines))
-    words = []
-    for ax, ((norm, age), budgets) in zip(axes, kinds.items(), strict=True):
-        where = norm + (f", {age} after programming" if age else "")
-        draw = _curves if len(budgets) > 1 else _single
-        words += [f"{where}, {sentence}" for sentence in draw(ax, dict(sorted(budgets.items())), norm)]
-        ax.set_title(where)
-    labelled = [ax for ax in axes if ax.get_legend_handles_labels()[0]]
-    if labelled:
-        labelled[0].legend(loc="lower left", fontsize=8)
-    last = results.threats[-1]
-    title = f"Accuracy under attack: {last.reported.percent} to report at {_named(last)}"
-    caption = "Means over all images with 95 % intervals; budget 0 is the clean test set."
-    return Figure("security", title, caption, words, canvas)
-
-
-def _curves(ax: Axes, budgets: dict[float, ThreatResult], norm: str) -> list[str]:
-    x = [0.0, *budgets]
-    rows = [_attacks(threat) for threat in budgets.values()]
-    names = dict.fromkeys(name for row in rows for name in row if name != "clean")
-    words = []
-    for i, name in enumerate(names):
-        intervals = [rows[0]["clean"], *(row.get(name, row[WORST]) for row in rows)]
-        style = line_style(i)
-        words.append(f"{name}, by budget: {curve(ax, x, intervals, style)}.")
-        ax.plot([], [], label=name, **style)
-    accuracy_axis(ax)
-    label_values(ax, x)
-    ax.set(xlabel=f"budget ε ({'changed pixels' if norm == 'l0' else 'pixel units'})", ylabel="accuracy")
-    return words
-
-
-def _single(ax: Axes, budgets: dict[float, ThreatResult], norm: str) -> list[str]:
-    ((epsilon, threat),) = budgets.items()
-    rows = _attacks(threat)
-    forest(ax, list(rows), list(rows.values()))
-    ax.set_xlim(-0.02, 1.02)
-    ax.xaxis.set_major_formatter(PERCENT)
-    ax.set_xlabel(f"accuracy at budget ε = {epsilon:.3g}")
-    return [f"budget {epsilon:.3g}, {name}: {interval.percent_with_range}." for name, interval in rows.items()]
 
 
 def _named(threat: ThreatResult) -> str:

@@ -6,7 +6,8 @@ attacker's surrogate of it. An attack may climb one classifier and be judged on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -119,14 +120,14 @@ class EquilibriumClassifier:
 
 @dataclass(frozen=True)
 class TorchClassifier:
-    """A torch module (B, ...) -> (B, classes), used as it is: put it in evaluation mode first.
+    """A torch module (B, ...) -> (B, classes), called in evaluation mode; its own mode stays as it is.
 
     What it draws from global generators comes from ``draws``: seeded, and without a trace outside. A forward pass that
     leaves no graph gives scores without one; ``input_gradient`` is zero then, and the checks say so.
 
     >>> import hwsim as hw
     >>> import torch
-    >>> model = hw.TorchClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval(), classes=10)
+    >>> model = hw.TorchClassifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), classes=10)
     >>> model.logits(hw.load_data("digits").test.x[:4]).shape
     torch.Size([4, 10])
     """
@@ -155,8 +156,21 @@ class TorchClassifier:
         self.draws.restart(streams.seed_of("read"))
 
     def _scores(self, x: Tensor) -> Tensor:
-        scores = self.module(x if self.prepare is None else self.prepare(x))
+        with _evaluating(self.module):
+            scores = self.module(x if self.prepare is None else self.prepare(x))
         return scores.clone() if scores.is_inference() else scores
+
+
+@contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; every part of it returns to the mode that it was in."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def correct(classifier: Classifier, x: Tensor, y: Tensor, batch: int = 1000) -> Tensor:

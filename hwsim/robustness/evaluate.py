@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hwsim.data.split import as_split
 from hwsim.errors import InputError
+from hwsim.rng import generator_of
 from hwsim.robustness.attacks import Attack, check_images
-from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.measure import measure
-from hwsim.robustness.threat import Threat
+from hwsim.robustness.models import as_classifier
+from hwsim.robustness.suite import attacks_named
+from hwsim.robustness.threat import Threat, parse
 from hwsim.robustness.warm import cold
 
 Progress = Callable[[str, int, int], None]
@@ -88,26 +92,30 @@ class Evaluation:
 
 
 def evaluate(
-    attacked: Classifier,
-    judges: Sequence[Classifier],
-    x: Tensor,
-    y: Tensor,
-    threat: Threat,
-    attacks: Sequence[Attack],
-    rng: torch.Generator,
+    attacked: Any,
+    judges: Any,
+    x: Any,
+    y: Any,
+    threat: str | Threat,
+    attacks: str | Sequence[Attack],
+    rng: int | torch.Generator = 0,
     *,
     draws: int = 20,
     progress: Progress | None = None,
     cascade: bool = False,
 ) -> Evaluation:
-    """Attack ``attacked`` and judge the images on ``judges``.
+    """Attack ``attacked`` and judge the images on ``judges``; ``attack`` does so with an attacker that fits and checks.
+
+    Models are classifiers, networks or torch modules, see ``accuracy``.
 
     Args:
         attacked: what attacks see: the model itself, its noise-free twin, an average over draws.
-        judges: one classifier a device instance; for a deterministic model the model itself.
-        x, y: images (B, ...) in [0, 1] and their true labels (B,).
-        attacks: each attacks all images, so that weak and strong ones can be compared, unless ``cascade``.
-        rng: of the attacks.
+        judges: the model that judges, or one a device instance.
+        x, y: images (B, ...) in [0, 1] and their true labels (B,), as tensors or arrays.
+        threat: "linf:8/255" or a ``Threat``.
+        attacks: a preset's or an attack's name, or attacks of ``hwsim.attacks``; each attacks all images, so that weak
+            and strong ones can be compared, unless ``cascade``.
+        rng: of the attacks, or its seed.
         draws: verdicts an image and instance where the instance is noisy.
         progress: told of each attack before it starts.
         cascade: give each attack only the images that the ones before left, as AutoAttack's driver does: the worst
@@ -116,8 +124,20 @@ def evaluate(
 
     A call depends on its arguments alone: for an evaluation that can be interrupted, call it on slices of the
     images with a generator of each slice's own, keep what is finished, and ``join``.
+
+    >>> import hwsim as hw
+    >>> net, (x, y) = hw.hopfield([64, 16, 10]), hw.load_data("digits").test[:20]
+    >>> evaluation = hw.evaluate(net, net, x, y, "linf:0.1", "fgsm")
+    >>> evaluation.accuracies()["fgsm"] <= evaluation.clean_accuracy
+    True
     """
+    x, y = as_split((x, y))
     check_images(x, y)
+    threat = parse(threat) if isinstance(threat, str) else threat
+    attacks = attacks_named(attacks) if isinstance(attacks, str) else attacks
+    rng = generator_of(rng, "attack")
+    attacked = as_classifier(attacked, x)
+    judges = [as_classifier(judge, x) for judge in (judges if isinstance(judges, list | tuple) else [judges])]
     if not attacks:
         raise InputError("evaluate: expected at least one attack, got none")
     names = [attack.name for attack in attacks]

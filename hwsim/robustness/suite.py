@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -204,3 +205,25 @@ def attacks_named(name: str) -> tuple[Attack, ...]:
 def norms_of(attack: Attack) -> tuple[str, ...]:
     """The norms that an attack works in; all where it does not say."""
     return tuple(getattr(attack.attack if isinstance(attack, Transfer) else attack, "norms", NORMS))
+
+
+def check_attacks(
+    attacks: Sequence[Attack], threats: Sequence[Threat], *, name: str = "", queries_only: bool = False
+) -> None:
+    """InputError where an attack does not work in a threat's norm, or needs gradients where there are only queries."""
+    of = f" of attack {name}" if name else ""
+    for threat in threats:
+        if strange := [attack.name for attack in attacks if threat.norm not in norms_of(attack)]:
+            works = [
+                name for name in (*PRESETS, *SINGLE) if all(threat.norm in norms_of(a) for a in attacks_named(name))
+            ]
+            raise InputError(
+                f"threat {threat}: {', '.join(strange)}{of} do not work in {threat.norm}; "
+                f"expected one of {', '.join(works)}"
+            )
+    if queries_only and (climbing := [attack.name for attack in attacks if attack.white_box]):
+        blind = [name for name, attack in SINGLE.items() if not attack.white_box]
+        raise InputError(
+            f"an attacker who knows nothing (--knows nothing) has no gradients, which {', '.join(climbing)} need; "
+            f"expected attacks by queries ({', '.join(blind)}), or more knowledge"
+        )

@@ -45,14 +45,17 @@ class Interval:
 
     >>> import hwsim as hw
     >>> interval = hw.Interval(mean=0.952, low=0.919, high=0.972, over="repeats and images")
-    >>> interval.percent, interval.percent_range
-    ('95.2 %', '91.9 to 97.2 %')
+    >>> print(interval)
+    95.2 % (91.9 to 97.2 %)
     """
 
     mean: float
     low: float
     high: float
     over: str
+
+    def __str__(self) -> str:
+        return self.percent_with_range
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Interval:

@@ -315,7 +315,7 @@ MISTAKES = [
     (["--age", "1h", "--device", "ecram"], ["ecram does not drift"]),
     (["--age", "1 fortnight", "--device", "pcm-inference"], ["--age", "1h", "fortnight"]),
     (["--age", "-1", "--device", "pcm-inference"], ["--age", "'-1'"]),
-    (["--threat", "l0:3", "--attack", "standard"], ["--threat l0:3", "apgd-ce", "sparse"]),
+    (["--threat", "l0:3", "--attack", "standard"], ["threat l0:3", "apgd-ce", "sparse"]),
     (["--threat", "l1:3", "--attack", "sparse-rs"], ["l1", "sparse-rs", "ead"]),
     (["--threat", "l0:3", "--threat", "linf:0.1"], ["l0:3", "standard"]),
     (["--examples", "361"], ["--examples", "1 to 360", "361"]),
@@ -332,7 +332,7 @@ MODULE_MISTAKES = [
     ("Plian", "w", ["Plian", "did you mean 'Plain'"]),
     ("Plain", "narrow", ["narrow.safetensors", "line.weight", "63"]),
     ("Plain", "nowhere", ["nowhere.safetensors", "no weights"]),
-    ("Five", "w", ["(2, 5)", "(2, 10)"]),
+    ("Five", "w", ["gives 5 scores", "10 classes"]),
     ("NeedsArguments", "w", ["without arguments", "width"]),
     ("number", "w", ["int", "torch.nn.Module"]),
 ]

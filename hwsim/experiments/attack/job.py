@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hwsim.errors import InputError
 from hwsim.experiments.subject import Subject, SubjectJob
+from hwsim.robustness.attacker import effort, fitting
 from hwsim.robustness.attacks import Attack
-from hwsim.robustness.suite import PRESETS, SINGLE, Pgd, Transfer, attacks_named, norms_of, stopping
+from hwsim.robustness.suite import Pgd, Transfer, attacks_named
 from hwsim.robustness.threat import Threat
-
-CHECK_EFFORT = {"smoke": (10, 100)}
-"""(PGD steps, Square queries) of the checks by the attack requested."""
-FULL_EFFORT = (40, 500)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +46,8 @@ class AttackJob(SubjectJob):
 
     @cached_property
     def attacks(self) -> tuple[Attack, ...]:
-        """The attacks requested, and PGD on every other model.
-
-        Where predictions are noisy or another device instance's, PGD for the largest margin joins in: the ensemble's
-        attacks stop just over the boundary, and half of the reads bring such images back. Elsewhere images that are
-        fooled leave the batch.
-        """
-        requested = attacks_named(self.attack)
-        if not self.uncertain:
-            requested = tuple(stopping(attack) for attack in requested)
-        elif self.knows != "nothing" and "pgd-margin" not in {attack.name for attack in requested}:
-            requested = (*requested, Pgd(self.effort[0], loss="margin"))
+        """The attacks requested, and PGD on every other model."""
+        requested = fitting(attacks_named(self.attack), self.effort[0], self.uncertain, self.knows == "nothing")
         moved = [Transfer(s.surrogate("implicit"), Pgd(40), f"transfer from {s.name}") for s in self.sources]
         return (*requested, *moved)
 
@@ -73,10 +60,7 @@ class AttackJob(SubjectJob):
     @property
     def effort(self) -> tuple[int, int]:
         """PGD steps and Square queries beside the attacks requested."""
-        kind, _, number = self.attack.rpartition("-")
-        if kind == "pgd" and number.isdecimal():
-            return int(number), 100
-        return CHECK_EFFORT.get(self.attack, FULL_EFFORT)
+        return effort(self.attack)
 
     @property
     def white_box(self) -> bool:
@@ -119,22 +103,3 @@ class AttackJob(SubjectJob):
             "slice_images": self.slice_images,
             "checks": self.checks,
         }
-
-
-def check_attacks(job: AttackJob) -> None:
-    """InputError where the attacks need what the attacker does not know, or do not work in a threat's norm."""
-    for threat in job.threats:
-        if strange := [attack.name for attack in job.attacks if threat.norm not in norms_of(attack)]:
-            works = [
-                name for name in (*PRESETS, *SINGLE) if all(threat.norm in norms_of(a) for a in attacks_named(name))
-            ]
-            raise InputError(
-                f"--threat {threat}: {', '.join(strange)} of attack {job.attack} do not work in {threat.norm}; "
-                f"expected one of {', '.join(works)}"
-            )
-    if job.knows == "nothing" and (blind := [attack.name for attack in job.attacks if attack.white_box]):
-        black = [name for name in ("square", "hopskipjump", "random-search")]
-        raise InputError(
-            f"--knows nothing: {', '.join(blind)} need gradients; expected --attack {' or '.join(black)}, "
-            f"or presets ({', '.join(PRESETS)}) with more knowledge"
-        )

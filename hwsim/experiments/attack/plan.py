@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
-from hwsim.experiments.attack.job import AttackJob, check_attacks
+from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.requests import AttackRequest
 from hwsim.experiments.subject import read_source, resolved_subject
 from hwsim.learning.gradient_ways import way_named
 from hwsim.robustness.stochastic import KNOWLEDGE
-from hwsim.robustness.suite import attacks_named
+from hwsim.robustness.suite import attacks_named, check_attacks
 from hwsim.robustness.threat import parse
 
 
@@ -50,7 +50,7 @@ def plan_attack(request: AttackRequest) -> AttackJob:
     names = [each.name for each in job.attacks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"--transfer-from: expected models of different names, got twice {', '.join(twice)}")
-    check_attacks(job)
+    check_attacks(job.attacks, job.threats, name=job.attack, queries_only=job.knows == "nothing")
     if job.cascade and job.uncertain:
         raise InputError("--cascade: predictions are noisy, and an image that fell once may stand again; leave it off")
     return job

@@ -34,12 +34,13 @@ from hwsim.jobs.job import Progress
 from hwsim.jobs.records import Record
 from hwsim.jobs.store import written_aside
 from hwsim.rng import Streams
+from hwsim.robustness.attacker import Ways, other_ways, over_draws
 from hwsim.robustness.checks.strength import main_table, probe_of
 from hwsim.robustness.checks.unmask import unmask
-from hwsim.robustness.classifier import Classifier
+from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.measure import measure
-from hwsim.robustness.stochastic import OverDraws, attacked_net
+from hwsim.robustness.stochastic import attacked_net
 from hwsim.robustness.threat import Threat
 from hwsim.robustness.warm import warmed
 
@@ -193,16 +194,12 @@ def attacker(job: AttackJob, nets: list[Network], target: int | None) -> Classif
     """What the attacker climbs or queries."""
     subject = job.subject
     if subject.net is None:
-        return _averaged(subject.classifier(), job.eot)
+        return over_draws(subject.classifier(), job.eot)
     if job.knows == "nothing":
-        return _averaged(subject.classifier(None if target is None else nets[target]), job.eot)
+        return over_draws(subject.classifier(None if target is None else nets[target]), job.eot)
     if target is None:
         return subject.surrogate(job.gradient)
-    return _averaged(subject.surrogate(job.gradient, attacked_net(job.knows, nets[target], subject.net)), job.eot)
-
-
-def _averaged(classifier: Classifier, eot: int) -> Classifier:
-    return OverDraws((classifier,), eot) if classifier.noisy else classifier
+    return over_draws(subject.surrogate(job.gradient, attacked_net(job.knows, nets[target], subject.net)), job.eot)
 
 
 def _reseed(job: AttackJob, nets: list[Network], streams: Streams) -> None:
@@ -235,21 +232,13 @@ def _checks(
     streams = Streams(job.seed).child("checks", str(threat))
     _reseed(job, nets, streams)
     table = _main_table(job, own)
-    reference: dict[str, Classifier] = {}
-    alternatives: dict[str, Classifier] = {}
+    ways = Ways({}, {})
     sources: dict[str, Classifier] = {source.name: source.surrogate("implicit") for source in job.sources}
     if subject.net is not None:
         known = attacked_net(job.knows, first, subject.net) if first is not None else subject.net
-        if known.noisy and first is not None:
-            reference["implicit, noise-free"] = subject.surrogate("implicit", first.float_twin())
-            alternatives |= reference
-            alternatives["nudged-1, on the chip"] = _averaged(subject.surrogate("nudged-1", first), job.eot)
-        else:
-            other = next(way for way in ("unrolled-50", "implicit") if way != job.gradient)
-            reference[other] = subject.surrogate(other, known)
-            # Two of them go through states before rest.
-            ways = [way for way in ("nudged-0.2", "unrolled-8", "simultaneous-16", "implicit") if way != job.gradient]
-            alternatives = {way: subject.surrogate(way, known) for way in ways[:3]}
+        classifier = subject.classifier()
+        assert isinstance(classifier, EquilibriumClassifier)
+        ways = other_ways(classifier, known, job.gradient, job.eot)
         if first is not None and job.knows != "float-weights":
             sources = {"the float network": subject.surrogate("implicit"), **sources}
     result = unmask(
@@ -260,8 +249,8 @@ def _checks(
         threat,
         streams.generator("attack"),
         probe=probe_of(job.attacks, table[1]),
-        reference=reference,
-        alternatives={name: warmed(way, x) for name, way in alternatives.items()},
+        reference=ways.reference,
+        alternatives={name: warmed(way, x) for name, way in ways.alternatives.items()},
         transfer_from={name: warmed(source, x) for name, source in sources.items()},
         queries=job.effort[1],
         draws=min(job.draws, 10),

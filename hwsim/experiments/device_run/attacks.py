@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hwsim.ebm.network import Network
 from hwsim.experiments.attack.gallery import keep_gallery
-from hwsim.experiments.attack.job import AttackJob, check_attacks
+from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.results import write_results
 from hwsim.experiments.attack.work import attack_nets
 from hwsim.experiments.device_run.job import RunJob
@@ -14,6 +14,7 @@ from hwsim.experiments.device_run.records import AttackRecord
 from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.subject import Subject
 from hwsim.jobs.job import Quiet
+from hwsim.robustness.suite import check_attacks
 from hwsim.robustness.threat import parse
 
 
@@ -48,7 +49,7 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
         seeds=tuple(range(config.seeds)),
         checked=config.check_images,
     )
-    check_attacks(attacks)
+    check_attacks(attacks.attacks, attacks.threats)
     return attacks
 
 

@@ -18,6 +18,7 @@ from hwsim.experiments.sweep.card import BlockConfig, StudyConfig
 from hwsim.experiments.sweep.study import read_config
 from hwsim.jobs.folder import read_json
 from hwsim.jobs.records import read_file
+from hwsim.stats.frames import data_frame
 from hwsim.stats.interval import Interval, accuracy
 
 Record = dict[str, Any]
@@ -93,6 +94,15 @@ class Results:
         """How many points are finished, of how many; those of one key count once."""
         keys = {point["key"] for point in self.plan["points"]}
         return sum((self.folder / sweep.POINTS / f"{key}.json").exists() for key in keys), len(keys)
+
+    @property
+    def rows(self) -> list[Record]:
+        """A row a point, in the study's order: block, axes, seed, what it measured, seconds, status, reason, key."""
+        return sweep.table_rows(self.plan["points"], self.config.units, sweep.Folder(self.folder))
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` of the rows. InputError without pandas."""
+        return data_frame(self.rows)
 
     def lines(self, block: str, x: str) -> list[Line]:
         """A block's places along the axis ``x``, a line for each combination of the others; empty places left out."""

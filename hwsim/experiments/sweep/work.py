@@ -307,30 +307,35 @@ class _Crew:
 
 
 def write_results(planned: Plan, folder: Folder) -> list[dict[str, Any]]:
-    """The tidy table, a row a point, as results.csv and, where pyarrow is installed, results.parquet; the rows.
-
-    Columns: block, the axes (with their units), seed, what was measured, seconds, status, reason, key.
-    """
-    units = planned.study.config.units
-    names = dict.fromkeys(axis for point, _ in planned.points for axis in point.axes)
-    rows = []
-    for point, key in planned.points:
-        record = folder.record(key)
-        row: dict[str, Any] = {"block": point.block}
-        row |= {f"{axis} [{units[axis]}]" if axis in units else axis: point.axes.get(axis) for axis in names}
-        row |= {"seed": point.seed, **(record["columns"] if record else {})}
-        reason = folder.reason(key)
-        status = "finished" if record else "failed" if reason else "not run"
-        rows.append(row | {"seconds": record and record["seconds"], "status": status, "reason": reason, "key": key})
-    last = ("seconds", "status", "reason", "key")
-    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in last]
-    table = [{name: row.get(name) for name in (*columns, *last)} for row in rows]
+    """The tidy table of ``table_rows`` as results.csv; its rows."""
+    points = [{"block": p.block, "axes": p.axes, "seed": p.seed, "key": key} for p, key in planned.points]
+    table = table_rows(points, planned.study.config.units, folder)
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, *last], lineterminator="\n")
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
     write_text(folder.path / RESULTS, text.getvalue())
     return table
+
+
+def table_rows(points: Sequence[Mapping[str, Any]], units: Mapping[str, str], folder: Folder) -> list[dict[str, Any]]:
+    """A row a point, all with the columns block, axes (with their units), seed, what was measured, and the last four.
+
+    ``points``: block, axes, seed and key, as ``sweep.json`` has them.
+    """
+    axes = dict.fromkeys(axis for point in points for axis in point["axes"])
+    rows = []
+    for point in points:
+        record, reason = folder.record(point["key"]), folder.reason(point["key"])
+        row: dict[str, Any] = {"block": point["block"]}
+        row |= {f"{axis} [{units[axis]}]" if axis in units else axis: point["axes"].get(axis) for axis in axes}
+        row |= {"seed": point["seed"], **(record["columns"] if record else {})}
+        status = "finished" if record else "failed" if reason else "not run"
+        row |= {"seconds": record and record["seconds"], "status": status, "reason": reason, "key": point["key"]}
+        rows.append(row)
+    last = ("seconds", "status", "reason", "key")
+    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in last]
+    return [{name: row.get(name) for name in (*columns, *last)} for row in rows]
 
 
 def write_parquet(table: Sequence[dict[str, Any]], path: Path) -> None:

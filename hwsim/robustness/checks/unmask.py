@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hwsim.data.split import as_split
+from hwsim.rng import generator_of
 from hwsim.robustness.attacks import Attack
 from hwsim.robustness.checks.check import Check, draw_noise, enough_images, lower
 from hwsim.robustness.checks.gradient import (
@@ -32,11 +35,12 @@ from hwsim.robustness.checks.verdict import own_verdict, repeatable
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
 from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.library import Square
+from hwsim.robustness.models import as_classifier
 from hwsim.robustness.sparse import SparseRs
 from hwsim.robustness.stochastic import OverDraws
 from hwsim.robustness.suite import Fgsm, Pgd, RandomSearch, Transfer, stopping
 from hwsim.robustness.surrogates import Alone, FiniteDifferences, StraightThrough
-from hwsim.robustness.threat import Threat
+from hwsim.robustness.threat import Threat, parse
 from hwsim.robustness.warm import cold
 
 DIRECTIONS = 64
@@ -69,12 +73,12 @@ class Unmasked:
 
 
 def unmask(
-    attacked: Classifier,
-    judge: Classifier,
-    x: Tensor,
-    y: Tensor,
-    threat: Threat,
-    rng: torch.Generator,
+    attacked: Any,
+    judge: Any,
+    x: Any,
+    y: Any,
+    threat: str | Threat,
+    rng: int | torch.Generator = 0,
     *,
     probe: Attack | None = None,
     reference: Mapping[str, Classifier] | None = None,
@@ -86,10 +90,12 @@ def unmask(
     """All checks on one model and threat.
 
     Args:
-        attacked: the classifier whose gradients the white-box attack used; what it remembers (``Warm``) serves the
-            attacks here as well, while gradients and verdicts are checked without.
+        attacked: the model whose gradients the white-box attack used: a classifier, a network or a torch module; what
+            it remembers (``Warm``) serves the attacks here as well, while gradients and verdicts are checked without.
         judge: the model that is claimed to be robust.
-        x, y: images and true labels; 100 or more, about 16 times as many forward and backward passes as steps.
+        x, y: images (B, ...) in [0, 1] and true labels (B,), as tensors or arrays; 100
+            or more, about 16 times as many forward and backward passes as steps.
+        threat: "linf:8/255" or a ``Threat``; ``rng``: of the attacks, or its seed.
         probe: the white-box attack that was requested; see ``probe_of``.
         reference: another exact way to differentiate the same model (by name), whose gradients must agree.
         alternatives: the same model differentiated in other ways (by name: another T, implicit, nudged, leaky);
@@ -99,7 +105,17 @@ def unmask(
 
     Where the gradient fails its checks, straight-through and estimated gradients attack as well; where verdicts depend
     on the batch, images are attacked and judged one by one too.
+
+    >>> import hwsim as hw
+    >>> net, (x, y) = hw.hopfield([64, 16, 10]), hw.load_data("digits").test[:4]
+    >>> unmasked = hw.unmask(net, net, x, y, "linf:0.1", probe=hw.attacks.Pgd(2), queries=10)
+    >>> "enough images" in [check.name for check in unmasked.flags]
+    True
     """
+    x, y = as_split((x, y))
+    threat = parse(threat) if isinstance(threat, str) else threat
+    rng = generator_of(rng, "attack")
+    attacked, judge = as_classifier(attacked, x), as_classifier(judge, x)
     probe = probe or Pgd(40)
     steps, exact = min(getattr(probe, "steps", 40), 40), cold(attacked)
     climb = Pgd(steps) if judge.noisy else stopping(Pgd(steps))

@@ -8,12 +8,15 @@ images come out truncated to 256 grey levels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hwsim.data.split import as_images
 from hwsim.errors import InputError
+from hwsim.rng import generator_of
 from hwsim.robustness.corruptions import blur, digital, noise, weather
 from hwsim.robustness.corruptions.draws import Array, Draws
 
@@ -47,23 +50,31 @@ CORRUPTIONS: dict[str, Corruption] = {**COMMON, **EXTRA}
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def corrupt(name: str, x: Tensor, severity: int, rng: torch.Generator) -> Tensor:
+def corrupt(name: str, x: Any, severity: int, rng: int | torch.Generator = 0) -> Tensor:
     """A corrupted copy of ``x``.
 
     Args:
         name: one of ``CORRUPTIONS``.
-        x: (B, C, H, W) images in [0, 1] with 1 or 3 channels, 8 to 64 pixels a side.
+        x: (B, C, H, W) images in [0, 1] with 1 or 3 channels, 8 to 64 pixels a side, a tensor or an array.
         severity: 1 to 5.
-        rng: one seed an image is drawn from it, also for corruptions that draw nothing.
+        rng: one seed an image is drawn from it, also for corruptions that draw nothing; or its own seed.
 
     Raises InputError for an unknown name, another severity or images of another form.
+
+    Hendrycks and Dietterich 2019 (arXiv 1903.12261).
+
+    >>> import hwsim as hw
+    >>> x, y = hw.load_data("digits").test
+    >>> hw.corrupt("fog", x, severity=3).shape == x.shape
+    True
     """
     if name not in CORRUPTIONS:
         raise InputError(f"corruption: expected one of {', '.join(sorted(CORRUPTIONS))}, got {name!r}")
     if severity not in SEVERITIES:
         raise InputError(f"corruption {name}: expected a severity from 1 to 5, got {severity!r}")
+    x = as_images(x)
     _check(x)
-    draws = Draws(len(x), rng)
+    draws = Draws(len(x), generator_of(rng, "corruption"))
     if not len(x):
         return x.clone()
     clean = x.detach().cpu().to(torch.float32).numpy()
