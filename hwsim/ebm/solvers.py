@@ -287,16 +287,17 @@ def _mixed(olds: Sequence[Tensor], news: Sequence[Tensor]) -> Tensor:
     """(B, n): the extrapolated output of Anderson's method; of what the pairs old -> new have in common."""
     changes = [new - old for old, new in zip(olds, news, strict=True)]
     steps = torch.stack([changes[0] - change for change in changes[1:]], 2)  # (B, n, m)
-    products = steps.transpose(1, 2) @ steps
-    # Sweeps that moved alike leave the weights open: a small ridge keeps them small.
-    products.diagonal(dim1=1, dim2=2).add_(_RIDGE * products.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) + _TINY)
-    weights = torch.linalg.solve(products, steps.transpose(1, 2) @ changes[0].unsqueeze(2))
+    products, right = steps.transpose(1, 2) @ steps, steps.transpose(1, 2) @ changes[0].unsqueeze(2)
+    diagonal, limits = products.diagonal(dim1=1, dim2=2), torch.finfo(products.dtype)
+    size = diagonal.sum(1)[:, None, None].clamp_min(limits.tiny)
+    # Sweeps that moved alike leave the weights open: a small ridge keeps them small, and those at rest get none.
+    ridge = max(_RIDGE, 10 * limits.eps) * torch.eye(products.shape[1], dtype=products.dtype, device=products.device)
+    weights, _ = torch.linalg.solve_ex(products / size + ridge, right / size)
     towards = torch.stack([news[0] - new for new in news[1:]], 2)
     return news[0] - (towards @ weights).squeeze(2)
 
 
 _RIDGE = 1e-10
-_TINY = 1e-30
 
 
 def _accepted(energy: Relaxable, s: State, swept: State, output: Tensor | None, plain: Tensor | None) -> State:

@@ -259,6 +259,25 @@ def test_an_example_ends_alone_as_in_company(solver: Solver, pool: str) -> None:
     check_alone_as_in_company(solver, pool)
 
 
+@pytest.mark.parametrize("dtype", [DOUBLE, torch.float32])
+def test_extrapolation_stands_still_where_nothing_moves(dtype: torch.dtype) -> None:
+    """Examples at rest beside others that move, all of them after hundreds of sweeps: nothing is divided by zero."""
+    plain, x, _ = smooth_plain((4, 6, 5, 3))
+    net = LayeredHopfield(
+        [
+            Dense(FloatSynapse(w.to(dtype)), FloatSynapse(b[:, None].to(dtype)))
+            for w, b in zip(plain.weights, plain.biases, strict=True)
+        ]
+    )
+    given = net.given(x.to(dtype))
+    rest = settle(given, given.start(), solver=OddEven(), phase=Phase(200)).state
+    mixed = tuple(torch.cat([layer[:2], torch.zeros_like(layer[2:])]) for layer in rest)
+    for depth in (1, 2, 5):
+        end = settle(given, mixed, solver=Anderson(depth), phase=Phase(300))
+        for a, b in zip(end.state, rest, strict=True):
+            assert_close(a, b, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
 def check_guard(early: bool) -> None:
     """A cross-entropy pulled at backwards overshoots by more than its bowl says: the guard sees its energy rise.
 
