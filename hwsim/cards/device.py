@@ -298,7 +298,7 @@ def _cell_class(reference: Any, document: Document, folder: Path | None) -> type
     if ":" not in reference and reference not in points:
         raise document.unknown(("cell",), [*CELLS, *points, "./file.py:Name"], f"unknown cell {reference!r}", reference)
     cell = plugin(reference, folder, GROUP, document, ("cell",))
-    wanted = "expected a dataclass that derives from hwsim.devices.cell.BaseCell"
+    wanted = "expected a dataclass that derives from hwsim.BaseCell"
     if not inspect.isclass(cell) or not dataclasses.is_dataclass(cell) or not callable(getattr(cell, "step", None)):
         raise document.error(("cell",), f"{wanted}, got {getattr(cell, '__name__', shown(cell))}")
     undecorated = set(inspect.get_annotations(cell)) - {field.name for field in dataclasses.fields(cell)}

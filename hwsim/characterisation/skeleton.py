@@ -62,7 +62,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.devices.cell import BaseCell
+from hwsim import BaseCell
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ class Array:
             transpose read find in it (two sets of sensing circuits, other voltages across the device).
         offset_std: standard deviation of a constant at every output line of either read, before the converter; in
             normalised outputs, as ``out_noise``.
+
+    Raises InputError for values out of range.
+
+    >>> import hwsim as hw
+    >>> array = hw.Array(wire_resistance_ohm=1.0, offset_std=0.01)
+    >>> array.exact, hw.Array().exact
+    (False, True)
     """
 
     units: Conductances = field(default_factory=Conductances)
@@ -57,7 +64,13 @@ class Array:
 
 @dataclass(frozen=True)
 class ArrayDevice(WrappedDevice):
-    """A device built into an array. Faults, mismatch and offsets are drawn for each array from stream ``device``."""
+    """A device built into an array. Faults, mismatch and offsets are drawn for each array from stream ``device``.
+
+    >>> import hwsim as hw
+    >>> device = hw.ArrayDevice(hw.device("soft-bounds-cell"), hw.Array(offset_std=0.01))
+    >>> hw.hopfield([64, 16, 10], device).noisy
+    True
+    """
 
     device: Device
     array: Array

@@ -104,6 +104,13 @@ class CellDevice:
             too, without limit. What is left of an update then is the cell's own doing.
         drift_compensation: ``global``: after ``age`` one digital factor for both read directions restores the summed
             magnitude of the weights. One factor keeps the two directions each other's transpose.
+
+    Raises InputError for values out of range.
+
+    >>> import hwsim as hw
+    >>> device = hw.CellDevice(hw.device("soft-bounds-cell").cell, forward=hw.ReadPath(out_noise=0.05), omega=0.4)
+    >>> hw.hopfield([64, 16, 10], device).noisy
+    True
     """
 
     cell: Cell

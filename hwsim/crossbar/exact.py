@@ -22,6 +22,10 @@ class FloatDevice:
             update of a step, however many calls the step is written in.
         dtype: of the weights; float64 for theory.
         place: the torch device that computes, such as "cuda".
+
+    >>> import hwsim as hw
+    >>> hw.hopfield([64, 16, 10], hw.FloatDevice(momentum=0.9)).noisy
+    False
     """
 
     momentum: float = 0.0

@@ -86,6 +86,12 @@ class Synapse(Protocol):
 
     Reads are differentiable with respect to their input (straight through where the hardware
     quantises), so that attacks can look through them; they carry no gradient to the weights.
+
+    >>> import hwsim as hw
+    >>> import torch
+    >>> synapse = hw.FloatDevice().synapse(3, 5, hw.Streams(0))
+    >>> isinstance(synapse, hw.Synapse), tuple(synapse.read(torch.ones(2, 5)).shape)
+    (True, (2, 3))
     """
 
     shape: tuple[int, int]
@@ -177,6 +183,10 @@ class Device(Protocol):
     ``ideal``: is it indistinguishable from plain float arithmetic?
 
     The last three say in words what a device does not promise; a class that derives from this one promises all.
+
+    >>> import hwsim as hw
+    >>> isinstance(hw.device("ecram"), hw.Device), hw.FloatDevice().ideal, hw.device("ecram").trains
+    (True, True, 'in-situ')
     """
 
     @property

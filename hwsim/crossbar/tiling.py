@@ -35,6 +35,13 @@ class TiledDevice(WrappedDevice):
 
     ``mapping_scale``: which largest weight programming maps to the end of the range, that of each ``tile`` on its own,
     or that of the ``layer``, so that one digital factor serves all its tiles.
+
+    Raises InputError for sizes below 1 and for an unknown scale.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10], hw.TiledDevice(hw.device("soft-bounds-cell"), max_cols=32))
+    >>> len(net.synapses[0].arrays)
+    2
     """
 
     device: Device

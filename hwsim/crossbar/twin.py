@@ -21,7 +21,13 @@ from hwsim.rng import Streams
 
 @dataclass(frozen=True)
 class TwinDevice(WrappedDevice):
-    """Two arrays of ``device`` for every weight; the first is the one that an array of ``device`` would be."""
+    """Two arrays of ``device`` for every weight; the first is the one that an array of ``device`` would be.
+
+    >>> import hwsim as hw
+    >>> net = hw.hopfield([64, 16, 10], hw.TwinDevice(hw.device("soft-bounds-cell")))
+    >>> len(net.synapses[0].arrays)
+    2
+    """
 
     device: Device
 

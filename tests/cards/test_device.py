@@ -195,7 +195,7 @@ FAILS = CELL.replace("del rng", "raise RuntimeError('no such state')  #")
         (
             "cell: ./cell.py:dataclass\n",
             CELL,
-            ":1: cell: expected a dataclass that derives from hwsim.devices.cell.BaseCell, got dataclass",
+            ":1: cell: expected a dataclass that derives from hwsim.BaseCell, got dataclass",
         ),
         (
             "cell: ./cell.py:SoftBounds\n",

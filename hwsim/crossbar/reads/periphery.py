@@ -49,6 +49,11 @@ class ReadPath:
             the limits ``max_bm_factor`` and ``max_bm_res``.
         silent_zero: with noise management, an all-zero vector gives exact zeros even under input noise.
         is_perfect: ignore all but ``out_scale``.
+
+    >>> import hwsim as hw
+    >>> path = hw.ReadPath(inp_bound=1.0, inp_res=1 / 126, out_bound=12.0, out_noise=0.1)
+    >>> hw.hopfield([64, 16, 10], hw.CellDevice(hw.device("soft-bounds-cell").cell, forward=path)).noisy
+    True
     """
 
     inp_bound: float = math.inf
