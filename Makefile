@@ -7,7 +7,7 @@ DEVICE ?= devices/ecram/rpu-config.yaml
 # The arrays are small: more than one thread per process costs more than it gives, and tests run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: run test lint types clean
+.PHONY: run test lint types docs clean
 .DELETE_ON_ERROR:
 
 run: $(STAMP)
@@ -23,8 +23,13 @@ lint: $(STAMP)
 types: $(STAMP)
 	.venv/bin/basedpyright --pythonpath $(PYTHON)
 
+# Every example of the gallery runs; a warning, a broken link or a failing example ends the build.
+docs: $(STAMP)
+	MPLBACKEND=Agg $(ONE_THREAD) $(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv build dist .hypothesis .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build docs/gallery .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on the PATH is not yet a Python that starts, so each candidate is asked for its version.

@@ -36,6 +36,7 @@ autosummary_generate = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
+napoleon_use_ivar = True
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",

@@ -16,6 +16,7 @@ from .crossbar.synapse import Device as Device
 from .crossbar.synapse import Synapse as Synapse
 from .crossbar.tiling import TiledDevice as TiledDevice
 from .crossbar.twin import TwinDevice as TwinDevice
+from .crossbar.updates.modes import UpdateMode as UpdateMode
 from .data.dataset import Dataset as Dataset
 from .data.dataset import load_data as load_data
 from .devices.cell import BaseCell as BaseCell

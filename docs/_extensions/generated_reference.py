@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import types
 import typing
 from collections.abc import Iterator
@@ -160,7 +161,7 @@ def names() -> str:
             lines += [f"## hw.{name}", "", inspect.cleandoc(value.__doc__ or "").split("\n\n")[0], ""]
         elif inspect.isclass(value) or inspect.isfunction(value):
             directive = "autoclass" if inspect.isclass(value) else "autofunction"
-            options = "\n:members:\n:undoc-members:" if inspect.isclass(value) else ""
+            options = "\n:members:" if inspect.isclass(value) else ""
             lines += [f"## hw.{name}", "", "```{eval-rst}", f".. {directive}:: {value.__module__}.{value.__qualname__}"]
             lines += [f"   {line}" for line in options.split("\n") if line] + ["```", ""]
         if not (inspect.getdoc(value) or "").strip() and not name.startswith("__"):
@@ -179,6 +180,16 @@ def write(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def plain(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are plain text with code in double backticks: bars and plurals are not markup."""
+    del app, what, name, obj, options
+    for number, line in enumerate(lines):
+        parts = re.split(r"(``[^`]+``)", line)
+        parts = [part if part.startswith("``") else part.replace("|", r"\|") for part in parts]
+        lines[number] = re.sub(r"(``[^`]+``)(?=\w)", r"\1\\ ", "".join(parts))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
+    app.connect("autodoc-process-docstring", plain)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

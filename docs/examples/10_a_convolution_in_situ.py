@@ -18,7 +18,7 @@ ecram = hw.device("ecram")
 devices = {
     "float": hw.FloatDevice(),
     "ECRAM, a train a patch": ecram,
-    "ECRAM, summed, then written": hw.updated(ecram, "accumulate"),
+    "ECRAM, summed, then written": hw.UpdateMode("accumulate").device(ecram),
 }
 figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
 for name, device in devices.items():

@@ -34,6 +34,11 @@ class UpdateMode:
         number: what belongs to the mode; None: the usual one, 1 step or 2 x 2 positions.
 
     InputError for an unknown name and for a number that is missing, unwanted or below 1.
+
+    >>> import hwsim as hw
+    >>> device = hw.UpdateMode("accumulate").device(hw.device("soft-bounds-cell"))
+    >>> hw.hopfield([64, 16, 10], device).noisy
+    True
     """
 
     name: str = PER_SAMPLE
