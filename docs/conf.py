@@ -27,7 +27,7 @@ extensions = [
     "generated_reference",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "examples", "_extensions", "**/GALLERY_HEADER.rst"]
+exclude_patterns = ["_build", "examples", "_extensions", "**/GALLERY_HEADER.rst", "sg_execution_times.rst"]
 nitpicky = False
 suppress_warnings = ["config.cache"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
