@@ -18,7 +18,8 @@ hw.train(net, rule, data.train, rates=[0.5, 0.2], epochs=5, seed=0)
 images = data.test[:100]
 
 honest = hw.attack(net, images, ["linf:0.05", "linf:0.1", "linf:0.2"], attacks="quick", seed=0)
-print("reported:", honest.reported)
+for budget, share in honest.reported.items():
+    print(f"left at {budget}: {share}")
 print("failed checks:", honest.failed_checks)
 
 
@@ -41,8 +42,10 @@ for _ in range(100):
     torch.nn.functional.cross_entropy(masker(data.train.x), data.train.y).backward()
     optimiser.step()
 hidden = hw.attack(masker.eval(), images, ["linf:0.1"], attacks="quick", seed=0)
-print("reported:", hidden.reported)
-print("failed checks:", hidden.failed_checks)
+for budget, share in hidden.reported.items():
+    print(f"left at {budget}, at most: {share}")
+    for check in hidden.failed_checks[budget]:
+        print(f"- {check.name}: {check.meaning}")
 assert hidden.failed_checks, "the checks catch a rounded input"
 
 hw.plot.security(honest)

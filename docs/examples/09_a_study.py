@@ -38,9 +38,9 @@ results = hw.sweep(folder, out=folder.parent / "results")
 
 figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
 frame = results.to_pandas()
-print(frame.head())
+print(frame[["device", "beta", "seed", "accuracy_share"]].to_string())
 for device, part in frame.groupby("device"):
-    means = part.groupby("beta")["clean"].mean()
+    means = part.groupby("beta")["accuracy_share"].mean()
     axes.plot(means.index, 100 * means, "o-", label=device)
 axes.set(xlabel="strength of the nudge", ylabel="accuracy (%)", title="Two epochs in situ")
 axes.legend()
