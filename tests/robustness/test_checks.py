@@ -215,3 +215,11 @@ def test_enough_draws_are_enough(net: LayeredHopfield, digits: Digits) -> None:
     assert check.passed, check.found
     with pytest.raises(ValueError, match="a draw at least"):
         OverDraws((chip,), 0)
+
+
+@pytest.mark.parametrize("probe", [Fgsm(), Square(20), Pgd(5), Apgd("ce", 5)], ids=lambda attack: attack.name)
+def test_any_requested_attack_can_be_the_checks_own(probe: Fgsm, net: LayeredHopfield, digits: Digits) -> None:
+    """The weaker attackers of the checks are others than it."""
+    x, y = digits.test_x[:4], digits.test_y[:4]
+    result = unmask(face(net), face(net), x, y, Threat("linf", 0.1), rng(), probe=probe, queries=20)
+    assert any("random-search" in check.name for check in result.checks)

@@ -130,7 +130,8 @@ def unmask(
     if not climbs and not isinstance(judge, EquilibriumClassifier):
         ways |= _rescues(exact, x, threat, rng)
     by_queries = SparseRs(queries) if threat.norm == "l0" else Square(queries)
-    weak: list[Attack] = [Fgsm(), RandomSearch(100), by_queries]
+    candidates: list[Attack] = [Fgsm(), RandomSearch(100), by_queries]
+    weak = [attack for attack in candidates if attack.name != probe.name]
     weak += [Transfer(source, Pgd(steps), f"transfer from {name}") for name, source in (transfer_from or {}).items()]
     # The same model by another gradient is a transfer in form, and as strong an attacker as the first in knowledge.
     others = [Transfer(way, _climb(way, probe, steps), f"gradient {name}") for name, way in ways.items()]
