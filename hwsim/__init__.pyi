@@ -24,10 +24,13 @@ from .ebm.build import Conv as Conv
 from .ebm.build import hopfield as hopfield
 from .ebm.costs import CrossEntropy as CrossEntropy
 from .ebm.costs import SquaredError as SquaredError
+from .ebm.diode import Diode as Diode
 from .ebm.hopfield import LayeredHopfield as LayeredHopfield
 from .ebm.hopfield import Normalise as Normalise
 from .ebm.inference import infer as infer
+from .ebm.netlist import to_spice as to_spice
 from .ebm.network import Network as Network
+from .ebm.resistive import ResistiveNetwork as ResistiveNetwork
 from .ebm.settle import Outcome as Outcome
 from .ebm.settle import Phase as Phase
 from .ebm.settle import Settled as Settled

@@ -33,6 +33,12 @@ class Diode:
     Args:
         saturation_A: saturation current in amperes; None: ideal.
         ideality: n, from 1 to 2 for real diodes.
+
+    Raises InputError for values out of range.
+
+    >>> import hwsim as hw
+    >>> hw.Diode().ideal, hw.Diode(saturation_A=1e-12, ideality=1.5).ideal
+    (True, False)
     """
 
     saturation_A: float | None = None

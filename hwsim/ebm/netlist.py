@@ -13,7 +13,7 @@ IDEAL_S = 1e4
 """Conductance that stands for an ideal diode when it conducts: at microamperes it is off by less than a nanovolt."""
 
 
-def network_netlist(net: ResistiveNetwork, x: Tensor) -> str:
+def to_spice(net: ResistiveNetwork, x: Tensor) -> str:
     """The netlist of ``net`` at rest under one input.
 
     Args:
@@ -21,6 +21,12 @@ def network_netlist(net: ResistiveNetwork, x: Tensor) -> str:
 
     Node ``n<l>_<k>`` is node k of layer l, counted from 0; ``n0_<i>`` would be behind the first array, the sources are
     ``s<i>``. Conductances of zero are left out. Raises InputError as ``ResistiveNetwork.given`` does.
+
+    >>> import hwsim as hw, torch
+    >>> net = hw.ResistiveNetwork([hw.FloatDevice().synapse(2, 4, hw.Streams(0))])
+    >>> net.program([torch.ones(2, 4)])
+    >>> hw.to_spice(net, torch.ones(1)).splitlines()[0]
+    '* resistive network, layers of 2 nodes'
     """
     return "\n".join(_lines(net, x)) + "\n"
 

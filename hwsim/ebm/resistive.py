@@ -76,6 +76,16 @@ class ResistiveNetwork(Network):
         bias_V: of the constant sources.
         diode: at every hidden node; the first half of a layer's nodes is bounded from below, the rest from above.
         unit_uS: conductance of a weight of 1, in microsiemens.
+
+    Raises InputError for sizes that do not fit and for settings out of range.
+
+    >>> import hwsim as hw, torch
+    >>> net = hw.ResistiveNetwork([hw.FloatDevice().synapse(*shape, hw.Streams(0)) for shape in [(6, 10), (4, 8)]])
+    >>> net.program(net.initial_weights(1.0, hw.Streams(0)))
+    >>> given = net.given(torch.rand(3, 4))
+    >>> settled = hw.settle(given, given.start(), solver=hw.UpDown(), phase=hw.Phase(50))
+    >>> net.outputs(settled.state).shape
+    torch.Size([3, 2])
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from hwsim.crossbar.wires import by_nodes
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.diode import THERMAL_V, Diode, omega
 from hwsim.ebm.energy import Coupling, Nudged, State
-from hwsim.ebm.netlist import network_netlist
+from hwsim.ebm.netlist import to_spice
 from hwsim.ebm.resistive import Differential, GivenSources, ResistiveNetwork
 from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
@@ -324,7 +324,7 @@ def operating_point(netlist: str, folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize("diode", [IDEAL, Diode(1e-12, 1.5), Diode(1e-8)], ids=["ideal", "1 pA", "10 nA"])
 def test_spice_finds_the_same_voltages(diode: Diode, tmp_path: Path) -> None:
     net, x = network(diode), images(1)
-    volts = operating_point(network_netlist(net, x[0]), tmp_path)
+    volts = operating_point(to_spice(net, x[0]), tmp_path)
     for number, layer in enumerate(rest(net.given(x))):
         spice = torch.tensor([volts[f"v(n{number}_{k})"] for k in range(layer.shape[1])], dtype=DOUBLE)
         assert (spice - layer[0]).abs().max() < 1e-6 * layer[0].abs().max()
