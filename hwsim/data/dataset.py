@@ -23,7 +23,7 @@ from hwsim.data.sources import NAMES, Found
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
-DIGITS_TEST = 360  # of 1,797: the split of DESIGN's figures
+DIGITS_TEST = 360  # of 1,797
 FOLDER_TEST_SHARE = 0.2
 
 

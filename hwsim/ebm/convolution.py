@@ -1,6 +1,6 @@
 """Convolutional links of a Hopfield network: kernel banks on crossbars, with pooling.
 
-    E(x, s) = sum_l c |s_l|^2 - sum_l <s_{l+1}, P(W_l * s_l) + b_l>                   (DESIGN, section 4)
+    E(x, s) = sum_l c |s_l|^2 - sum_l <s_{l+1}, P(W_l * s_l) + b_l>    (docs/concepts/energy.md)
 
 A link's feedback is the transpose of its linear map, P^T and then W^T. Max-pooling is linear only once
 its switches are set, the places of the maxima, and they depend on the layer below. What goes back is

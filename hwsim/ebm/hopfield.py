@@ -1,6 +1,6 @@
 """Layered Hopfield networks: the energy of a chain of layers on crossbars. Links: links.py, convolution.py.
 
-    E(x, s) = sum_l c |s_l|^2 - sum_l <s_{l+1}, W_l s_l + b_l>,    s_0 = x held        (DESIGN, section 4)
+    E(x, s) = sum_l c |s_l|^2 - sum_l <s_{l+1}, W_l s_l + b_l>,    s_0 = x held    (docs/concepts/energy.md)
     fixed point:  s_l = clamp((W_{l-1} s_{l-1} + b_{l-1} + W_l^T s_{l+1}) / 2c, 0, 1)
 
 c = 1 is the network of Mansingh et al. (arXiv 2401.11543), activation clamp(v/2, 0, 1); c = 1/2 is

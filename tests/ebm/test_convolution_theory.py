@@ -52,7 +52,7 @@ def small(
 
 
 def by_the_book(net: LayeredHopfield, x: Tensor, s: Sequence[Tensor], beta: float) -> Tensor:
-    """(B,): the energy of DESIGN section 4 on torch's own convolutions, nudged by the output's cost."""
+    """(B,): the energy of docs/concepts/energy.md on torch's own convolutions, nudged by the output's cost."""
     return energy_by_the_book(net, net.weights(), x, s, beta)
 
 

@@ -1,6 +1,6 @@
 """What the theory tests measure hwsim against: the energy written anew from its equation, and planted bugs.
 
-Nothing here calls hwsim's energies, solvers or gradients. ``Plain`` is the energy of DESIGN section 4
+Nothing here calls hwsim's energies, solvers or gradients. ``Plain`` is the energy of docs/concepts/energy.md
 as one sum, differentiated by autograd and relaxed by its own loop; a ``Bug`` is one wrong line put in
 the place of a right one, under which the very check that holds must fail.
 """
