@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,3 +197,44 @@ def test_a_planted_circle_in_a_function_or_for_type_checking_is_found(hidden: st
 def test_a_planted_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def unexported(source: str, module: str, exports: dict[str, set[str]], modules: set[str]) -> list[str]:
+    """Names that a module takes from another room which that room does not export.
+
+    A function called as its own file cannot be told from it in the room, and is taken from the file.
+    """
+    complaints = []
+    for line, name in imported(ast.parse(source), module, False):
+        parts = name.split(".")
+        if parts[0] != "hwsim" or len(parts) < 3 or name in modules or part_of(name) == part_of(module):
+            continue
+        own_file = f"hwsim.{part_of(name)}.{parts[-1]}" in modules
+        if part_of(name) in exports and parts[-1] not in exports[part_of(name)] and not own_file:
+            complaints.append(f"{module}:{line} imports {name}, which room {part_of(name)} does not export")
+    return complaints
+
+
+def exports_of_rooms() -> dict[str, set[str]]:
+    rooms = {part_of(name) for name, path in MODULES.items() if path.name == "__init__.py" and name.count(".") == 1}
+    return {room: set(importlib.import_module(f"hwsim.{room}").__all__) for room in rooms - {"cli"}}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_use_what_others_export(module: str) -> None:
+    source = MODULES[module].read_text(encoding="utf-8")
+    assert unexported(source, module, exports_of_rooms(), set(MODULES)) == []
+
+
+def test_a_name_that_is_not_exported_is_seen() -> None:
+    source = "def f():\n    from hwsim.ebm.settle import _secret"
+    assert "does not export" in unexported(source, "hwsim.learning.ep", exports_of_rooms(), set(MODULES))[0]
+    assert unexported("from hwsim.ebm.settle import Phase", "hwsim.learning.ep", exports_of_rooms(), set(MODULES)) == []
+
+
+def test_no_room_holds_more_than_a_quarter_of_the_lines() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    rooms: dict[str, int] = {}
+    for name, count in lines.items():
+        rooms[part_of(name)] = rooms.get(part_of(name), 0) + count
+    assert max(rooms.values()) <= sum(rooms.values()) / 4, rooms

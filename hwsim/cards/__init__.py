@@ -2,3 +2,38 @@
 
 Work that takes long, and folders of results, belong to ``jobs`` and ``experiments``.
 """
+
+import lazy_loader
+
+# What other rooms may use; loaded when it is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "build": ["COSTS", "adversary", "hardware", "layer_names", "learning_rule"],
+        "card": ["Card"],
+        "device": ["DeviceCard", "describe", "list_devices", "read_device"],
+        "differences": ["diff"],
+        "export_python": ["python_of"],
+        "layers": ["Layer"],
+        "model": ["EvaluationConfig", "InferenceConfig", "ModelConfig", "require_energy"],
+        "network": ["EnergyConfig", "ModuleConfig"],
+        "nonidealities": ["AGEING_ONLY", "Property", "TRAINING_ONLY", "properties", "switched_off"],
+        "plugins": ["Code", "place_of", "plugin", "read_code"],
+        "read": ["DEFAULT_DEVICE", "DEFAULT_MODEL", "check_fit", "in_situ_recipe", "parted", "read_model"],
+        "recipe": ["AugmentConfig", "BackpropConfig", "LearningConfig", "LearningSection"],
+        "shelf": ["CARDS", "find", "items", "resolve", "shown_path", "summary_of"],
+        "size": ["check_batch"],
+        "updates": ["parse_mode"],
+        "yamlfile": [
+            "Document",
+            "Keys",
+            "did_you_mean",
+            "key_path",
+            "parse_setting",
+            "parse_yaml",
+            "read_yaml",
+            "shown",
+            "to_yaml",
+        ],
+    },
+)

@@ -3,3 +3,46 @@
 No network, no energy and no card belongs here, and no device model but the exact one; nothing here reads a file or a
 clock.
 """
+
+import lazy_loader
+
+# What other rooms may use; loaded when it is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "array": ["Array", "ArrayDevice"],
+        "averaged": ["AveragedDevice"],
+        "cell_array": ["CellDevice", "bounded"],
+        "circuit": ["Circuit"],
+        "composite": ["arrays_of", "layout"],
+        "conductance": ["Conductances", "Programming"],
+        "exact": ["FloatDevice", "FloatSynapse", "is_exact"],
+        "faults": ["Faults"],
+        "netlist": ["OPTIONS", "number"],
+        "reads.kernels": ["PatchKernels", "kernels"],
+        "reads.periphery": ["BOUND_MANAGEMENT", "NOISE_MANAGEMENT", "ReadPath", "WEIGHT_NOISE"],
+        "reads.readable": ["ArrayReads"],
+        "reads.vectors": ["Port", "read"],
+        "reads.window": ["Window", "as_rows"],
+        "synapse": [
+            "Ages",
+            "Bounded",
+            "Compensated",
+            "Device",
+            "Meter",
+            "Synapse",
+            "check_keys",
+            "check_rate",
+            "check_weight",
+        ],
+        "tiling": ["TiledDevice"],
+        "twin": ["TwinDevice", "second_half"],
+        "updates.gain": ["GainDevice"],
+        "updates.modes": ["ACCUMULATE", "LOW_RANK", "POOLED", "UpdateMode"],
+        "updates.normalised": ["NormalisedDevice", "NormalisedUpdates"],
+        "updates.pull": ["held_weight", "pull_per_pulse"],
+        "updates.pulsed": ["count_rows", "layers_of", "mean_granularity", "write_period"],
+        "work": ["Work", "cost_of"],
+        "wrapped": ["innermost_device"],
+    },
+)

@@ -2,3 +2,23 @@
 
 Nothing here knows how a network is trained or what its arrays are made of.
 """
+
+import lazy_loader
+
+# What other rooms may use; loaded when it is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "build": ["Conv", "layered_hopfield"],
+        "costs": ["CrossEntropy", "SquaredError"],
+        "dense": ["planned"],
+        "energy": ["Cost", "Coupling", "Energy", "Nudged", "State", "Wrapped", "Writable", "examples"],
+        "hopfield": ["GivenInput", "LayeredHopfield", "Normalise"],
+        "inference": ["infer"],
+        "linearised": ["Blocks", "Linearised"],
+        "network": ["Given", "Network"],
+        "settle": ["OddEven", "Outcome", "PHASE", "Phase", "SOLVER", "SOLVERS", "Settled", "Solver", "Synchronous"],
+        "solvers": ["FRESH", "OddEven", "Solver", "Synchronous"],
+        "spectrum": ["measured_factor", "over_relaxation"],
+    },
+)

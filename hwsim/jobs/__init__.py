@@ -2,3 +2,21 @@
 
 No physics, and nothing of what a particular job measures, belongs here.
 """
+
+import lazy_loader
+
+# What other rooms may use; loaded when it is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "checkpoint": ["load_state", "save_state"],
+        "engine": ["Log", "working"],
+        "executors": ["Cluster", "Here", "Pool", "Processes"],
+        "folder": ["busy", "held", "read_json"],
+        "job": ["Job", "Progress", "Quiet", "RUNS"],
+        "records": ["Record", "damage", "plain", "read_file", "read_log", "read_records", "write_file"],
+        "request": ["REQUIRED", "Request", "TrainingRequest", "check_number", "option"],
+        "store": ["kept_aside", "read_lines", "remove_leftovers", "write_json", "write_text", "written_aside"],
+        "weights": ["WEIGHTS", "load_weights", "save_weights"],
+    },
+)
