@@ -20,7 +20,17 @@ torch.set_num_threads(1)
 settings.register_profile(
     "hwsim", derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("long", settings.get_profile("hwsim"), derandomize=False, max_examples=3000)
 settings.load_profile("hwsim")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="Many more examples of spoilt input, a kill at every write.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        settings.load_profile("long")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from hwsim.files import parse_json
 from hwsim.jobs.store import written_aside
 
 FILE = "gallery.safetensors"
@@ -46,22 +48,27 @@ def write_gallery(path: Path, gallery: Gallery) -> None:
     arrays = {"labels": gallery.labels}
     for key, each in (("clean", gallery.clean), *((f"{i}", each) for i, each in enumerate(gallery.attacked))):
         arrays |= {key: each.images, f"{key}.predicted": each.predicted}
-    names = {"threats": json.dumps([each.name for each in gallery.attacked]), "classes": json.dumps(gallery.classes)}
+    # One entry: the file's writer keeps several in no order, and folders could not be compared byte by byte.
+    names = {"names": json.dumps({"threats": [each.name for each in gallery.attacked], "classes": gallery.classes})}
     with written_aside(path) as aside:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, aside, names)
 
 
 def read_gallery(path: Path) -> Gallery | None:
-    """What was kept; None where there is nothing that can be read."""
+    """What was kept; None where there is nothing, or, after saying so, where it cannot be read."""
+    if not path.exists():
+        return None
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        names = json.loads(metadata["threats"])
-        attacked = [Perturbed(name, tensors[f"{i}"], tensors[f"{i}.predicted"]) for i, name in enumerate(names)]
+        names = parse_json(metadata["names"])
+        threats = enumerate(names["threats"])
+        attacked = [Perturbed(str(name), tensors[f"{i}"], tensors[f"{i}.predicted"]) for i, name in threats]
         clean = Perturbed("clean", tensors["clean"], tensors["clean.predicted"])
-        return Gallery(clean, tensors["labels"], attacked, json.loads(metadata["classes"]))
-    except (OSError, SafetensorError, KeyError, ValueError):
+        return Gallery(clean, tensors["labels"], attacked, [str(each) for each in names["classes"]])
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        logging.getLogger("hwsim").warning("%s: holds no gallery (%s); it is left out", path, error)
         return None
 
 

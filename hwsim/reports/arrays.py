@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,8 +30,9 @@ def read_arrays(run: Run) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
             try:
                 with safe_open(found[case], framework="numpy") as file:
                     tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-            except (SafetensorError, OSError):
-                continue  # a file from a crash of an earlier version must not cost the report
+            except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+                logging.getLogger("hwsim").warning("%s: holds no weights (%s); they are left out", found[case], error)
+                continue
             yield case, {key: tensor for key, tensor in sorted(tensors.items(), key=_order) if tensor.ndim == 2}
 
 

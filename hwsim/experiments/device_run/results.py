@@ -47,7 +47,7 @@ CSV_COLUMNS = (
     *("accuracy_mean_share", "accuracy_low95_share", "accuracy_high95_share", "interval_over"),
     *("repeats", "draws_per_image", "images"),
     *("reference", "difference_mean_share", "difference_low95_share", "difference_high95_share"),
-    *("unsettled_share", "noise_floor_share", "seconds"),
+    *("unsettled_share", "noise_floor_share"),
 )
 
 
@@ -285,7 +285,7 @@ def _as_csv(summary: Record) -> str:
         compared = (summary["reference"], apart["mean"], apart["low"], apart["high"]) if apart else ("", "", "", "")
         what = [row[key] for key in ("case", "condition", "level", "level_unit", "mean", "low", "high", "over")]
         counts = [row[key] for key in ("repeats", "draws", "images")]
-        ends = [row[key] for key in ("unsettled_share", "noise_floor_share", "seconds")]
+        ends = [row[key] for key in ("unsettled_share", "noise_floor_share")]
         table.writerow(["" if v is None else v for v in (*what, *counts, *compared, *ends)])
     return text.getvalue()
 

@@ -5,6 +5,7 @@ points/KEY.json         the record of a finished point, written aside and rename
 points/KEY.failed.json  why a point failed; removed when it succeeds
 claims/KEY              locked by the sweep that measures the point; free again when that process ends, however
 results.csv             a row a point
+seconds.csv             how long each point took
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MOST_CRASHES = 2
 """A point whose worker died so often fails; the second time it runs alone, so that no other is to blame."""
 
 SWEEP, STUDY, RESULTS, PARQUET = "sweep.json", "study.yaml", "results.csv", "results.parquet"
-POINTS = "points"
+POINTS, SECONDS = "points", "seconds.csv"
 
 
 @dataclass(frozen=True)
@@ -307,15 +308,23 @@ class _Crew:
 
 
 def write_results(planned: Plan, folder: Folder) -> list[dict[str, Any]]:
-    """The tidy table of ``table_rows`` as results.csv; its rows."""
+    """The tidy table of ``table_rows`` as results.csv; its rows.
+
+    How long each point took stands apart, in seconds.csv: two sweeps of one study leave the same results.
+    """
     points = [{"block": p.block, "axes": p.axes, "seed": p.seed, "key": key} for p, key in planned.points]
     table = table_rows(points, planned.study.config.units, folder)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    write_text(folder.path / RESULTS, text.getvalue())
+    _write_csv(folder.path / RESULTS, [name for name in table[0] if name != "seconds"], table)
+    _write_csv(folder.path / SECONDS, ["key", "seconds"], {row["key"]: row for row in table}.values())
     return table
+
+
+def _write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def table_rows(points: Sequence[Mapping[str, Any]], units: Mapping[str, str], folder: Folder) -> list[dict[str, Any]]:
