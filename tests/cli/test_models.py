@@ -278,7 +278,8 @@ def test_attack_takes_a_module_of_the_shelf(hwsim_here: Call, tmp_path: Path, ti
 def test_mistakes_are_told_where_they_are(
     hwsim_here: Call, tmp_path: Path, tiny_cifar: Path, name: str, settings: list[str], words: list[str]
 ) -> None:
-    sets = [part for setting in settings for part in ("--set", setting)]
+    # A mistake in a module is found when it is built, after the batch has been held against the few images there are.
+    sets = [part for setting in ("learning.batch_size=18", *settings) for part in ("--set", setting)]
     given = ["--model", name, "--data-dir", str(tiny_cifar), "--out", str(tmp_path / "t"), *sets]
     code, _, err = hwsim_here("train", *given)
     assert code == 2, err
