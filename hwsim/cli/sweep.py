@@ -54,8 +54,10 @@ def sweep(
     planned = work.plan(requested)
     pool = Cluster(cluster) if cluster else Processes(jobs, threads)
     name, form = planned.study.config.name, planned.form
-    folder = work.Folder(out or Path("runs") / f"sweep-{name}{'' if form == 'full' else f'-{form}'}")
-    folder.write_plan(planned, command_line())
+    folder = work.Folder(out or Path("runs") / f"sweep-{name}{'' if form == 'full' else f'-{form}'}", make=not dry_run)
+    folder.check(planned)
+    if not dry_run:
+        folder.write_plan(planned, command_line())
     print(f"{name}, {form} form: {forecast(planned, folder, pool.workers)}", flush=True)
     for line in lacking(planned):
         print(line, flush=True)

@@ -58,10 +58,15 @@ class Apgd:
     def name(self) -> str:
         return f"apgd-{self.loss}"
 
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss needs."""
+        return _NEEDED.get(self.loss, 2)
+
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         check_norm(self, threat)
         check_images(x, y)
-        needed = _NEEDED.get(self.loss, 2)
+        needed = self.least_classes
         if classifier.classes < needed:
             raise InputError(
                 f"attack {self.name}: its loss needs at least {needed} classes, the model has {classifier.classes}"

@@ -207,10 +207,15 @@ def norms_of(attack: Attack) -> tuple[str, ...]:
     return tuple(getattr(attack.attack if isinstance(attack, Transfer) else attack, "norms", NORMS))
 
 
+def least_classes(attack: Attack) -> int:
+    """How many classes an attack needs."""
+    return getattr(attack.attack if isinstance(attack, Transfer) else attack, "least_classes", 2)
+
+
 def check_attacks(
-    attacks: Sequence[Attack], threats: Sequence[Threat], *, name: str = "", queries_only: bool = False
+    attacks: Sequence[Attack], threats: Sequence[Threat], *, classes: int, name: str = "", queries_only: bool = False
 ) -> None:
-    """InputError where an attack does not work in a threat's norm, or needs gradients where there are only queries."""
+    """InputError where attacks do not fit: a threat's norm, the number of classes, an attacker without gradients."""
     of = f" of attack {name}" if name else ""
     for threat in threats:
         if strange := [attack.name for attack in attacks if threat.norm not in norms_of(attack)]:
@@ -221,6 +226,20 @@ def check_attacks(
                 f"threat {threat}: {', '.join(strange)}{of} do not work in {threat.norm}; "
                 f"expected one of {', '.join(works)}"
             )
+    if few := [attack.name for attack in attacks if classes < least_classes(attack)]:
+        most = max(map(least_classes, attacks))
+        works = [
+            other
+            for other in (*PRESETS, *SINGLE)
+            if all(
+                classes >= least_classes(a) and all(threat.norm in norms_of(a) for threat in threats)
+                for a in attacks_named(other)
+            )
+        ]
+        raise InputError(
+            f"attack: {', '.join(few)}{of} need{'s' * (len(few) == 1)} at least {most} classes, and the model has {classes}; "
+            f"expected one of {', '.join(works)}"
+        )
     if queries_only and (climbing := [attack.name for attack in attacks if attack.white_box]):
         blind = [name for name, attack in SINGLE.items() if not attack.white_box]
         raise InputError(

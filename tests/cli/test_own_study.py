@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hwsim.experiments.sweep import work
+from hwsim.experiments.sweep.study import read_study
+
 Call = Callable[..., tuple[int, str, str]]
 
 STUDY = """name: mine
@@ -65,6 +68,7 @@ def test_a_study_is_found_by_name_and_by_path(mine: Path, hwsim_here: Call) -> N
     for given in ("tolerance", "./mine", "mine", "mine/study.yaml", str(mine)):
         code, told, err = hwsim_here("sweep", given, "--quick", "--dry-run", "--out", "out-" + given.replace("/", "-"))
         assert (code, err) == (0, ""), told
+    assert not list(mine.parent.glob("out-*")), "a dry run writes nothing"
     code, _, err = hwsim_here("sweep", "tolerence", "--dry-run")
     assert code == 2
     assert "study 'tolerence': unknown name; did you mean 'tolerance'? Known studies: ideal-vs-analog, paper, " in err
@@ -136,7 +140,7 @@ def test_results_are_kept_apart_from_the_study(mine: Path, hwsim_here: Call) -> 
     code, _, err = hwsim_here("sweep", "./mine", "--out", "mine")
     assert (code, (mine / "study.yaml").read_text()) == (2, STUDY)
     assert "--out mine: is the study's own folder; give another one for the results" in err
-    assert hwsim_here("sweep", "./mine", "--dry-run", "--out", "out")[0] == 0
+    work.Folder(Path("out")).write_plan(work.plan(read_study(mine / "study.yaml")), "hwsim sweep ./mine")
     plan = json.loads((mine.parent / "out" / "sweep.json").read_text())
     mine.rename(mine.parent / "out" / "mine")
     assert "the study's folder is not there any more" in hwsim_here("report", "out")[2]

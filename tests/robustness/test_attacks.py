@@ -29,6 +29,7 @@ from hwsim.robustness.suite import (
     RandomSearch,
     Transfer,
     attacks_named,
+    check_attacks,
     norms_of,
     stopping,
 )
@@ -414,6 +415,27 @@ def test_bad_images_are_refused(x: Tensor, y: Tensor, message: str) -> None:
     for attack in (Pgd(1), Fgsm(), Apgd("ce", 1), Square(1)):
         with pytest.raises(InputError, match=message):
             attack(linear(), x, y, LINF, rng())
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "fits"),
+    [
+        *[("standard", 2, False), ("standard", 3, False), ("standard", 4, True), ("quick", 2, False)],
+        *[("apgd-dlr", 2, False), ("apgd-dlr", 3, True), ("smoke", 2, True), ("fab", 2, True), ("square", 2, True)],
+    ],
+)
+def test_attacks_that_need_more_classes_are_refused_with_those_that_fit(name: str, classes: int, fits: bool) -> None:
+    attacks = attacks_named(name)
+    if fits:
+        check_attacks(attacks, [LINF], classes=classes)
+        return
+    with pytest.raises(InputError, match=rf"and the model has {classes}; expected one of pgd, smoke, ") as error:
+        check_attacks(attacks, [LINF], classes=classes, name=name)
+    named = str(error.value).partition("expected one of ")[2].split(", ")
+    assert {"square", "fab", "apgd-ce"} <= set(named)
+    assert not {"standard", "quick", "apgd-targeted"} & set(named)
+    for each in named:
+        check_attacks(attacks_named(each), [LINF], classes=classes)
 
 
 def test_too_few_classes_and_unknown_losses_are_refused() -> None:

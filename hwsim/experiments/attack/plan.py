@@ -50,7 +50,13 @@ def plan_attack(request: AttackRequest) -> AttackJob:
     names = [each.name for each in job.attacks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"--transfer-from: expected models of different names, got twice {', '.join(twice)}")
-    check_attacks(job.attacks, job.threats, name=job.attack, queries_only=job.knows == "nothing")
+    check_attacks(
+        job.attacks,
+        job.threats,
+        classes=len(job.data.classes),
+        name=job.attack,
+        queries_only=job.knows == "nothing",
+    )
     if job.cascade and job.uncertain:
         raise InputError("--cascade: predictions are noisy, and an image that fell once may stand again; leave it off")
     return job

@@ -28,6 +28,7 @@ from hwsim.experiments.attack.records import (
 from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
 from hwsim.jobs.records import Record, write_file
 from hwsim.jobs.store import written_aside
+from hwsim.robustness.suite import attacks_named, least_classes
 from hwsim.stats.interval import Interval, accuracy
 
 Shares = NDArray[np.float64]
@@ -187,7 +188,8 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
     total = len(job.data.test)
     if job.examples < total:
         yield f"On the first {job.examples} of {total} test images."
-    if job.attack != "standard":
+    fits = all(len(job.data.classes) >= least_classes(attack) for attack in attacks_named("standard"))
+    if job.attack != "standard" and fits:
         yield f"Attacked by {job.attack}; the standard ensemble (--attack standard) may leave less."
     if job.device is not None:
         yield _knowledge(job.knows)

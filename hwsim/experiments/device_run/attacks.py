@@ -9,7 +9,7 @@ from hwsim.experiments.attack.gallery import keep_gallery
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.results import write_results
 from hwsim.experiments.attack.work import attack_nets
-from hwsim.experiments.device_run.job import RunJob
+from hwsim.experiments.device_run.job import RunJob, attack_of
 from hwsim.experiments.device_run.records import AttackRecord
 from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.subject import Subject
@@ -27,14 +27,13 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
     assert config is not None
     threats = tuple(parse(threat) for threat in config.threat)
     identity = {"run": job.config_hash, "case": case, "repeat": repeat}
-    name = "sparse" if all(threat.norm == "l0" for threat in threats) else "quick"
     # Devices of a run are aged by the run itself, case by case.
     attacks = AttackJob(
         subject=Subject(job.model.name, identity, job.model, trained),
         device=None if case == "float" else job.device,
         data=job.data,
         threats=threats,
-        attack=config.attack or name,
+        attack=attack_of(config, threats),
         gradient=config.gradient or "implicit",
         knows=config.knows or "conductances",
         eot=config.eot,
@@ -49,7 +48,7 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
         seeds=tuple(range(config.seeds)),
         checked=config.check_images,
     )
-    check_attacks(attacks.attacks, attacks.threats)
+    check_attacks(attacks.attacks, attacks.threats, classes=len(job.data.classes))
     return attacks
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hwsim.cards.device import DeviceCard, read_device
-from hwsim.cards.model import ModelConfig, require_energy
+from hwsim.cards.model import AttackConfig, ModelConfig, require_energy
 from hwsim.cards.read import DEFAULT_DEVICE, DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
 from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.size import check_batch
@@ -15,6 +16,8 @@ from hwsim.data.dataset import Dataset
 from hwsim.experiments.evaluation import conditions
 from hwsim.experiments.requests import RunRequest
 from hwsim.jobs.job import Job
+from hwsim.robustness.suite import attacks_named, check_attacks
+from hwsim.robustness.threat import Threat, parse
 
 DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
 """Ages after programming at which a drifting device is measured."""
@@ -62,6 +65,11 @@ class RunJob(Job):
         return ["float", "programmed", *aged, "in-situ"]
 
 
+def attack_of(section: AttackConfig, threats: Sequence[Threat]) -> str:
+    """The attack of a card's ``evaluation.attack``, where it names none the one that goes with its threats."""
+    return section.attack or ("sparse" if all(threat.norm == "l0" for threat in threats) else "quick")
+
+
 def plan_run(request: RunRequest) -> RunJob:
     """Resolve a run. Raises InputError for the first mistake, where it was made.
 
@@ -77,6 +85,9 @@ def plan_run(request: RunRequest) -> RunJob:
     check_fit(document, config, dataset)
     for section, recipe in (("learning", config.learning), ("in_situ", in_situ)):
         check_batch(document, section, recipe.batch_size, len(dataset.train))
+    if (attack := config.evaluation.attack) is not None:
+        threats = [parse(threat) for threat in attack.threat]
+        check_attacks(attacks_named(attack_of(attack, threats)), threats, classes=len(dataset.classes))
     return RunJob(
         model=config,
         device=card,

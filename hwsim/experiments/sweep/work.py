@@ -108,12 +108,13 @@ def plan(study: Study) -> Plan:
 class Folder:
     """The files of a sweep."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make: bool = True) -> None:
+        """``make``: with the folders below it; else only what is there is looked at."""
         self.path = path
         if (path / "cells").is_dir() and not (path / POINTS).is_dir():
             raise InputError(f"{path}: holds a sweep of an earlier hwsim, which cannot be gone on with or read")
         try:
-            for part in (POINTS, "claims"):
+            for part in (POINTS, "claims") if make else ():
                 (path / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--out {path}: cannot be written ({error.strerror}); give another folder") from error
@@ -163,14 +164,19 @@ class Folder:
             return None
         return lock
 
-    def write_plan(self, planned: Plan, command: str) -> None:
-        """Say what the folder is of. InputError where it is another study's, or the study's own."""
+    def check(self, planned: Plan) -> None:
+        """InputError where the folder is another study's, or the study's own."""
         if self.path.resolve() == planned.study.folder:
             raise InputError(f"--out {self.path}: is the study's own folder; give another one for the results")
         before = read_json(self.path / SWEEP).get("name")
         name = planned.study.config.name
         if before not in (None, name):
             raise InputError(f"--out {self.path}: holds the study {before}; give another folder")
+
+    def write_plan(self, planned: Plan, command: str) -> None:
+        """Say what the folder is of. Raises InputError as ``check`` does."""
+        self.check(planned)
+        name = planned.study.config.name
         write_text(self.path / STUDY, to_yaml(planned.study.document.data))
         whole: dict[str, Any] = {"name": name, "form": planned.form, "command": command}
         whole["study"] = planned.study.home
