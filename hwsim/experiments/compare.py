@@ -213,7 +213,7 @@ def _of_sweep(folder: JobFolder) -> Iterator[tuple[str, Shares]]:
             columns = dict.fromkeys(name for record in place.records.values() for name in record.get("hits") or {})
             at = "".join(f", {axis} {value}" for axis, value in place.axes.items())
             for column in columns:
-                seeds = sorted(seed for seed, record in place.records.items() if column in record["hits"])
+                seeds = sorted(seed for seed, record in place.records.items() if column in record.get("hits", {}))
                 yield f"{block}{at}: {column.removesuffix('_share')}", place.shares(column, seeds)
 
 

@@ -237,8 +237,8 @@ def check_attacks(
             )
         ]
         raise InputError(
-            f"attack: {', '.join(few)}{of} need{'s' * (len(few) == 1)} at least {most} classes, and the model has {classes}; "
-            f"expected one of {', '.join(works)}"
+            f"attack: {', '.join(few)}{of} need{'s' * (len(few) == 1)} at least {most} classes, "
+            f"and the model has {classes}; expected one of {', '.join(works)}"
         )
     if queries_only and (climbing := [attack.name for attack in attacks if attack.white_box]):
         blind = [name for name, attack in SINGLE.items() if not attack.white_box]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,9 +86,10 @@ class CorruptJob(SubjectJob):
 
 def plan_corrupt(request: CorruptRequest) -> CorruptJob:
     """Resolve a measurement. Raises InputError for the first mistake."""
-    severities = tuple(int(level) for level in _numbers("--severities", request.severities))
-    if not severities or any(level not in SEVERITIES for level in severities):
-        raise InputError(f"--severities: expected numbers from 1 to 5, got {request.severities!r}")
+    levels = _numbers("--severities", request.severities)
+    if not levels or any(level not in SEVERITIES for level in levels):
+        raise InputError(f"--severities: expected whole numbers from 1 to 5, got {request.severities!r}")
+    severities = tuple(int(level) for level in levels)
     types = tuple(_types(request.types))
     common = resolved_subject(request)
     dataset, directory = common["data"], request.corrupted_dir
@@ -160,6 +162,9 @@ def _types(text: str) -> Iterator[str]:
 
 def _numbers(option: str, text: str) -> Sequence[float]:
     try:
-        return list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+        numbers = list(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
     except ValueError:
-        raise InputError(f"{option}: expected numbers with commas between them, got {text!r}") from None
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{option}: expected finite numbers with commas between them, got {text!r}")
+    return numbers

@@ -55,6 +55,9 @@ class Place:
     def shares(self, column: str = CLEAN, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
         """(seeds, images) shares of draws in which each image was right."""
         chosen = [self.records[seed]["hits"][column] for seed in (self.records if seeds is None else seeds)]
+        if len({len(each["hits"]) for each in chosen}) > 1:
+            where = ", ".join(f"{axis} {value}" for axis, value in self.axes.items()) or "no axes"
+            raise InputError(f"at {where}: seeds were measured on different numbers of images ({column})")
         return np.array([np.array(each["hits"]) / each["draws"] for each in chosen])
 
     def interval(self, column: str = CLEAN) -> Interval:

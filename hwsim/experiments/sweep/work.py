@@ -21,7 +21,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,6 +34,7 @@ from hwsim.jobs import receipt
 from hwsim.jobs.executors import Pool
 from hwsim.jobs.folder import read_json
 from hwsim.jobs.job import Progress
+from hwsim.jobs.records import read_file
 from hwsim.jobs.store import kept_aside, remove_leftovers, write_json, write_text, written_aside
 
 POLL_S = 1.0
@@ -105,6 +106,27 @@ def plan(study: Study) -> Plan:
     return Plan(study, points, specs)
 
 
+@dataclass(frozen=True)
+class Hits:
+    """How often each test image was right in so many draws."""
+
+    draws: int
+    hits: list[float]
+
+    def __post_init__(self) -> None:
+        if not self.hits or self.draws < 1 or not all(0 <= hit <= self.draws for hit in self.hits):
+            raise ValueError(f"expected hits of 0 to {self.draws} draws, at least one of each")
+
+
+@dataclass(frozen=True)
+class PointFile:
+    """What the record of a finished point has to say at least."""
+
+    columns: dict[str, Any]
+    seconds: float
+    hits: dict[str, Hits] = field(default_factory=dict)
+
+
 class Folder:
     """The files of a sweep."""
 
@@ -122,14 +144,12 @@ class Folder:
     def record(self, key: str) -> dict[str, Any] | None:
         """A finished point's record; None where there is none, or it is damaged."""
         try:
-            record = read_json(self.path / POINTS / f"{key}.json")
-            seconds = record.get("seconds")
-            if record and not (isinstance(record.get("columns"), dict) and isinstance(seconds, int | float)):
-                raise InputError(f"{self.path / POINTS / key}.json: holds no columns or seconds")
+            if read_file(self.path / POINTS / f"{key}.json", PointFile) is None:
+                return None
+            return read_json(self.path / POINTS / f"{key}.json")
         except InputError as error:
-            logging.getLogger("hwsim").warning("%s; the sweep measures the point again", error)
+            logging.getLogger("hwsim").warning("%s", error)
             return None
-        return record or None
 
     def mend(self, keys: Iterable[str]) -> None:
         """Put damaged records aside, so that their points are measured again."""
