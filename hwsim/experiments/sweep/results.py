@@ -55,9 +55,6 @@ class Place:
     def shares(self, column: str = CLEAN, seeds: Sequence[int] | None = None) -> NDArray[np.float64]:
         """(seeds, images) shares of draws in which each image was right."""
         chosen = [self.records[seed]["hits"][column] for seed in (self.records if seeds is None else seeds)]
-        if len({len(each["hits"]) for each in chosen}) > 1:
-            where = ", ".join(f"{axis} {value}" for axis, value in self.axes.items()) or "no axes"
-            raise InputError(f"at {where}: seeds were measured on different numbers of images ({column})")
         return np.array([np.array(each["hits"]) / each["draws"] for each in chosen])
 
     def interval(self, column: str = CLEAN) -> Interval:
@@ -142,8 +139,20 @@ def read_results(folder: Path) -> Results:
                 failures.append((block, axes, point["seed"], reason))
         else:
             place.records[point["seed"]] = record
+            _check_images(folder, place)
         places[block][key] = place
     return Results(folder, plan, config, blocks, {n: list(found.values()) for n, found in places.items()}, failures)
+
+
+def _check_images(folder: Path, place: Place) -> None:
+    """InputError where the seeds of a place were measured on different numbers of images."""
+    images: dict[str, set[int]] = {}
+    for record in place.records.values():
+        for column, measured in record.get("hits", {}).items():
+            images.setdefault(column, set()).add(len(measured["hits"]))
+    if uneven := [column for column, counts in images.items() if len(counts) > 1]:
+        where = ", ".join(f"{axis} {value}" for axis, value in place.axes.items()) or "no axes"
+        raise InputError(f"{folder / sweep.POINTS}: {uneven[0]} at {where}: seeds have different numbers of images")
 
 
 def _number(value: Any) -> bool:
