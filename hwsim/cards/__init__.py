@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "differences": ["diff"],
         "export_python": ["python_of"],
         "layers": ["Layer"],
-        "model": ["EvaluationConfig", "InferenceConfig", "ModelConfig", "require_energy"],
+        "model": ["AttackConfig", "EvaluationConfig", "InferenceConfig", "ModelConfig", "require_energy"],
         "network": ["EnergyConfig", "ModuleConfig"],
         "nonidealities": ["AGEING_ONLY", "Property", "TRAINING_ONLY", "properties", "switched_off"],
         "plugins": ["Code", "place_of", "plugin", "read_code"],
