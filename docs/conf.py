@@ -54,6 +54,5 @@ sphinx_gallery_conf = {
 
 html_theme = "furo"
 html_title = "hwsim"
-html_static_path = ["_static"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_sphinx = False
