@@ -12,6 +12,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 run: $(STAMP)
 	$(PYTHON) -m hwsim run --device $(DEVICE)
+	@echo "To use hwsim in this shell: source .venv/bin/activate"
 
 test: $(STAMP)
 	$(ONE_THREAD) $(PYTHON) -m pytest -n 2

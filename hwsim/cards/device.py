@@ -31,10 +31,11 @@ from hwsim.cards import array as arraycard
 from hwsim.cards import rpuconfig
 from hwsim.cards.fields import PLAIN, Filler
 from hwsim.cards.layers import Layer, build
+from hwsim.cards.listing import KINDS, text_at
 from hwsim.cards.plugins import plugin, read_code
 from hwsim.cards.recipe import LearningConfig
-from hwsim.cards.shelf import CARDS, Item, find, items, load_entry_point, shelf
-from hwsim.cards.yamlfile import Document, Keys, did_you_mean, read_yaml, shown
+from hwsim.cards.shelf import Item, find, load_entry_point
+from hwsim.cards.yamlfile import Document, Keys, did_you_mean, shown
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
@@ -44,7 +45,6 @@ from hwsim.errors import InputError
 from hwsim.rng import Streams
 
 GROUP = "hwsim.devices"
-KINDS = {"preset": "aihwkit", "class": "aihwkit", "cell": "cell", "float": "float"}
 OWN_KEYS = ("name", "summary", "source", "learning", arraycard.KEY)
 # where CellDevice's own fields stand
 CELL_KEYS = {"update": ("desired_bl", "substeps", "pulses"), "mapping": ("omega", "drift_compensation")}
@@ -83,17 +83,6 @@ class DeviceCard:
         return self.path.parent if self.path else None
 
 
-@dataclass(frozen=True)
-class DeviceSummary:
-    """A line of `device list`; ``problem`` says why a card cannot be read."""
-
-    name: str
-    kind: str
-    summary: str
-    path: Path | None
-    problem: str = ""
-
-
 def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> DeviceCard:
     """The device that a name or path stands for, validated to the last key and tried on a 2x3 array.
 
@@ -110,7 +99,7 @@ def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> 
     kind, device, resolved = _read(item, document)
     device, resolved = arraycard.placed(device, resolved, document)
     check_learning(document)
-    texts = {key: _text(document, key) for key in ("name", "summary", "source")}
+    texts = {key: text_at(document, key) for key in ("name", "summary", "source")}
     card = DeviceCard(
         name=texts["name"] or item.name,
         summary=texts["summary"],
@@ -185,11 +174,6 @@ def check_learning(document: Document) -> None:
     solver = "odd-even" if given.get("damping") is not None else "synchronous"
     left_open = Document({"rates": [0.1], "free_steps": 10**9, "nudged_steps": 10**9, "solver": solver}, "a model")
     build(LearningConfig, [Layer(left_open), Layer(document, ("learning",))])
-
-
-def list_devices() -> list[DeviceSummary]:
-    """What is on the shelf and in installed packages. Cards are read, not tried, so this is quick."""
-    return [_summary(name) for name in items("devices")]
 
 
 def describe(card: DeviceCard) -> dict[str, Any]:
@@ -331,22 +315,3 @@ def _placed(document: Document) -> Iterator[None]:
 def _values(thing: Any) -> dict[str, Any]:
     values = {name: getattr(thing, name) for name in PLAIN.parameter_types(type(thing))}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _text(document: Document, key: str) -> str:
-    value = document.data.get(key)
-    if value is not None and not isinstance(value, str):
-        raise document.error((key,), f"expected text, got {shown(value)}")
-    return " ".join((value or "").split())
-
-
-def _summary(name: str) -> DeviceSummary:
-    path = shelf("devices") / name / CARDS["devices"]
-    if not path.is_file():
-        return DeviceSummary(name, "package", "from an installed package", None)
-    try:
-        document = read_yaml(path)
-        kinds = [kind for key, kind in KINDS.items() if key in document.data]
-        return DeviceSummary(name, kinds[0] if kinds else "unknown", _text(document, "summary"), path)
-    except InputError as error:
-        return DeviceSummary(name, "unknown", "", path, problem=str(error))

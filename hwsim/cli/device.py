@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @device_app.command("list")
 def list_() -> None:
     """The devices on the shelf and those that installed packages bring."""
-    from hwsim.cards.device import list_devices
+    from hwsim.cards.listing import list_devices
 
     table = Table("device", "kind", "what it is", box=None, pad_edge=False)
     for item in list_devices():

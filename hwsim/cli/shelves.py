@@ -15,23 +15,12 @@ from hwsim.cli.options import DataDir, use_threads
 @model_app.command("list")
 def model_list() -> None:
     """The models on the shelf and those that installed packages bring."""
-    from hwsim.cards import shelf
-    from hwsim.cards.read import read_model
-    from hwsim.experiments.training import shipped
+    from hwsim.cards.listing import list_models
 
-    names = shelf.items("models")
-    with_weights = shipped.with_weights(names)
     columns = (Column("model", no_wrap=True), "data", "weights", "test accuracy % (95 % interval)", "what it is")
     table = Table(*columns, box=None, pad_edge=False)
-    for name in names:
-        _, config = read_model(name)
-        weights, reached = "to train", ""
-        if name in with_weights:
-            card = shipped.card_of(name)
-            reached_test = card["accuracy_test"]
-            low, high = 100 * reached_test["low"], 100 * reached_test["high"]
-            weights, reached = f"{card['weights']:,}", f"{100 * reached_test['mean']:.1f} ({low:.1f} to {high:.1f})"
-        table.add_row(name, config.data, weights, reached, config.summary)
+    for item in list_models():
+        table.add_row(item.name, item.data, item.weights, item.reached, item.summary)
     console.print(table)
 
 

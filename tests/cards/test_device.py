@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from hwsim.cards import device as devicecard
-from hwsim.cards import plugins, shelf
-from hwsim.cards.device import describe, list_devices, read_device
+from hwsim.cards import listing, plugins, shelf
+from hwsim.cards.device import describe, read_device
+from hwsim.cards.listing import list_devices
 from hwsim.cards.model import LearningConfig
 from hwsim.cards.yamlfile import parse_yaml, to_yaml
 from hwsim.crossbar.cell_array import CellDevice
@@ -256,7 +257,7 @@ def test_a_broken_card_does_not_hide_the_others(tmp_path: Path, monkeypatch: pyt
     for name, text in (("good", "float: {}\nsummary: exact\n"), ("bad", "a: b: c\n")):
         (tmp_path / name).mkdir()
         write(tmp_path / name, text)
-    for module in (shelf, devicecard):
+    for module in (shelf, listing):
         monkeypatch.setattr(module, "shelf", lambda kind: tmp_path)
     bad, good = list_devices()
     assert (good.name, good.kind, good.summary, good.problem) == ("good", "float", "exact", "")
@@ -266,7 +267,7 @@ def test_a_broken_card_does_not_hide_the_others(tmp_path: Path, monkeypatch: pyt
 def test_aihwkit_is_loaded_only_where_it_is_needed():
     code = (
         "import sys; sys.modules['aihwkit'] = None\n"
-        "from hwsim.cards.device import list_devices, read_device\n"
+        "from hwsim.cards.device import read_device\nfrom hwsim.cards.listing import list_devices\n"
         "list_devices(); read_device('ideal'); read_device('soft-bounds-cell')\n"
         "from hwsim.errors import WorkError\n"
         "try:\n    read_device('ecram')\nexcept WorkError as error:\n    print(error)\n"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hwsim.cards.device import list_devices, read_device
+from hwsim.cards.device import read_device
 from hwsim.cards.export_python import _equal, python_of
+from hwsim.cards.listing import list_devices
 from hwsim.errors import InputError
 
 AIHWKIT = [item.name for item in list_devices() if item.kind not in ("float", "cell")]

@@ -13,7 +13,8 @@ import pytest
 from cli_settings import small
 from htmlpage import Page
 
-from hwsim.cards.device import list_devices, read_device
+from hwsim.cards.device import read_device
+from hwsim.cards.listing import list_devices
 from hwsim.cards.nonidealities import properties, switched_off
 from hwsim.experiments.ablation.job import ALL_OFF, ALL_ON, Ablation, plan_ablation
 from hwsim.experiments.ablation.results import Cost, Results, verdict

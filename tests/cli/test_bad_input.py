@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +117,16 @@ def test_shelves_are_listed(hwsim_here: Call) -> None:
     code, out, _ = hwsim_here("model", "list")
     assert code == 0
     assert "digits-mlp" in out
+
+
+def test_lists_load_no_torch() -> None:
+    for group in ("device", "model"):
+        code = f"import sys; sys.argv = ['hwsim', {group!r}, 'list']\nfrom hwsim.cli import main\n"
+        code += (
+            "try:\n    main()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules, 'aihwkit' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "False False", done.stderr
 
 
 @pytest.mark.parametrize("name", ["ideal", "ecram", "pcm-inference", "soft-bounds-cell"])
