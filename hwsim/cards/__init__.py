@@ -11,10 +11,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "build": ["COSTS", "adversary", "hardware", "layer_names", "learning_rule"],
         "card": ["Card"],
-        "device": ["DeviceCard", "describe", "list_devices", "read_device"],
+        "device": ["DeviceCard", "describe", "read_device"],
         "differences": ["diff"],
         "export_python": ["python_of"],
         "layers": ["Layer"],
+        "listing": ["list_devices", "list_models"],
         "model": ["AttackConfig", "EvaluationConfig", "InferenceConfig", "ModelConfig", "require_energy"],
         "network": ["EnergyConfig", "ModuleConfig"],
         "nonidealities": ["AGEING_ONLY", "Property", "TRAINING_ONLY", "properties", "switched_off"],
