@@ -95,7 +95,7 @@ def test_equal_data_give_equal_files(made, tmp_path: Path) -> None:
         write(made(folder, 0.5))
         files.append({path.name: path.read_bytes() for path in (folder / "figures").iterdir()})
         files[-1]["page"] = (folder / "report.html").read_bytes()
-    assert len(files[0]) == 5
+    assert len(files[0]) >= 3, "a page and a figure in two forms"
     assert files[0] == files[1]
 
 
