@@ -25,6 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, without running the gallery: `make docs` and test_examples.py do that."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("_build", "gallery"))
+    shutil.copy(DOCS.parent / "README.md", folder)  # whose table of results a page shows
     conf = folder / "docs" / "conf.py"
     conf.write_text(conf.read_text().replace('"plot_gallery": True', '"plot_gallery": False'))
     build = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(folder / "docs"), str(folder / "html")]
