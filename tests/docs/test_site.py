@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 DOCS = Path(__file__).parents[2] / "docs"
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
-PAGES = ("index", "concepts/energy", "start/device", "reference/cards", "reference/commands", "search")
+PAGES = ("index", "concepts/energy", "start/device", "reference/cards", "reference/commands")
 
 
 @pytest.fixture(scope="module")
