@@ -23,14 +23,14 @@ from hwsim.reports.plotting import (
 )
 from hwsim.robustness.corruptions.corruptions import SEVERITIES
 
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel
+from .findings import ATTACKS, MENDED, PUBLISHED, Findings, StudyModel
 from .findings import published as published_figures
 
 SIDES: LineStyles = {
     "published protocol": {**line_style(0), "linestyle": "-"},
-    "careful protocol": {**line_style(1), "linestyle": "-"},
+    "mended protocol": {**line_style(1), "linestyle": "-"},
 }
-PROTOCOLS = {"published protocol": PUBLISHED, "careful protocol": CAREFUL}
+PROTOCOLS = {"published protocol": PUBLISHED, "mended protocol": MENDED}
 PAPER: LineStyle = {"color": "black", "marker": "x", "linestyle": ""}
 REFERENCE: LineStyle = {"color": "#777777", "marker": "", "linestyle": ":"}
 
@@ -46,14 +46,14 @@ def draw(found: Findings) -> list[Figure]:
 
 
 def _curves(found: Findings, models: Sequence[StudyModel], block: str, name: str, title: str) -> Figure | None:
-    """Accuracy against the budget of one attack: a panel a model, both protocols in each, EP's careful curve in all."""
+    """Accuracy against the budget of one attack: a panel a model, both protocols in each, EP's mended curve in all."""
     shown = [model for model in models if any(found.curve(block, model.name, side) for side in PROTOCOLS.values())]
     if not shown:
         return None
     measure, norm, attack = ATTACKS[block]
     levels = found.levels(block)
     canvas, axes = panels(len(shown), 3, 2.2)
-    words, reference = [], _with_clean(found, models[0], block, CAREFUL)
+    words, reference = [], _with_clean(found, models[0], block, MENDED)
     for i, (ax, model) in enumerate(zip(axes, shown, strict=True)):
         for side, protocol in PROTOCOLS.items():
             places = _with_clean(found, model, block, protocol)
@@ -73,12 +73,12 @@ def _curves(found: Findings, models: Sequence[StudyModel], block: str, name: str
             ax.set_ylabel("test accuracy", fontsize=9)
         if i >= len(shown) - 3:
             ax.set_xlabel(f"budget ε, {'L∞' if norm == 'linf' else 'L2'}, pixels in [0, 1]", fontsize=8)
-    styles = {**SIDES, "published figures": PAPER, f"{models[0].name}, careful": REFERENCE}
+    styles = {**SIDES, "published figures": PAPER, f"{models[0].name}, mended": REFERENCE}
     legend(canvas, styles, list(styles))
     caption = (
         "A panel for each of our networks, with 95 % bands, from clean images on the left. Crosses are published "
-        "means of larger networks by the published protocol; by the careful one nothing was published. The dotted "
-        f"grey line is {models[0].name}'s careful curve, for comparison."
+        "means of larger networks by the published protocol; by the mended one nothing was published. The dotted "
+        f"grey line is {models[0].name}'s mended curve, for comparison."
     )
     return Figure(f"{block}{name}", f"{title}, {attack}: accuracy against attack budget", caption, words, canvas)
 

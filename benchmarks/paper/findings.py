@@ -32,7 +32,7 @@ ATTACKS = {
 DATA = {"cifar10": "CIFAR\u201110", "cifar100": "CIFAR\u2011100"}  # hyphens that do not break
 
 LINF = ("pgd-linf", "autoattack", "square")
-PUBLISHED, CAREFUL = "published", "careful"
+PUBLISHED, MENDED = "published", "mended"
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class Findings:
         return self.place("clean", model)
 
     def worst(self, model: str, level: float) -> tuple[NDArray[np.float64], list[str]] | None:
-        """(shares (seeds, images) of the worst over the careful attacks in L∞ at a budget, the attacks)."""
-        there = {block: p for block in LINF if (p := self.place(block, model, CAREFUL, level)) is not None}
+        """(shares (seeds, images) of the worst over the mended attacks in L∞ at a budget, the attacks)."""
+        there = {block: p for block in LINF if (p := self.place(block, model, MENDED, level)) is not None}
         if len(there) < 2:
             return None
         shares = common(list(there.values()))

@@ -26,7 +26,7 @@ from .protocol import EFFORTS, LADDER, protocol_named
 MEASURES = ("clean", "corruption", "pgd", "autoattack", "square")
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("measure", "clean"),
-    ("protocol", "careful"),
+    ("protocol", "mended"),
     ("norm", "linf"),
     ("epsilon", None),
     ("type", None),

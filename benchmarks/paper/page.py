@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from hwsim.experiments.sweep.card import of_form
 from hwsim.experiments.sweep.results import Results
-from hwsim.reports.page import Caveat, Page, Section
+from hwsim.reports.page import Caveat, Page, Section, counted
 from hwsim.stats.interval import Interval, percent, signed_points
 
 from .figures import draw
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, corruption_mean, middle
+from .findings import ATTACKS, MENDED, PUBLISHED, Findings, StudyModel, apart, corruption_mean, middle
 from .findings import published as published_figures
+from .options import OPTIONS
+from .protocol import EFFORTS
 from .tables import tables
 
 EP = "EP"
@@ -52,7 +55,22 @@ def _scope(found: Findings) -> str:
         f"These are not the paper's networks: they have {_spread(counts, ' weights')} where the published ones "
         "have 3.8 million, were trained once, for fewer epochs, and are evaluated on "
         f"{_spread(_image_counts(found), ' test images')} in place of 10,000 (200 for its ensemble and queries). "
+        f"Attacks take {_effort(found)}; more steps, restarts and queries leave less. "
         f"{comparable}"
+    )
+
+
+def _effort(found: Findings) -> str:
+    """Steps, restarts and queries of the form that was run, as the study sets them."""
+    study = found.results.config
+    options = {**dict(OPTIONS), **{k.removeprefix("measurement."): v for k, v in study.set.items()}}
+    form = of_form(study, found.results.plan["form"]).set
+    options |= {k.removeprefix("measurement."): v for k, v in form.items()}
+    steps, targets, square, _ = EFFORTS[options["effort"]]
+    return (
+        f"{options['steps']} steps of PGD from the image and {counted(options['restarts'], 'random start')}, "
+        f"{options['queries']} queries of Square by itself, and an ensemble of {steps} APGD steps, "
+        f"{counted(targets, 'target')} and {square} queries"
     )
 
 
@@ -83,12 +101,12 @@ def _answers(found: Findings) -> Iterator[str]:
 
 
 def _verdict(found: Findings) -> Iterator[str]:
-    """The question in two sentences, by the careful protocol at the middle budgets of PGD."""
+    """The question in two sentences, by the mended protocol at the middle budgets of PGD."""
     gaps: dict[str, list[Interval]] = {}
     for block in ("pgd-linf", "pgd-l2"):
-        own = found.place(block, EP, CAREFUL, middle(found, block))
+        own = found.place(block, EP, MENDED, middle(found, block))
         for name in (TWIN, *BACKPROP):
-            other = found.place(block, name, CAREFUL, middle(found, block))
+            other = found.place(block, name, MENDED, middle(found, block))
             if own is not None and other is not None:
                 gaps.setdefault(name, []).append(apart(own, other))
     controls = {name: both for name, both in gaps.items() if name != TWIN}
@@ -99,7 +117,8 @@ def _verdict(found: Findings) -> Iterator[str]:
     undecided = [name for name in controls if name not in (*more, *less)]
     groups = (("more robust than", more), ("less robust than", less), ("no different in both norms from", undecided))
     parts = ", ".join(f"{words} {_list(names)}" for words, names in groups if names)
-    yield f"At middle budgets of PGD, attacked carefully, EP's network is {parts}.{_twin(gaps.get(TWIN), bool(more))}"
+    twin = _twin(gaps.get(TWIN), bool(more))
+    yield f"At middle budgets of PGD by the mended protocol, EP's network is {parts}.{twin}"
 
 
 def _twin(gaps: Sequence[Interval] | None, more_robust: bool) -> str:
@@ -124,25 +143,25 @@ def _both_protocols(found: Findings, block: str, level: float) -> Iterator[str]:
     measure, norm, title = ATTACKS[block]
     sentences = []
     for name in (EP, "BP BatchNorm", "AdvCNN L2"):
-        places = [found.place(block, name, protocol, level) for protocol in (PUBLISHED, CAREFUL)]
+        places = [found.place(block, name, protocol, level) for protocol in (PUBLISHED, MENDED)]
         if name not in found.models or not places[0] or not places[1]:
             continue
         there = published_figures("cifar10", found.models[name].published, measure, norm).get(level)
         beside = f" (published: {percent(there.mean)})" if there else ""
         first, second = (percent(place.interval().mean) for place in places if place)
-        sentences.append(f"{name} keeps {first}{beside} by the published protocol and {second} carefully")
+        sentences.append(f"{name} keeps {first}{beside} by the published protocol and {second} by the mended one")
     if sentences:
         yield f"{title}, ε = {level:.3g}: {'; '.join(sentences)}."
 
 
 def _against_controls(found: Findings, block: str, level: float) -> Iterator[str]:
-    """EP against every control, attacked carefully, and on clean images."""
-    own, clean = found.place(block, EP, CAREFUL, level), found.clean(EP)
+    """EP against every control, attacked by the mended protocol, and on clean images."""
+    own, clean = found.place(block, EP, MENDED, level), found.clean(EP)
     if own is None:
         return
     sentences = []
     for name in CONTROLS:
-        other, other_clean = found.place(block, name, CAREFUL, level), found.clean(name)
+        other, other_clean = found.place(block, name, MENDED, level), found.clean(name)
         if other is None:
             continue
         gap = apart(own, other)
@@ -150,7 +169,7 @@ def _against_controls(found: Findings, block: str, level: float) -> Iterator[str
         at = f"; clean {apart(clean, other_clean).points_with_range}" if clean and other_clean else ""
         sentences.append(f"{name} {gap.points_with_range}, {words}{at}")
     if sentences:
-        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, careful. What EP keeps beyond each: {' · '.join(sentences)}."
+        yield f"{ATTACKS[block][2]}, ε = {level:.3g}, mended. What EP keeps beyond each: {' · '.join(sentences)}."
 
 
 def _first(found: Findings) -> list[StudyModel]:
@@ -219,9 +238,9 @@ def _warnings(found: Findings) -> Iterator[str]:
 
 def _masked(found: Findings, model: str) -> Iterator[str]:
     for level in found.levels("pgd-linf"):
-        own = found.place("pgd-linf", model, CAREFUL, level)
+        own = found.place("pgd-linf", model, MENDED, level)
         for block, words in (("square", "queries alone (Square)"), ("autoattack", "the ensemble")):
-            other = found.place(block, model, CAREFUL, level)
+            other = found.place(block, model, MENDED, level)
             if own and other and (gap := apart(own, other)).low > 0:
                 suspicion = "gradients are suspected of being masked" if block == "square" else "PGD is too weak here"
                 yield f"{model}, L∞ {level:.3g}: PGD leaves {gap.points_with_range} more than {words}; {suspicion}."
@@ -229,7 +248,7 @@ def _masked(found: Findings, model: str) -> Iterator[str]:
 
 def _large(found: Findings, model: str) -> Iterator[str]:
     for block, least in LARGE.items():
-        curve = found.curve(block, model, CAREFUL)
+        curve = found.curve(block, model, MENDED)
         title = ATTACKS[block][2]
         if curve and curve[-1][0] >= least and (left := curve[-1][1].interval().mean) > LEFT:
             yield f"{model}, {title}: {percent(left)} are left at ε = {curve[-1][0]:.3g}, so the attack fails there."

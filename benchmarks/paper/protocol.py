@@ -9,7 +9,7 @@ boxed           images stay in [0, 1]
 true-labels     away from the true labels
 at-equilibrium  through the gradient at equilibrium
 best-iterate    the first iterate that fools counts, else the one that came nearest
-careful         restarts from random points on the margin
+mended          restarts from random points on the margin
 
 Each of the last two rungs tries everything that the one before tries, so they cannot find less. For models that answer
 alike every time: an image counts as fooled when the judge has been wrong once.
@@ -57,7 +57,7 @@ LADDER: dict[str, Protocol] = {
     "true-labels": Protocol(True, True, False, False, False),
     "at-equilibrium": Protocol(True, True, True, False, False),
     "best-iterate": Protocol(True, True, True, True, False),
-    "careful": Protocol(),
+    "mended": Protocol(),
 }
 
 
@@ -148,7 +148,7 @@ def ensemble(protocol: Protocol, effort: str) -> tuple[tuple[Attack, ...], Attac
     """(gradient attacks, query attack) of an ensemble. Raises InputError for an unknown effort.
 
     The published one is APGD on the cross-entropy and on the DLR, and Square (the Adversarial Robustness Toolbox's
-    AutoAttack without DeepFool, five restarts and its oversized first step, which are not imitated); the careful one
+    AutoAttack without DeepFool, five restarts and its oversized first step, which are not imitated); the mended one
     AutoAttack's, targeted APGD and FAB.
     """
     if effort not in EFFORTS:

@@ -9,10 +9,10 @@ import numpy as np
 from hwsim.reports.page import Cell, Column, Table
 from hwsim.stats.interval import accuracy, percent
 
-from .findings import ATTACKS, CAREFUL, PUBLISHED, Findings, StudyModel, apart, corruption_mean, middle
+from .findings import ATTACKS, MENDED, PUBLISHED, Findings, StudyModel, apart, corruption_mean, middle
 from .findings import published as published_figures
 
-SIDES = (PUBLISHED, CAREFUL)
+SIDES = (PUBLISHED, MENDED)
 
 MOST_LEVELS = 5
 """Budgets that a table shows; all of them are in results.csv."""
@@ -56,7 +56,7 @@ def tables(found: Findings) -> list[Table]:
     caption = (
         "The published protocol's weaknesses (from its code) and what the two protocols of this page do about each."
     )
-    columns = [Column(title, "prose") for title in ("weakness", "here, published protocol", "here, careful")]
+    columns = [Column(title, "prose") for title in ("weakness", "here, published protocol", "here, mended")]
     protocols = Table("protocols", caption, columns, WEAKNESSES)
     return [_models(found), *_changes(found), *attacks, *_corruptions(found), *_devices(found), protocols]
 
@@ -118,7 +118,7 @@ def _worst_row(found: Findings, model: StudyModel, levels: Sequence[float]) -> l
         return []
     intervals = [(accuracy(each[0]), each[0].shape[1]) if each else None for each in worst]
     cells = [(i[0].percent, f"{i[0].percent_range}, {i[1]} images") if i else None for i in intervals]
-    return [[model.name, ("ours", "careful: worst of PGD, ensemble, Square"), *cells]]
+    return [[model.name, ("ours", "mended: worst of PGD, ensemble, Square"), *cells]]
 
 
 def _chosen(found: Findings, block: str, data: str) -> list[float]:
@@ -130,7 +130,7 @@ def _chosen(found: Findings, block: str, data: str) -> list[float]:
 
 
 def _changes(found: Findings) -> list[Table]:
-    """What care changes: paired differences, careful less published protocol, at each attack's middle budget."""
+    """Paired differences, mended less published protocol, at each attack's middle budget."""
     rows: list[list[Cell]] = []
     levels = {block: middle(found, block) for block in ATTACKS}
     shown = [block for block, level in levels.items() if level is not None]
@@ -138,15 +138,15 @@ def _changes(found: Findings) -> list[Table]:
         for model in found.of(data):
             cells: list[Cell] = []
             for block in shown:
-                pair = [found.place(block, model.name, protocol, levels[block]) for protocol in (CAREFUL, PUBLISHED)]
+                pair = [found.place(block, model.name, protocol, levels[block]) for protocol in (MENDED, PUBLISHED)]
                 cells.append(apart(pair[0], pair[1]) if pair[0] and pair[1] else None)
             if any(cells):
                 rows.append([model.name, found.data[data], *cells])
     if not rows:
         return []
     caption = (
-        "What care changes: accuracy by the careful protocol less accuracy by the published one, in points, on the "
-        "same images, with 95 % intervals below."
+        "What mending the protocol changes: accuracy by the mended protocol less that by the published one, in points, "
+        "on the same images, with 95 % intervals below."
     )
     columns = [Column(f"{ATTACKS[block][2]}, ε = {levels[block]:.3g}", "points") for block in shown]
     return [Table("changes", caption, ["model", Column("images", "words"), *columns], rows)]
@@ -195,7 +195,7 @@ def _devices(found: Findings) -> list[Table]:
         return []
     caption = (
         "Devices and models: weights trained in float, programmed onto arrays of devices of the shelf, evaluated clean "
-        "and under white-box PGD (programmed weights known, read noise not; careful; L∞, ε = 0.01). Differences to "
+        "and under white-box PGD (programmed weights known, read noise not; mended; L∞, ε = 0.01). Differences to "
         "float are paired, in points. What is lost clean is lost under attack, too: see the study ideal-vs-analog."
     )
     columns = [

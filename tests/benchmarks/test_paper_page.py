@@ -33,7 +33,7 @@ def place(model: str, share: float, images: int = 200, seeds: int = 1, columns: 
 
 
 def results(kept: dict[str, float], **blocks: list[Place]) -> Results:
-    """Models with their careful accuracy; by the published protocol each keeps a tenth more.
+    """Models with their mended accuracy; by the published protocol each keeps a tenth more.
 
     ``large`` are further places of PGD in L∞.
     """
@@ -44,7 +44,7 @@ def results(kept: dict[str, float], **blocks: list[Place]) -> Results:
         places.setdefault(block, []).extend(
             place(name, share + more, protocol=protocol, epsilon=level)
             for name, share in kept.items()
-            for protocol, more in (("published", 0.1), ("careful", 0.0))
+            for protocol, more in (("published", 0.1), ("mended", 0.0))
         )
     config = StudyConfig(
         name="paper", measurement="./measurement.py:PAPER", page="./page.py:paper_page", blocks={"clean": {}}
@@ -93,9 +93,9 @@ def test_published_figures_stand_beside_ours_by_the_same_protocol() -> None:
     assert rows == [
         ("EP", "published: EP-CNN", "published protocol", "57.4 %"),
         ("EP", "ours", "published protocol", "50.0 %"),
-        ("EP", "ours", "careful protocol", "40.0 %"),
+        ("EP", "ours", "mended protocol", "40.0 %"),
         ("BP matched", "ours", "published protocol", "30.0 %"),
-        ("BP matched", "ours", "careful protocol", "20.0 %"),
+        ("BP matched", "ours", "mended protocol", "20.0 %"),
     ]
     assert ["−10.0" in row for row in table(page, "changes")] == [True, True]
 
@@ -104,12 +104,12 @@ def test_warnings_stand_where_they_matter() -> None:
     """Queries beat gradients, a large budget leaves much, more budget helps, gradients vanish, states still move."""
     kept = {"EP": 0.4, "BP matched": 0.2}
     assert paper_page(results(kept)).caveats == []
-    careful: dict[str, Any] = {"protocol": "careful"}
+    mended: dict[str, Any] = {"protocol": "mended"}
     unsettled = {"unsettled_share": 0.3, "zero_gradient_share": 0.9}
     found = results(
         kept,
-        square=[place("EP", 0.1, epsilon=LEVEL, **careful), place("BP matched", 0.2, epsilon=LEVEL, **careful)],
-        large=[place("EP", 0.6, epsilon=0.1, columns=unsettled, **careful)],
+        square=[place("EP", 0.1, epsilon=LEVEL, **mended), place("BP matched", 0.2, epsilon=LEVEL, **mended)],
+        large=[place("EP", 0.6, epsilon=0.1, columns=unsettled, **mended)],
     )
     warnings = [caveat.text for caveat in paper_page(found).caveats]
     for words in (
@@ -124,8 +124,8 @@ def test_warnings_stand_where_they_matter() -> None:
 
 
 def test_the_worst_of_the_careful_attacks_is_taken_image_by_image() -> None:
-    careful: dict[str, Any] = {"protocol": "careful", "epsilon": LEVEL}
-    found = Findings(results({"EP": 0.4}, square=[place("EP", 0.25, images=100, **careful)]))
+    mended: dict[str, Any] = {"protocol": "mended", "epsilon": LEVEL}
+    found = Findings(results({"EP": 0.4}, square=[place("EP", 0.25, images=100, **mended)]))
     worst = found.worst("EP", LEVEL)
     assert worst is not None
     shares, attacks = worst

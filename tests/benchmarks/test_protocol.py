@@ -88,7 +88,7 @@ def test_later_rungs_find_no_less(net: LayeredHopfield, digits: Digits) -> None:
     """Image by image: what fools by the last iterate fools by the best, and restarts only add."""
     judge, x, y, threat = face(net), digits.test_x[:60], digits.test_y[:60], Threat("linf", 0.1)
     left = []
-    for name in ("at-equilibrium", "best-iterate", "careful"):
+    for name in ("at-equilibrium", "best-iterate", "mended"):
         moved = pgd_by(protocol_named(name), judge, judge, x, y, threat, rng=rng(), **STEPS)
         assert threat.allowed(moved, x).all()
         left.append(correct(judge, moved, y))
@@ -124,15 +124,15 @@ def test_each_attack_gets_what_is_left_and_stays_in_the_budget() -> None:
 
 
 def test_ensembles_and_names(net: LayeredHopfield, digits: Digits) -> None:
-    names = {p: [a.name for a in ensemble(LADDER[p], "quick")[0]] for p in ("published", "careful")}
-    assert names == {"published": ["apgd-ce", "apgd-dlr"], "careful": ["apgd-ce", "apgd-targeted"]}
-    assert [a.name for a in ensemble(LADDER["careful"], "standard")[0]][-1] == "fab-targeted"
+    names = {p: [a.name for a in ensemble(LADDER[p], "quick")[0]] for p in ("published", "mended")}
+    assert names == {"published": ["apgd-ce", "apgd-dlr"], "mended": ["apgd-ce", "apgd-targeted"]}
+    assert [a.name for a in ensemble(LADDER["mended"], "standard")[0]][-1] == "fab-targeted"
     with pytest.raises(InputError, match="effort: expected one of smoke"):
-        ensemble(LADDER["careful"], "hasty")
+        ensemble(LADDER["mended"], "hasty")
     with pytest.raises(InputError, match="protocol: expected one of published"):
         protocol_named("sloppy")
     judge, x, y = face(net), digits.test_x[:10], digits.test_y[:10]
     with pytest.raises(InputError, match="at least 1 step"):
-        pgd_by(LADDER["careful"], judge, judge, x, y, Threat("linf", 0.1), steps=0, restarts=0, rng=rng())
+        pgd_by(LADDER["mended"], judge, judge, x, y, Threat("linf", 0.1), steps=0, restarts=0, rng=rng())
     moved = one_after_another([(judge, Pgd(3))], judge, x, y, Threat("linf", 0.3), rng())
     assert correct(judge, moved, y).sum() < correct(judge, x, y).sum()

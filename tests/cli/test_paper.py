@@ -46,23 +46,23 @@ blocks:
     set: {measurement.measure: pgd}
     axes:
       model: *models
-      protocol: {keys: [measurement.protocol], values: [published, careful]}
+      protocol: {keys: [measurement.protocol], values: [published, mended]}
       epsilon: {keys: [measurement.epsilon], values: [0.05, 0.1]}
   square:
     set: {measurement.measure: square}
     axes:
       model: *models
-      protocol: {keys: [measurement.protocol], values: [careful]}
+      protocol: {keys: [measurement.protocol], values: [mended]}
       epsilon: {keys: [measurement.epsilon], values: [0.1]}
   autoattack:
     set: {measurement.measure: autoattack}
     axes:
       model: *models
-      protocol: {keys: [measurement.protocol], values: [published, careful]}
+      protocol: {keys: [measurement.protocol], values: [published, mended]}
       epsilon: {keys: [measurement.epsilon], values: [0.1]}
   ladder:
     set: {measurement.measure: pgd, measurement.epsilon: 0.1}
-    axes: {model: *models, protocol: {keys: [measurement.protocol], values: [published, true-labels, careful]}}
+    axes: {model: *models, protocol: {keys: [measurement.protocol], values: [published, true-labels, mended]}}
   programmed:
     set: {measurement.measure: pgd, measurement.epsilon: 0.1, measurement.draws: 2}
     axes: {model: {cases: {EP: {model: digits-mlp}}}, device: [ideal, soft-bounds-cell]}
@@ -160,7 +160,7 @@ def test_seeds_of_what_draws_nothing_are_one_point(study: Path) -> None:
 
     assert keys() == 1
     assert keys(measure="pgd", epsilon=0.1, protocol="published") == 1
-    assert keys(measure="pgd", epsilon=0.1, protocol="careful") == 2
+    assert keys(measure="pgd", epsilon=0.1, protocol="mended") == 2
     assert keys(measure="square", epsilon=0.1) == 2
 
 
@@ -287,8 +287,8 @@ def test_killed_and_resumed_it_ends_in_a_page(
     assert float(analog["soft-bounds-cell"]["accuracy_share"]) < float(analog["ideal"]["accuracy_clean_share"])
     failed = [row for row in rows if row["status"] == "failed"]
     assert {row["model"] for row in failed} == {"untrained"}
-    careful = [r for r in rows if r["block"] == "pgd-linf" and r["model"] == "EP" and r["protocol"] == "careful"]
-    by_budget = {row["epsilon"]: float(row["accuracy_share"]) for row in careful}
-    assert by_budget["0.1"] < by_budget["0.05"] < float(careful[0]["accuracy_clean_share"])
-    record = json.loads(next(iter((out / "points").glob(f"{careful[0]['key']}.json"))).read_text())
+    mended = [r for r in rows if r["block"] == "pgd-linf" and r["model"] == "EP" and r["protocol"] == "mended"]
+    by_budget = {row["epsilon"]: float(row["accuracy_share"]) for row in mended}
+    assert by_budget["0.1"] < by_budget["0.05"] < float(mended[0]["accuracy_clean_share"])
+    record = json.loads(next(iter((out / "points").glob(f"{mended[0]['key']}.json"))).read_text())
     assert len(record["hits"]["accuracy_share"]["hits"]) == 30
