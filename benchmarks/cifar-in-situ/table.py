@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from hwsim.data.dataset import Dataset, Split, stratified
+from hwsim.data.dataset import Dataset, stratified
+from hwsim.data.split import Split
 from hwsim.experiments.requests import TrainRequest
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.job import plan_training

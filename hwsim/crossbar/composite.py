@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -46,7 +47,7 @@ def layout(synapse: Synapse) -> Layout:
     return synapse.layout if isinstance(synapse, OnArrays) else Layout(1, 1.0)
 
 
-class Composite:
+class Composite(ABC):
     """A synapse made of other synapses, its ``parts`` by name.
 
     They share one ``meter``, which counts a vector once for every array that it is sent to. A subclass says how parts
@@ -97,9 +98,9 @@ class Composite:
         clipped = sum(part.clipped_share() * sizes[name] for name, part in self.parts.items())
         return clipped / sum(sizes.values())
 
+    @abstractmethod
     def read_streams(self, name: str, streams: Streams) -> Streams:
         """The streams that seed the reads of one part."""
-        raise NotImplementedError
 
     def reseed_reads(self, streams: Streams) -> None:
         for name, part in self.parts.items():

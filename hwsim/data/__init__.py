@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "dataset": ["Dataset", "Split", "augment", "load_corrupted"],
+        "dataset": ["Dataset", "augment", "load_corrupted"],
         "split": ["Split", "as_images", "as_split"],
     },
 )

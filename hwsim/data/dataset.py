@@ -8,7 +8,6 @@ training images, stratified and by a fixed seed: every choice is made on them, n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,36 +19,12 @@ from hwsim.data import sources as datasources
 from hwsim.data.download import Progress
 from hwsim.data.formats import Images, read_corrupted
 from hwsim.data.sources import NAMES, Found
+from hwsim.data.split import Split
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
 DIGITS_TEST = 360  # of 1,797
 FOLDER_TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images ``x`` (N, C, H, W), float32 in [0, 1], and their labels ``y`` (N,), int64.
-
-    It unpacks as a pair, its length is N, and a slice or a tensor of indices gives the split of those images.
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield self.x
-        yield self.y
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, images: slice | Tensor) -> Split:
-        return Split(self.x[images], self.y[images])
-
-    def to(self, place: str) -> Split:
-        """The same where torch computes."""
-        return Split(self.x.to(place), self.y.to(place))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.updates.modes import ACCUMULATE
 from hwsim.crossbar.updates.pull import pull_per_pulse
-from hwsim.data.dataset import Split
+from hwsim.data.split import Split
 from hwsim.ebm.network import Network
 from hwsim.jobs.folder import read_json
 from hwsim.jobs.store import write_json

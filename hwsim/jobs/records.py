@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
@@ -19,15 +20,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(ABC):
     """A line of a log. Where a log has several kinds of records, each has a field ``kind`` with its name as default."""
 
     seconds: float = 0.0
 
     @property
+    @abstractmethod
     def key(self) -> tuple[Hashable, ...]:
         """What it is about; a later record of the same key replaces an earlier one."""
-        raise NotImplementedError
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""

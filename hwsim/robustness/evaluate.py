@@ -63,32 +63,10 @@ class Evaluation:
         """
         return min(share.mean().item() for share in (self.worst, *self.attacked.values()))
 
-    @property
-    def success_rate(self) -> float:
-        """Share lost of what was right: 1 - worst / clean, over images right in more than half of the draws."""
-        counted = self.clean > 0.5
-        return 1 - (self.worst[counted].mean() / self.clean[counted].mean()).item() if counted.any() else 0.0
-
     def accuracies(self) -> dict[str, float]:
         """Mean accuracy untouched, under each attack, and under the worst for each image."""
         means = {name: share.mean().item() for name, share in self.attacked.items()}
         return {"clean": self.clean_accuracy, **means, "worst": self.robust_accuracy}
-
-    def rows(self, first: int = 0) -> list[dict[str, float | int | str]]:
-        """One record an image and attack, for CSV or JSON lines; images are numbered from ``first``."""
-        columns = {**self.attacked, "worst": self.worst}
-        return [
-            {
-                "image": first + image,
-                "threat": str(self.threat),
-                "attack": name,
-                "clean": self.clean[image].item(),
-                "attacked": share[image].item(),
-                "draws": self.draws,
-            }
-            for name, share in columns.items()
-            for image in range(len(self.clean))
-        ]
 
 
 def evaluate(
@@ -123,7 +101,7 @@ def evaluate(
             judges, on which an image that fell once may stand again (InputError).
 
     A call depends on its arguments alone: for an evaluation that can be interrupted, call it on slices of the
-    images with a generator of each slice's own, keep what is finished, and ``join``.
+    images with a generator of each slice's own, and keep what is finished.
 
     >>> import hwsim as hw
     >>> net, (x, y) = hw.hopfield([64, 16, 10]), hw.load_data("digits").test[:20]
@@ -204,22 +182,3 @@ def _kept_inside(moved: Tensor, x: Tensor, threat: Threat) -> tuple[Tensor, floa
     finite = torch.isfinite(moved).flatten(1).all(1)
     moved = torch.where(finite.reshape(-1, *[1] * (x.dim() - 1)), moved, x)
     return threat.project(moved, x), (~allowed).double().mean().item()
-
-
-def join(parts: Sequence[Evaluation]) -> Evaluation:
-    """The evaluation of all images from those of their slices, in order. Raises InputError if they differ."""
-    first = parts[0]
-    for part in parts:
-        if (part.threat, list(part.attacked), part.draws) != (first.threat, list(first.attacked), first.draws):
-            raise InputError("evaluate: parts of different threats, attacks or draws cannot be joined")
-    total = sum(len(part.clean) for part in parts)
-    return Evaluation(
-        threat=first.threat,
-        clean=torch.cat([part.clean for part in parts]),
-        attacked={name: torch.cat([part.attacked[name] for part in parts]) for name in first.attacked},
-        worst=torch.cat([part.worst for part in parts]),
-        worst_images=torch.cat([part.worst_images for part in parts]),
-        distance=torch.cat([part.distance for part in parts]),
-        strayed={name: sum(p.strayed[name] * len(p.clean) for p in parts) / total for name in first.strayed},
-        draws=first.draws,
-    )

@@ -13,7 +13,7 @@ from hwsim.ebm.settle import Phase
 from hwsim.errors import InputError
 from hwsim.robustness.attacks import input_gradient
 from hwsim.robustness.classifier import Classifier, EquilibriumClassifier
-from hwsim.robustness.evaluate import evaluate, join
+from hwsim.robustness.evaluate import evaluate
 from hwsim.robustness.measure import measure
 from hwsim.robustness.stochastic import KNOWLEDGE, OverDraws, attacked_net
 from hwsim.robustness.suite import Fgsm, Pgd, RandomSearch
@@ -45,14 +45,8 @@ def test_the_worst_is_taken_per_example_and_bounds_every_attack(model: Equilibri
     assert found.robust_accuracy == found.worst.mean().item() < found.clean_accuracy
     assert bool(LINF.allowed(found.worst_images, x).all())
     assert torch.equal(found.worst == 1, model.logits(found.worst_images).argmax(1) == y)
-    assert found.success_rate == pytest.approx(1 - found.worst.sum().item() / found.clean.sum().item())
     assert told == [("fgsm", 0, 3), ("pgd-margin", 1, 3), ("random-search", 2, 3), ("", 3, 3)]
     assert found.draws == 1
-    rows = found.rows(first=7)
-    assert len(rows) == 4 * len(x)
-    assert rows[0] | {"clean": 0, "attacked": 0} == {
-        "image": 7, "threat": "linf:0.1", "attack": "fgsm", "clean": 0, "attacked": 0, "draws": 1,
-    }  # fmt: skip
 
 
 def test_a_cascade_ends_where_all_attacks_on_all_images_do(model: EquilibriumClassifier, digits: Digits) -> None:
@@ -100,18 +94,15 @@ def test_what_leaves_the_budget_is_brought_back_and_counted(
         assert torch.equal(found.attacked["cheat"], found.clean)
 
 
-def test_slices_join_to_the_whole(model: EquilibriumClassifier, digits: Digits) -> None:
+def test_slices_give_what_the_whole_gives(model: EquilibriumClassifier, digits: Digits) -> None:
     x, y = digits.test_x[:30], digits.test_y[:30]
     attacks = [Fgsm()]
     whole = evaluate(model, [model], x, y, LINF, attacks, rng())
     parts = [evaluate(model, [model], x[i : i + 8], y[i : i + 8], LINF, attacks, rng()) for i in range(0, 30, 8)]
-    joined = join(parts)
-    assert torch.equal(joined.worst_images, whole.worst_images)
-    assert joined.accuracies() == pytest.approx(whole.accuracies())
-    assert joined.strayed == whole.strayed
-    other = evaluate(model, [model], x, y, Threat("linf", 0.2), attacks, rng())
-    with pytest.raises(InputError, match="cannot be joined"):
-        join([whole, other])
+    assert torch.equal(torch.cat([part.worst_images for part in parts]), whole.worst_images)
+    assert torch.equal(torch.cat([part.clean for part in parts]), whole.clean)
+    assert torch.equal(torch.cat([part.attacked["fgsm"] for part in parts]), whole.attacked["fgsm"])
+    assert sum(part.strayed["fgsm"] * len(part.clean) for part in parts) / 30 == pytest.approx(whole.strayed["fgsm"])
 
 
 def test_mistakes_are_named(model: EquilibriumClassifier, digits: Digits) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.cards.yamlfile import did_you_mean
-from hwsim.data.dataset import Split, load_corrupted
+from hwsim.data.dataset import load_corrupted
+from hwsim.data.split import Split
 from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from hwsim.cards.recipe import AugmentConfig, LearningSection
-from hwsim.data.dataset import Split, augment
+from hwsim.data.dataset import augment
+from hwsim.data.split import Split
 from hwsim.jobs.checkpoint import load_state, save_state
 from hwsim.learning.train import Augment, Epoch, Learner, train_epochs
 from hwsim.rng import Streams
