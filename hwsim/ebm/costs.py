@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -115,3 +116,35 @@ class ThroughReadout:
         read = self.link.forward(output)
         linear, stiffness = self.cost.bowl(read, target)
         return linear - stiffness * read
+
+
+def difference(nodes: Tensor) -> Tensor:
+    """(B, 2 classes) -> (B, classes): the first half of the nodes less the second."""
+    plus, minus = nodes.chunk(2, 1)
+    return plus - minus
+
+
+@dataclass(frozen=True)
+class Differential:
+    """A cost of the differences of pairs of nodes, as a cost of the nodes."""
+
+    cost: Cost
+
+    stiffness = None
+    """Two nodes share a bowl: one number for each would be wrong on one side of a nudge."""
+
+    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
+        return self.cost.encode(labels, difference(like))
+
+    def value(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.cost.value(difference(output), target)
+
+    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        """The slope at ``output`` is the cost's; twice the stiffness is the most that a pair can have."""
+        inner = difference(output)
+        linear, stiffness = self.cost.bowl(inner, target)
+        slope = stiffness * inner - linear
+        return 2 * stiffness * output - torch.cat([slope, -slope], 1), 2 * stiffness
+
+    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
+        return self.cost.couplings(difference(output), target, beta)

@@ -18,22 +18,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hwsim.crossbar.synapse import Synapse
+from hwsim.ebm.circuit import SOURCES, Circuit, GivenSources, Layer
+from hwsim.ebm.costs import Differential, difference
 from hwsim.ebm.diode import Diode
-from hwsim.ebm.energy import Bound, Cost, Coupling, State
+from hwsim.ebm.energy import Cost, State
 from hwsim.ebm.network import Given, Network
 from hwsim.errors import InputError
 from hwsim.rng import Streams
-
-SOURCES = 2
-"""Constant sources that feed every layer, one of each sign: biases are conductances, too."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class ResistiveNetwork(Network):
                     f"array {number}: a conductance is negative ({matrix.min().item():g}); a resistive network needs a "
                     "device whose weights are not, see devices.non_negative"
                 )
-        return GivenSources(self, torch.cat([x, -x], 1), self._circuit(conductances))
+        return GivenSources(self._circuit(conductances), torch.cat([x, -x], 1))
 
     def _circuit(self, conductances: Sequence[Tensor]) -> Circuit:
         layers = []
@@ -175,8 +173,10 @@ class ResistiveNetwork(Network):
                 raise InputError(f"layer {number + 1}, node {node}: no conductance holds it at a voltage, it floats")
             weight = self.amplifier_gain ** (2.0 * (len(conductances) - 1 - number))
             bias = self.bias_V * (matrix[:, -2] - matrix[:, -1])
-            layers.append(Layer(matrix[:, : link.pre], matrix, bias, joined, weight, self.gain(number)))
-        return Circuit(tuple(layers))
+            sign = None if number == self.blocks - 1 else _signs(joined)
+            below = matrix[:, : link.pre]
+            layers.append(Layer(below, matrix, bias, joined, weight, self.gain(number), sign, link.synapse))
+        return Circuit(tuple(layers), self.diode, self.input_V, self.bias_V, self.unit_uS)
 
     def outputs(self, s: State) -> Tensor:
         """(B, classes): the differences of the output voltages, in volts."""
@@ -212,190 +212,6 @@ class ResistiveNetwork(Network):
         return weights
 
 
-class Layer(NamedTuple):
-    """One junction as the solvers need it.
-
-    Attributes:
-        matrix: (post, pre) conductances to the layer below. ``whole`` has the columns of the sources, too.
-        bias: (post,) current of the constant sources into each node at 0 V.
-        joined: (post,) all conductances that end at each node, those to the layer above included.
-        weight: w_l of the layer's part of the energy.
-        gain: of the amplifier below.
-    """
-
-    matrix: Tensor
-    whole: Tensor
-    bias: Tensor
-    joined: Tensor
-    weight: float
-    gain: float
-
-
-class Circuit(NamedTuple):
-    """The conductances of one moment."""
-
-    layers: tuple[Layer, ...]
-
-
-@dataclass(frozen=True)
-class GivenSources:
-    """The energy of a resistive network with its sources held, at the conductances of the moment it was made.
-
-    ``sources`` (B, 2 inputs), in volts.
-    """
-
-    net: ResistiveNetwork
-    sources: Tensor
-    circuit: Circuit
-
-    noisy = False
-
-    @property
-    def blocks(self) -> int:
-        return self.net.blocks
-
-    @property
-    def exact_bowls(self) -> bool:
-        return self.net.diode.ideal
-
-    def start(self) -> State:
-        """Every layer at what the sources and the layer below alone would make of it."""
-        s: State = ()
-        for number, layer in enumerate(self.circuit.layers):
-            drive = layer.weight * (layer.gain * (self._below(s, number) @ layer.matrix.T) + layer.bias)
-            s = (*s, self.respond(number, drive))
-        return s
-
-    def _below(self, s: State, layer: int) -> Tensor:
-        return s[layer - 1] if layer else self.sources
-
-    def _applied(self, s: State, layer: int) -> Tensor:
-        """(B, pre + 2): the voltages at the far ends of an array's conductances, amplified."""
-        below = self.circuit.layers[layer].gain * self._below(s, layer)
-        constant = below.new_tensor([self.net.bias_V, -self.net.bias_V]).expand(len(below), SOURCES)
-        return torch.cat([below, constant], 1)
-
-    def value(self, s: State) -> Tensor:
-        total = self.sources.new_zeros(len(self.sources))
-        for number, layer in enumerate(self.circuit.layers):
-            far, near = self._applied(s, number), s[number]
-            drops = far.square() @ layer.whole.sum(0) + near.square() @ layer.whole.sum(1)
-            power = 0.5 * drops - (near * (far @ layer.whole.T)).sum(1)
-            if self._bounded(number):
-                power = power + self.net.diode.co_content(self._outward(number, near), self.net.unit_uS).sum(1)
-            total = total + layer.weight * power
-        return total
-
-    def drive(self, s: State, layers: Sequence[int]) -> State:
-        return tuple(self._drive(s, number) for number in layers)
-
-    def _drive(self, s: State, number: int) -> Tensor:
-        layer = self.circuit.layers[number]
-        current = layer.gain * (self._below(s, number) @ layer.matrix.T) + layer.bias
-        if number + 1 < self.blocks:
-            above = self.circuit.layers[number + 1]
-            current = current + (s[number + 1] @ above.matrix) / above.gain
-        return layer.weight * current
-
-    def respond(
-        self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
-    ) -> Tensor:
-        del out
-        part = self.circuit.layers[layer]
-        curvature = part.weight * part.joined + stiffness
-        if not (curvature > 0).all():
-            least = stiffness.min().item() if isinstance(stiffness, Tensor) else stiffness
-            raise InputError(
-                f"nudge: beta times the cost's stiffness, {least:g}, is more than the conductances at an output node "
-                f"({(part.weight * part.joined).min().item():g}) hold; use a smaller beta"
-            )
-        if not self._bounded(layer):
-            return drive / curvature
-        sign = self._signs(layer)
-        diode = self.net.diode
-        return sign * diode.rest(sign * drive / part.weight, curvature / part.weight, self.net.unit_uS)
-
-    def _bounded(self, layer: int) -> bool:
-        return layer < self.blocks - 1
-
-    def _signs(self, layer: int) -> Tensor:
-        """(nodes,): +1 where the diode keeps the voltage up, -1 where it keeps it down."""
-        count = self.net.links[layer].post
-        return torch.where(torch.arange(count) < (count + 1) // 2, 1.0, -1.0).to(self.sources)
-
-    def _outward(self, layer: int, near: Tensor) -> Tensor:
-        return self._signs(layer) * near
-
-    def bounds(self, layer: int) -> tuple[Bound, Bound]:
-        if not self._bounded(layer) or not self.net.diode.ideal:
-            return -math.inf, math.inf
-        up = self._signs(layer) > 0
-        zero = self.sources.new_zeros(len(up))
-        return torch.where(up, zero, -math.inf), torch.where(up, math.inf, zero)
-
-    def minimise(self, s: State, layers: Sequence[int]) -> State:
-        return tuple(self.respond(number, self._drive(s, number)) for number in layers)
-
-    def force(self, s: State) -> State:
-        """-dE/dv of every block; over ``weight`` it is the current that Kirchhoff's law misses at each node."""
-        forces = []
-        for number, layer in enumerate(self.circuit.layers):
-            force = self._drive(s, number) - layer.weight * layer.joined * s[number]
-            if self._bounded(number) and not self.net.diode.ideal:
-                sign = self._signs(number)
-                force = force + layer.weight * sign * self.net.diode.current(sign * s[number], self.net.unit_uS)
-            forces.append(force)
-        return tuple(forces)
-
-    def input_force(self, s: State) -> Tensor:
-        """(B, inputs): -dE/dx of the unscaled inputs."""
-        first = self.circuit.layers[0]
-        current = first.weight * (s[0] @ first.matrix - first.matrix.sum(0) * self.sources)
-        plus, minus = current.chunk(2, 1)
-        return self.net.input_V * (plus - minus)
-
-    def couplings(self, s: State) -> tuple[Coupling, ...]:
-        """dE/dG = w/2 (far - near)^2 = -w (near far - far^2/2 - near^2/2): three outer products of local voltages."""
-        couplings = []
-        for number, (layer, link) in enumerate(zip(self.circuit.layers, self.net.links, strict=True)):
-            far, near = self._applied(s, number), s[number]
-            half = torch.full_like(near, -0.5)
-            pre = torch.cat([far, far.square(), torch.ones_like(far)])
-            post = layer.weight * torch.cat([near, half, -0.5 * near.square()])
-            couplings.append(Coupling(link.synapse, pre, post))
-        return tuple(couplings)
-
-    def chosen(self, rows: Tensor, s: State) -> tuple[GivenSources, State]:
-        return replace(self, sources=self.sources[rows]), tuple(layer[rows] for layer in s)
-
-
-def difference(nodes: Tensor) -> Tensor:
-    """(B, 2 classes) -> (B, classes): the first half of the nodes less the second."""
-    plus, minus = nodes.chunk(2, 1)
-    return plus - minus
-
-
-@dataclass(frozen=True)
-class Differential:
-    """A cost of the differences of pairs of nodes, as a cost of the nodes."""
-
-    cost: Cost
-
-    stiffness = None
-    """Two nodes share a bowl: one number for each would be wrong on one side of a nudge."""
-
-    def encode(self, labels: Tensor, like: Tensor) -> Tensor:
-        return self.cost.encode(labels, difference(like))
-
-    def value(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.cost.value(difference(output), target)
-
-    def bowl(self, output: Tensor, target: Tensor) -> tuple[Tensor, float]:
-        """The slope at ``output`` is the cost's; twice the stiffness is the most that a pair can have."""
-        inner = difference(output)
-        linear, stiffness = self.cost.bowl(inner, target)
-        slope = stiffness * inner - linear
-        return 2 * stiffness * output - torch.cat([slope, -slope], 1), 2 * stiffness
-
-    def couplings(self, output: Tensor, target: Tensor, beta: float | Tensor) -> tuple[Coupling, ...]:
-        return self.cost.couplings(difference(output), target, beta)
+def _signs(nodes: Tensor) -> Tensor:
+    """(nodes,): the first half of a layer's nodes is bounded from below, +1, the rest from above, -1."""
+    return torch.where(torch.arange(len(nodes)) < (len(nodes) + 1) // 2, 1.0, -1.0).to(nodes)

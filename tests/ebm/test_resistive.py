@@ -17,14 +17,16 @@ from theory_reference import DOUBLE, Bug, must_reject
 from torch import Tensor
 from torch.testing import assert_close
 
+import hwsim.ebm.resistive
 from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.netlist import read_netlist
 from hwsim.crossbar.wires import by_nodes
-from hwsim.ebm.costs import SquaredError
+from hwsim.ebm.circuit import GivenSources
+from hwsim.ebm.costs import Differential, SquaredError
 from hwsim.ebm.diode import THERMAL_V, Diode, omega
 from hwsim.ebm.energy import Coupling, Nudged, State
 from hwsim.ebm.netlist import to_spice
-from hwsim.ebm.resistive import Differential, GivenSources, ResistiveNetwork
+from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
 from hwsim.learning.ep import EquilibriumProp
@@ -80,14 +82,13 @@ def _no_amplifier_back(self: GivenSources, s: State, number: int) -> Tensor:
     return layer.weight * current
 
 
-def _reversed(self: GivenSources, layer: int) -> Tensor:
-    count = self.net.links[layer].post
-    return torch.where(torch.arange(count) < (count + 1) // 2, -1.0, 1.0).to(self.sources)
+def _reversed(nodes: Tensor) -> Tensor:
+    return torch.where(torch.arange(len(nodes)) < (len(nodes) + 1) // 2, -1.0, 1.0).to(nodes)
 
 
 CIRCUIT_BUGS = [
     Bug("an amplifier that does not work backwards", GivenSources, "_drive", _no_amplifier_back),
-    Bug("diodes reversed", GivenSources, "_signs", _reversed),
+    Bug("diodes reversed", hwsim.ebm.resistive, "_signs", _reversed),
 ]
 
 
@@ -244,10 +245,10 @@ def test_equilibrium_propagation_is_the_gradient(nudge: str, order: float) -> No
 
 def _forgets_near(self: GivenSources, s: State) -> tuple[Coupling, ...]:
     couplings = []
-    for number, (layer, link) in enumerate(zip(self.circuit.layers, self.net.links, strict=True)):
+    for number, layer in enumerate(self.circuit.layers):
         far, near = self._applied(s, number), s[number]
         pre = torch.cat([far, far.square()])
-        couplings.append(Coupling(link.synapse, pre, layer.weight * torch.cat([near, torch.full_like(near, -0.5)])))
+        couplings.append(Coupling(layer.synapse, pre, layer.weight * torch.cat([near, torch.full_like(near, -0.5)])))
     return tuple(couplings)
 
 
