@@ -8,11 +8,10 @@ statistically, not bit for bit.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import torch
 from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig, InferenceRPUConfig
@@ -26,6 +25,7 @@ from hwsim.crossbar.reads.readable import ArrayReads
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
 from hwsim.crossbar.updates.pulsed import count_rows
+from hwsim.devices.aihw.compiled import compiled_read, restore_tile, tile_state
 from hwsim.devices.aihw.pair import check_pair
 from hwsim.devices.aihw.readpath import not_covered, read_path
 from hwsim.errors import InputError
@@ -202,7 +202,7 @@ class AihwSynapse(ArrayReads):
         if not self._compiled[0]:
             return super().read(pre)
         self.meter.vectors_read += len(pre)
-        y = _compiled_read(pre, self.tile.tile, transpose=False) * self.scale
+        y = compiled_read(pre, self.tile.tile, transpose=False) * self.scale
         return y if self._columns is None else y * self._columns
 
     def read_transpose(self, post: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class AihwSynapse(ArrayReads):
             return super().read_transpose(post)
         self.meter.vectors_read_transpose += len(post)
         post = post if self._columns is None else post * self._columns
-        return _compiled_read(post, self.tile.tile, transpose=True) * self.scale
+        return compiled_read(post, self.tile.tile, transpose=True) * self.scale
 
     def read_images(self, images: Tensor, window: Window) -> Tensor:
         if not self._compiled[0]:
@@ -355,13 +355,9 @@ class AihwSynapse(ArrayReads):
         self._rng_read = streams.generator("read")
 
     def state_dict(self) -> dict[str, Tensor]:
-        tile = self.tile.tile
-        scales = self.tile.get_mapping_scales()
         return {
             "raw": self._raw.clone(),
-            "scales": torch.zeros(0) if scales is None else scales.detach().clone(),
-            "hidden": tile.get_hidden_parameters().detach().clone(),
-            "extra": torch.tensor(list(json.dumps(tile.dump_extra()).encode()), dtype=torch.uint8),
+            **tile_state(self.tile),
             "rng.read": self._rng_read.get_state(),
             **self._circuit.state_dict(),
         }
@@ -371,52 +367,9 @@ class AihwSynapse(ArrayReads):
         """Restore weights, hidden parameters and counters; ``AihwDevice.not_exact`` says what cannot be."""
         check_keys(state, set(self.state_dict()), "compiled tile")
         check_weight(state["raw"], self.shape)
-        tile = self.tile.tile
-        names, hidden = tile.get_hidden_parameter_names(), state["hidden"].clone()
-        if hidden.shape != tile.get_hidden_parameters().shape:
-            raise ValueError(f"saved state of a compiled tile: expected {len(names)} hidden parameters of {self.shape}")
-        raw = state["raw"]
-        for i, name in enumerate(names):
-            # Setting a weight makes it the persistent one and draws new write noise around it, so set the persistent.
-            # (Inside compounds that happens twice, and the persistent ones are off by one draw: ``not_exact``.)
-            if name.startswith("persistent_weights"):
-                which = name.removeprefix("persistent_weights")
-                if "hidden_weights" + which in names:
-                    hidden[names.index("hidden_weights" + which)] = hidden[i]
-                else:
-                    raw = hidden[i]
-        if state["scales"].numel():
-            self.tile.set_mapping_scales(state["scales"].clone())
-        tile.set_weights(raw.contiguous())
-        if names:
-            tile.set_hidden_parameters(hidden)
-        if names and raw is not state["raw"]:
-            tile.set_weights(raw.contiguous())
-        extra = json.loads(bytes(state["extra"].tolist()))
-        if extra:
-            tile.load_extra(extra, True)
+        restore_tile(self.tile, state)
         self._refresh()
         self._raw = state["raw"].clone()
         self._circuit.load_state_dict(state)
         self._changed()
         self._rng_read.set_state(state["rng.read"])
-
-
-def _compiled_read(x: Tensor, tile: Any, *, transpose: bool) -> Tensor:
-    return cast(Tensor, _CompiledRead.apply(x, tile, transpose))
-
-
-class _CompiledRead(torch.autograd.Function):
-    """A read by the compiled tile; its gradient is the read in the other direction, on the same devices."""
-
-    @staticmethod
-    def forward(ctx, x, tile, transpose):
-        ctx.tile, ctx.transpose = tile, transpose
-        x = x.detach().contiguous()
-        if transpose:
-            return tile.backward(x, False, False, False, False)
-        return tile.forward(x, False, False, False, True, False)
-
-    @staticmethod
-    def backward(ctx, *grad_outputs):
-        return _CompiledRead.apply(grad_outputs[0], ctx.tile, not ctx.transpose), None, None
