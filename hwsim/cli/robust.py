@@ -85,6 +85,8 @@ def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
 
 
 def _tell_corrupt(results: CorruptionResults) -> None:
+    from hwsim.stats.interval import percent
+
     for case, model in (("model", results.model), ("baseline", results.baseline)):
         rows = [row for row in results.rows if row.case == case]
         if not rows:
@@ -97,18 +99,9 @@ def _tell_corrupt(results: CorruptionResults) -> None:
             if row.kind not in ("clean", "corruption"):
                 print(f"{row.name} {row.level:g}: {row.percent}")
     for means in results.means:
-        text = f"mean over {means.types} {means.over}: {100 * means.accuracy:.1f} % ({means.interval.percent_range})"
+        text = f"mean over {means.types} {means.over}: {percent(means.accuracy)} ({means.interval.percent_range})"
         if means.baseline_accuracy is not None:
-            scores = (
-                f"{name} {score:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
-                if isinstance(score, float) and ends
-                else f"no {name} ({score})"
-                for name, score, ends in (
-                    ("mCE", means.mce, means.mce_ends),
-                    ("relative mCE", means.relative_mce, means.relative_mce_ends),
-                )
-            )
-            text += f" ({results.baseline} {100 * means.baseline_accuracy:.1f} %); " + "; ".join(scores)
+            text += f" ({results.baseline} {percent(means.baseline_accuracy)}); {means.ratios}"
         print(text)
     for caveat in results.caveats:
         print(f"note: {caveat}")

@@ -85,7 +85,21 @@ class Synchronous:
 
 
 @dataclass(frozen=True)
-class OddEven:
+class _Relaxed:
+    """Sweeps of exact block minimisations, each block by ``damping`` of the way to its minimiser."""
+
+    damping: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_damping(self.damping, most=_OVERSHOOT)
+
+    @property
+    def bold(self) -> bool:
+        return self.damping > 1.0
+
+
+@dataclass(frozen=True)
+class OddEven(_Relaxed):
     """Every second block, the output among them, then the others, each to its exact minimiser: the energy never rises.
 
     Blocks of one parity do not see each other in a layered network, so each half step is an exact
@@ -102,16 +116,7 @@ class OddEven:
     True
     """
 
-    damping: float = 1.0
-
     revisits = False
-
-    def __post_init__(self) -> None:
-        _check_damping(self.damping, most=_OVERSHOOT)
-
-    @property
-    def bold(self) -> bool:
-        return self.damping > 1.0
 
     def step(self, energy: Relaxable, s: State, memory: Memory = FRESH) -> tuple[State, Memory]:
         damping = _where_plain(memory, self.damping, s)
@@ -121,7 +126,7 @@ class OddEven:
 
 
 @dataclass(frozen=True)
-class UpDown:
+class UpDown(_Relaxed):
     """From the output down to the input side and up again, each block in turn to its minimiser.
 
     One step carries news through the whole chain, both ways. Going down needs new feedback only, going
@@ -136,16 +141,7 @@ class UpDown:
     True
     """
 
-    damping: float = 1.0
-
     revisits = True
-
-    def __post_init__(self) -> None:
-        _check_damping(self.damping, most=_OVERSHOOT)
-
-    @property
-    def bold(self) -> bool:
-        return self.damping > 1.0
 
     def step(self, energy: Relaxable, s: State, memory: Memory = FRESH) -> tuple[State, Memory]:
         damping = _where_plain(memory, self.damping, s)

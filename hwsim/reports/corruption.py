@@ -74,17 +74,8 @@ def _answers(results: CorruptionResults, rows: Sequence[Row]) -> list[str]:
     made += [f"{row.name} {row.level:g}: {row.percent_with_range}." for row in others]
     for means in results.means:
         if means.baseline_accuracy is not None:
-            scores = (
-                f"{name} {score:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
-                if isinstance(score, float) and ends
-                else f"no {name} ({score})"
-                for name, score, ends in (
-                    ("mCE", means.mce, means.mce_ends),
-                    ("relative mCE", means.relative_mce, means.relative_mce_ends),
-                )
-            )
             baseline = f"{results.baseline} reaches {percent(means.baseline_accuracy)}"
-            made.append(f"{means.over}: {'; '.join(scores)}; {baseline}.")
+            made.append(f"{means.over}: {means.ratios}; {baseline}.")
     return made
 
 

@@ -56,6 +56,17 @@ class Means:
     relative_mce: float | str | None = None
     relative_mce_ends: tuple[float, float] | None = None
 
+    @property
+    def ratios(self) -> str:
+        """Both ratios to the baseline with their intervals, or why there is none: ``mCE 0.912 (0.870 to 0.955); ...``."""
+        ratios = (("mCE", self.mce, self.mce_ends), ("relative mCE", self.relative_mce, self.relative_mce_ends))
+        return "; ".join(
+            f"{name} {ratio:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+            if isinstance(ratio, float) and ends
+            else f"no {name} ({ratio})"
+            for name, ratio, ends in ratios
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionResults:
