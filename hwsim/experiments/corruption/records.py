@@ -58,7 +58,7 @@ class Means:
 
     @property
     def ratios(self) -> str:
-        """Both ratios to the baseline with their intervals, or why there is none: ``mCE 0.912 (0.870 to 0.955); ...``."""
+        """Both ratios to the baseline with their intervals, or why there is none: ``mCE 0.912 (0.870 to 0.955)``."""
         ratios = (("mCE", self.mce, self.mce_ends), ("relative mCE", self.relative_mce, self.relative_mce_ends))
         return "; ".join(
             f"{name} {ratio:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"

@@ -92,8 +92,8 @@ def _noise_in_training(summary: dict[str, Any]) -> Iterator[Caveat]:
         where = described(best["condition"], best["level"], best["level_unit"])
         text = (
             f"{case} keeps {signed_points(best['difference']['mean'])} points more than {summary['reference']} under "
-            f"{where}. It learned under the noise of its reads and updates, and training under noise makes networks "
-            "robust on any hardware: the gain belongs to the device only if float, trained with the same noise on its "
+            f"{where}. It learned under the noise of its reads and updates, and training under noise can do that "
+            "on any hardware: the gain belongs to the device only if float, trained with the same noise on its "
             "reads, does not have it. This run does not contain that control."
         )
         yield Caveat("trained-under-noise", "note", "accuracy", case, text)
