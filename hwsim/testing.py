@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.composite import layout
-from hwsim.crossbar.synapse import Ages, Bounded, Device, Synapse
+from hwsim.crossbar.synapse import Ages, Bounded, Device, KnownAges, Synapse
+from hwsim.crossbar.wrapped import innermost_device
 from hwsim.rng import Streams
 
 SHAPE = (16, 24)
@@ -274,7 +275,9 @@ def drift(device: Device, streams: Streams, gap: float) -> Check:
         return Check("drift", True, "does not drift", expected)
     if not isinstance(synapse, Ages):
         return Check("drift", False, "drifts is True, and arrays have no age(seconds)", expected)
-    early, late = _AGES_S
+    inner = innermost_device(device)
+    known = inner.ages_s if isinstance(inner, KnownAges) else ()
+    early, late = (known[0], known[-1]) if known else _AGES_S
     seen = []
     for seconds in (early, late, late, early):
         synapse.age(seconds)

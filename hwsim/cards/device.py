@@ -39,7 +39,8 @@ from hwsim.cards.yamlfile import Document, Keys, did_you_mean, shown
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
-from hwsim.crossbar.synapse import Device
+from hwsim.crossbar.synapse import Ages, Device, KnownAges
+from hwsim.crossbar.wrapped import innermost_device
 from hwsim.devices.responses import CELLS
 from hwsim.errors import InputError
 from hwsim.rng import Streams
@@ -49,6 +50,11 @@ OWN_KEYS = ("name", "summary", "source", "learning", arraycard.KEY)
 # where CellDevice's own fields stand
 CELL_KEYS = {"update": ("desired_bl", "substeps", "pulses"), "mapping": ("omega", "drift_compensation")}
 DEVICE_MEMBERS = ("seedable", "trains", "drifts", "ideal", "unseeded_reads", "not_exact", "not_used", "synapse")
+AIHWKIT_ENUMS = {
+    "noise_management": "NoiseManagementType",
+    "bound_management": "BoundManagementType",
+    "w_noise_type": "WeightNoiseType",
+}
 AIHWKIT_KEYS = ("programming", "compiled_reads")  # AihwDevice's own fields
 
 
@@ -156,6 +162,10 @@ def validate(card: DeviceCard) -> None:
             synapse.update(pre, post, 0.1)
             synapse.tick()
             outputs["weight"] = (synapse.weight(), (2, 3))
+        if device.drifts and isinstance(synapse, Ages):
+            inner = innermost_device(device)
+            synapse.age(max(inner.ages_s, default=1.0) if isinstance(inner, KnownAges) else 1.0)
+            outputs["weight"] = (synapse.weight(), (2, 3))
     except (Exception, SystemExit) as error:  # a plug-in fails in any way it likes
         reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
         raise document.error((), f"an array of 2x3 cannot be built, read and updated ({reason})") from error
@@ -242,7 +252,7 @@ def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, An
     settings: dict[str, Any] = {"cell": cell}
     for key in ("forward", "backward"):
         if document.data.get(key) is not None:
-            settings[key] = filler.fill(ReadPath, document.data[key], (key,))
+            settings[key] = filler.fill(ReadPath, _plain_names(document.data[key]), (key,))
     device = CellDevice(cell)
     for key, names in CELL_KEYS.items():
         given = filler.map_at(document.data.get(key), (key,))
@@ -264,6 +274,14 @@ def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, An
             resolved["cell_sha256"] = hashlib.sha256(source).hexdigest()
     resolved |= {"parameters": _values(cell), "forward": _values(forward), "backward": _values(backward)}
     return device, resolved | {key: {n: getattr(device, n) for n in names} for key, names in CELL_KEYS.items()}
+
+
+def _plain_names(given: Any) -> Any:
+    """Names as aihwkit's enums say them, ``NoiseManagementType.ABS_MAX``, without their class."""
+    if not isinstance(given, dict):
+        return given
+    prefixes = {key: f"{kind}." for key, kind in AIHWKIT_ENUMS.items()}
+    return {k: v.removeprefix(prefixes.get(k, "")) if isinstance(v, str) else v for k, v in given.items()}
 
 
 def _float(document: Document, folder: Path | None) -> tuple[Device, dict[str, Any]]:

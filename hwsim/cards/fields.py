@@ -202,9 +202,10 @@ class Filler:
         raise self.document.error(keys, f"expected {expected}, got {shown(given)}")
 
     def _enum(self, kind: type[enum.Enum], given: Any, keys: Keys) -> enum.Enum:
+        """A member by its name, alone or as Python says it: ``ABS_MAX`` or ``NoiseManagementType.ABS_MAX``."""
         members = kind.__members__
-        if isinstance(given, str) and given in members:
-            return members[given]
+        if isinstance(given, str) and (name := given.removeprefix(f"{kind.__name__}.")) in members:
+            return members[name]
         if not isinstance(given, str):
             raise self.document.error(keys, f"expected one of {', '.join(members)}, got {shown(given)}")
         raise self.document.unknown(keys, members, f"unknown name {given!r}", given)

@@ -107,6 +107,11 @@ def _zero(*names: str) -> Rule:
     return lambda keys, fields: {name: 0.0 for name in names if fields.get(name) and not fields.get("is_perfect")}
 
 
+def _steps(side: str) -> Rule:
+    """Steps of a converter; aihwkit takes 0 and every negative number for none."""
+    return lambda keys, fields: _zero(f"{side}_res")(keys, fields) if fields.get(f"{side}_res", 0.0) > 0 else {}
+
+
 def _range(side: str) -> Rule:
     """A wider range with steps of the same width; not where inputs are scaled to fill it."""
 
@@ -170,7 +175,7 @@ def _read_noise(keys: Keys, fields: Fields) -> dict[str, Any]:
 _GRANULARITY, _BOUNDS, _MISMATCH, _UNCOMPENSATED = "granularity", "bounds", "transpose mismatch", "uncompensated drift"
 _RULES: dict[str, Rule] = {
     "DAC range": _range("inp"),
-    "DAC steps": _zero("inp_res"),
+    "DAC steps": _steps("inp"),
     "input noise": _zero("inp_noise"),
     "input asymmetry": _zero("inp_asymmetry"),
     "conductance read noise": _read_noise,
@@ -181,7 +186,7 @@ _RULES: dict[str, Rule] = {
     "output asymmetry": _zero("out_asymmetry"),
     "output nonlinearity": _zero("out_nonlinearity", "out_nonlinearity_std"),
     "ADC range": _range("out"),
-    "ADC steps": _zero("out_res"),
+    "ADC steps": _steps("out"),
     "stuck low": _zero("stuck_low"),
     "stuck high": _zero("stuck_high"),
     "stuck last": _zero("stuck_last"),

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from hwsim.characterisation.fit_figure import PNG_DPI
-from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.crossbar.synapse import Device, KnownAges, Synapse
+from hwsim.crossbar.wrapped import innermost_device
 from hwsim.devices.symmetry import SymmetryPoint, symmetry_point
 from hwsim.errors import InputError
 from hwsim.reports.plotting import COLOURS, DASHES, STYLE, panels, write_canvas
@@ -23,6 +24,7 @@ ROWS, COLUMNS = 24, 32
 READS = 64
 LEVELS = np.linspace(-1, 1, 8)
 SECONDS = tuple(10.0**k for k in range(8))
+"""Ages at which retention is drawn, where a device is known at every age."""
 UP, DOWN = COLOURS[0], COLOURS[1]
 
 
@@ -48,7 +50,8 @@ class Portrait:
         response: see there; None for devices that are not written in situ.
         level: (n,) programmed weights.
         noise: (2, n) standard deviation of the read of one cross-point, forward and transpose.
-        retention: (2, len(SECONDS), n) mean and standard deviation of the weights, time since programming.
+        retention: (2, len(seconds), n) mean and standard deviation of the weights.
+        seconds: ages behind ``retention``, since programming.
         drawn: (post, pre) weights after the same updates, or programming, everywhere: what differs is the devices.
     """
 
@@ -57,6 +60,7 @@ class Portrait:
     noise: np.ndarray
     retention: np.ndarray | None
     drawn: np.ndarray
+    seconds: tuple[float, ...] = SECONDS
 
 
 def portray(device: Device, seed: int = 0, updates: int = 200) -> Portrait:
@@ -69,8 +73,11 @@ def portray(device: Device, seed: int = 0, updates: int = 200) -> Portrait:
     streams = Streams(seed)
     with torch.no_grad():
         response = _pulse_response(device, streams, updates) if device.trains == "in-situ" else None
-        noise, retention = _noise(device, streams), _retention(device, streams) if device.drifts else None
-        return Portrait(response, LEVELS, noise, retention, _written_alike(device, streams, response))
+        seconds = inner.ages_s if isinstance(inner := innermost_device(device), KnownAges) else ()
+        seconds = seconds or SECONDS
+        noise = _noise(device, streams)
+        retention = _retention(device, streams, seconds) if device.drifts else None
+        return Portrait(response, LEVELS, noise, retention, _written_alike(device, streams, response), seconds)
 
 
 def write_device_figure(portrait: Portrait, name: str, folder: Path, dpi: int = PNG_DPI) -> tuple[Path, Path]:
@@ -181,11 +188,11 @@ def _noise(device: Device, streams: Streams) -> np.ndarray:
     return noise
 
 
-def _retention(device: Device, streams: Streams) -> np.ndarray:
-    """(2, len(SECONDS), n) mean weights and their standard deviations."""
+def _retention(device: Device, streams: Streams, ages: tuple[float, ...]) -> np.ndarray:
+    """(2, len(ages), n) mean weights and their standard deviations."""
     synapse, held = _programmed(device, streams.child("retention"))
-    weights = np.zeros((2, len(SECONDS), len(LEVELS)))
-    for k, seconds in enumerate(SECONDS):
+    weights = np.zeros((2, len(ages), len(LEVELS)))
+    for k, seconds in enumerate(ages):
         synapse.age(seconds)
         weight = synapse.weight().numpy()
         for i in range(len(LEVELS)):
@@ -253,8 +260,8 @@ def _draw_retention(ax: Axes, portrait: Portrait) -> None:
     colours = matplotlib.colormaps["cividis"](np.linspace(0, 0.9, len(portrait.level)))
     for i, colour in enumerate(colours):
         mean, std = portrait.retention[:, :, i]
-        ax.fill_between(SECONDS, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
-        ax.plot(SECONDS, mean, color=colour, marker="o", markersize=3)
+        ax.fill_between(portrait.seconds, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(portrait.seconds, mean, color=colour, marker="o", markersize=3)
     ax.set_xscale("log")
     ax.set(title="Retention, ±1σ of devices", xlabel="time since programming (s)", ylabel="weight / largest")
 

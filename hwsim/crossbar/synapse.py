@@ -231,6 +231,16 @@ class Compensated(Protocol):
         ...
 
 
+@runtime_checkable
+class KnownAges(Protocol):
+    """A device whose state is known at some ages only, because it was measured then."""
+
+    @property
+    def ages_s(self) -> tuple[float, ...]:
+        """Seconds after programming, rising; none: every age is known. An age of 0 stands for the first of them."""
+        ...
+
+
 def check_rate(rate: float) -> None:
     """ValueError unless a learning rate is a finite number >= 0."""
     if not 0 <= rate < float("inf"):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from hwsim.cards.device import DeviceCard
-from hwsim.crossbar.synapse import Compensated, Device
+from hwsim.crossbar.synapse import Compensated, Device, KnownAges
 from hwsim.crossbar.wrapped import innermost_device
 from hwsim.errors import InputError
 
 UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
+DRIFT_TIMES_S = (1.0, UNITS_S["h"], UNITS_S["day"], UNITS_S["month"])
+"""Ages at which a drifting device is measured by default."""
 _SPELLINGS = {"": "s", "d": "day", "days": "day", "months": "month", "years": "year"}
 
 
@@ -48,12 +51,36 @@ def compensation(device: Device) -> str:
     return f"compensated {how}" if how else "not compensated"
 
 
+def known_ages(device: Device) -> tuple[float, ...]:
+    """The only ages, in seconds, at which a device's state is known; none where every age is."""
+    inner = innermost_device(device)
+    return inner.ages_s if isinstance(inner, KnownAges) else ()
+
+
+def usual_ages(device: Device) -> dict[str, float]:
+    """The ages at which a device is measured unless others are named, in words and in seconds; none without drift."""
+    return {told_age(seconds): seconds for seconds in known_ages(device) or DRIFT_TIMES_S} if device.drifts else {}
+
+
+def check_ages(ages: Sequence[float], card: DeviceCard, option: str = "--age") -> None:
+    """InputError unless the device drifts and its state is known at these ages."""
+    if not card.device.drifts:
+        raise InputError(f"{option}: device {card.name} does not drift; leave it out")
+    known = known_ages(card.device)
+    for age in ages:
+        if known and age and age not in known:
+            raise InputError(
+                f"{option}: the noise model of {card.name} was measured at {', '.join(map(told_age, known))} after "
+                f"programming and knows no other age, got {told_age(age)}; 0 stands for right after programming"
+            )
+
+
 def ages_of(text: str | None, card: DeviceCard | None) -> tuple[float, ...]:
-    """Ages to measure at; none where nothing is said. InputError where nothing drifts."""
+    """Ages to measure at; none where nothing is said. InputError where nothing drifts, or is not known so old."""
     if text is None:
         return ()
     if card is None:
         raise InputError(f"--age {text}: weights in float do not age; give --device")
-    if not card.device.drifts:
-        raise InputError(f"--age {text}: device {card.name} does not drift")
-    return parse_ages(text)
+    ages = parse_ages(text)
+    check_ages(ages, card)
+    return ages

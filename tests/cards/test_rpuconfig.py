@@ -229,7 +229,6 @@ INFERENCE = "class: InferenceRPUConfig\n"
         (ECRAM + "forward: {out_bound: 0}", "f.yaml:2: forward.out_bound: expected a number > 0, got 0"),
         (ECRAM + "forward: {out_noise: -0.1}", "f.yaml:2: forward.out_noise: expected a number >= 0, got -0.1"),
         (ECRAM + "forward: {out_noise: .nan}", "f.yaml:2: forward.out_noise: expected a finite number, got nan"),
-        (ECRAM + "forward: {out_res: -1}", "f.yaml:2: forward.out_res: expected a step such as 1/126, a number of "),
         (ECRAM + "forward: {out_bound: .inf}", "f.yaml:2: forward.out_bound: expected a finite number, got inf"),
         (ECRAM + "device: {dw_min: -1e-3}", "f.yaml:2: device.dw_min: expected a number > 0, got -0.001"),
         (ECRAM + "device: {corrupt_devices_prob: 2}", "f.yaml:2: device.corrupt_devices_prob: expected a probability"),

@@ -30,6 +30,8 @@ from aihwkit.simulator.configs import configs as config_classes
 from aihwkit.simulator.parameters import pre_post, runtime
 from aihwkit.simulator.parameters.base import RPUConfigBase
 
+from hwsim.devices.aihw.noise import measured_ages, own_noise_model
+
 _MODULES = (
     configs, devices, compounds, config_classes, parameters, pre_post, runtime, presets,
     inference, compensations, converters, custom, hermes, pcm, reram,
@@ -50,7 +52,6 @@ _ELEMENTS: dict[str, tuple[type, ...]] = {"unit_cell_devices": (devices.PulsedDe
 # aihwkit states ranges in prose only and mostly accepts nonsense in silence. By name, the first that matches holds.
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"pdrop|.*_prob", lambda x: 0 <= x <= 1, "a probability in [0, 1]"),
-    (r"(.*_)?res(_implicit)?", lambda x: x >= 0, "a step such as 1/126, a number of steps, `7bit`, or 0 for no steps"),
     (
         r"(inp|out)_bound|dw_min|desired_bl|um_grad_scale|ir_drop_(g_ratio|rs|segments|v_read)|max_bm_factor"
         r"|g_max|t_0|t_read|adc_frequency|num_devices",
@@ -155,8 +156,10 @@ def probe(config: Any) -> None:
         tile.joint_forward(pre)
         if isinstance(config, config_classes.InferenceRPUConfig):
             # These arrays are programmed and read; only the noise model acts on their weights.
-            programmed, drift = config.noise_model.apply_programming_noise(torch.eye(2, 3))
-            config.noise_model.apply_drift_noise(programmed, [*drift], 1.0)
+            youngest = min(measured_ages(config.noise_model), default=1.0)
+            noise_model = own_noise_model(config.noise_model)
+            programmed, drift = noise_model.apply_programming_noise(torch.eye(2, 3))
+            noise_model.apply_drift_noise(programmed, [*drift], youngest)
             return
         tile.set_learning_rate(0.1)
         tile.backward(post)

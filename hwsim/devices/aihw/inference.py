@@ -7,7 +7,6 @@ parameters serve both directions.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.reads.readable import ArrayReads
 from hwsim.crossbar.reads.vectors import Port, read
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.devices.aihw.noise import measured_ages, own_noise_model
 from hwsim.devices.aihw.pair import check_pair
 from hwsim.devices.aihw.readpath import not_covered, read_path
 from hwsim.devices.aihw.synapse import COLUMNWISE, AihwDevice
@@ -62,6 +62,12 @@ class AihwInferenceDevice:
                 f"{name}.drift_compensation: expected GlobalDriftCompensation or none, because one scale per output "
                 f"would make the feedback differ from the transpose; got {type(compensation).__name__}"
             )
+        measured_ages(self.config.noise_model)
+
+    @cached_property
+    def ages_s(self) -> tuple[float, ...]:
+        """Ages that the noise model was measured at, in seconds; none where it is a law that holds at every age."""
+        return measured_ages(self.config.noise_model)
 
     @cached_property
     def path(self) -> ReadPath:
@@ -99,7 +105,7 @@ class AihwInferenceSynapse(ArrayReads):
         self.device = device
         self.noisy = device.path.noisy
         self.meter = Meter()
-        self._noise = copy.deepcopy(device.config.noise_model)
+        self._noise = own_noise_model(device.config.noise_model)
         self._rng_device = streams.generator("device")
         self._rng_read = streams.generator("read")
         self._forward = self._backward = device.path
@@ -157,7 +163,9 @@ class AihwInferenceSynapse(ArrayReads):
         reached, writes = self._circuit.write(self._raw, self._raw, None)
         self.meter.writes += writes
         with _seeded(self._seed):
-            self._written, self._nu = self._noise.apply_programming_noise(reached)
+            written, self._nu = self._noise.apply_programming_noise(reached)
+        # A measured model draws every age around the targets; from what was written, aihwkit would take another scale.
+        self._written = reached if self.device.ages_s else written
         self._reference = 0.0
         self.age(0.0)
 
@@ -167,12 +175,18 @@ class AihwInferenceSynapse(ArrayReads):
 
         Global drift compensation is one factor for both directions, the readout right after programming over the
         readout now. (aihwkit scales the forward read only, which after a month leaves the two 1.7 times apart.)
-        Raises ValueError for a negative time or an array that is not programmed.
+        Raises ValueError for a negative time, an age that the noise model does not know, or an array that is not
+        programmed.
         """
         if not 0 <= seconds < math.inf:
             raise InputError(f"time since programming: expected a finite number of seconds >= 0, got {seconds}")
         if self._written is None:
             raise ValueError("age: the array holds float weights in training; program it first")
+        ages = self.device.ages_s
+        seconds = seconds or (ages[0] if ages else 0.0)
+        if ages and seconds not in ages:
+            known, model = ", ".join(f"{age:g}" for age in ages), type(self._noise).__name__
+            raise InputError(f"time since programming: {model} knows 0 and {known} s, got {seconds:g}")
         self._seconds = seconds
         with _seeded(self._seed + 1):  # one course of the accumulated 1/f noise, whatever times are asked for
             self._raw = self._noise.apply_drift_noise(self._written, self._nu, seconds)

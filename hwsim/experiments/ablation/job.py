@@ -14,6 +14,7 @@ from hwsim.cards.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, prop
 from hwsim.cards.yamlfile import did_you_mean, parse_setting
 from hwsim.ebm.network import Network
 from hwsim.errors import InputError, WorkError
+from hwsim.experiments.ageing import check_ages
 from hwsim.experiments.device_run.job import RunJob, plan_run
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.requests import AblationRequest, RunRequest
@@ -111,8 +112,8 @@ def plan_ablation(request: AblationRequest) -> Ablation:
     common = {each.name: getattr(request, each.name) for each in fields(TrainingRequest)}
     run = plan_run(RunRequest(**common, device=device, repeats=request.seeds))
     card = run.device
-    if age_s and not card.device.drifts:
-        raise InputError(f"--age: {card.name} does not drift; leave it out")
+    if age_s:
+        check_ages([age_s], card)
     ignored = {*(AGEING_ONLY if not age_s else ()), *(TRAINING_ONLY if case == "programmed" else ())}
     own_properties = [item for item in properties(card) if item.name not in ignored]
     known = [item.name for item in own_properties]

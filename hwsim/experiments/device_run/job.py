@@ -13,14 +13,12 @@ from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.size import check_batch
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
+from hwsim.experiments.ageing import usual_ages
 from hwsim.experiments.evaluation import conditions
 from hwsim.experiments.requests import RunRequest
 from hwsim.jobs.job import Job
 from hwsim.robustness.suite import attacks_named, check_attacks
 from hwsim.robustness.threat import Threat, parse
-
-DRIFT_TIMES_S = {"1 s": 1.0, "1 h": 3600.0, "1 day": 86400.0, "1 month": 30 * 86400.0}
-"""Ages after programming at which a drifting device is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +59,7 @@ class RunJob(Job):
 
     def cases(self) -> list[str]:
         """The rows of the matrix."""
-        aged = [f"programmed, {age}" for age in DRIFT_TIMES_S] if self.device.device.drifts else []
+        aged = [f"programmed, {age}" for age in usual_ages(self.device.device)]
         return ["float", "programmed", *aged, "in-situ"]
 
 

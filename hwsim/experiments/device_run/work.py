@@ -14,10 +14,11 @@ from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.composite import layout
 from hwsim.crossbar.synapse import Device
 from hwsim.ebm.network import Network
+from hwsim.experiments.ageing import usual_ages
 from hwsim.experiments.device_run.attacks import attack_case
 from hwsim.experiments.device_run.cost import cost_section
 from hwsim.experiments.device_run.gallery import keep_attacked
-from hwsim.experiments.device_run.job import DRIFT_TIMES_S, RunJob
+from hwsim.experiments.device_run.job import RunJob
 from hwsim.experiments.device_run.records import (
     RUN_RECORDS,
     DiagnosticsRecord,
@@ -87,10 +88,9 @@ def _networks(job: RunJob, repeat: int, log: Log[Any], progress: Progress) -> It
     state = states / f"programmed-{repeat}.safetensors"
     net = programmed(energy, device, in_float, streams.child("programmed"), state=state)
     yield "programmed", net
-    if device.drifts:
-        for name, seconds in DRIFT_TIMES_S.items():
-            net.age(seconds)
-            yield f"programmed, {name}", net
+    for age, seconds in usual_ages(device).items():
+        net.age(seconds)
+        yield f"programmed, {age}", net
     in_situ = learnt("in-situ", device, job.in_situ)
     state = states / f"in-situ-deployed-{repeat}.safetensors"
     yield "in-situ", deployed(energy, device, in_situ, streams.child("in-situ", "deployed"), state=state)
