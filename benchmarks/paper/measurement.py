@@ -27,7 +27,7 @@ from hwsim.experiments.subject import Subject
 from hwsim.experiments.sweep.measurement import Measurement, Missing, Record
 from hwsim.experiments.sweep.study import Spec
 from hwsim.experiments.trained import programmed
-from hwsim.experiments.training.job import check_place
+from hwsim.jobs.place import check_place
 from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient, pgd
@@ -161,7 +161,7 @@ def _ready(request: Request) -> tuple[Subject, Tensor, Tensor]:
         )
     place = request.options["accelerator"]
     try:
-        check_place(place, False)
+        check_place(place, request.device is not None)
         named = json.dumps([request.spec.model, json.dumps(request.spec.for_model())])
         subject = _subject(named, str(request.weights), time, place)
     except InputError as error:

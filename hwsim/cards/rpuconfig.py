@@ -64,8 +64,13 @@ def dump(config: Any) -> dict[str, Any]:
 
 def _catalog() -> Any:
     """aihwkit is loaded only where a device needs it. Raises WorkError where it cannot be, or does not fit torch."""
+    from hwsim.devices.aihw import check_pair
+    from hwsim.devices.aihw.pair import absent
+
     try:
-        from hwsim.devices.aihw import catalog, check_pair
+        from hwsim.devices.aihw import catalog
+    except ModuleNotFoundError as error:
+        raise WorkError(absent()) from error
     except ImportError as error:
         raise WorkError(f"aihwkit cannot be loaded ({error}); `hwsim doctor` prints the cure") from error
     check_pair()

@@ -12,9 +12,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from hwsim.jobs.request import Request, check_number
+from hwsim.jobs.request import ACCELERATOR, Request, check_number
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data sets; else $HWSIM_DATA or the cache.")]
+Accelerator = Annotated[str | None, typer.Option(help=f"{ACCELERATOR} [default: as the study says]")]
 Seed = Annotated[int, typer.Option(help="Root of the random streams.", min=0, max=2**63)]
 Threads = Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")]
 DeviceArgument = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]

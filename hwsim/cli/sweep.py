@@ -10,7 +10,7 @@ import typer
 from rich.table import Column, Table
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import DataDir, Threads, command_line
+from hwsim.cli.options import Accelerator, DataDir, Threads, command_line
 
 
 @app.command()
@@ -29,6 +29,7 @@ def sweep(
     parquet: Annotated[bool, typer.Option(help="Write results.parquet beside results.csv.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="The studies on the shelf.")] = False,
     data_dir: DataDir = None,
+    accelerator: Accelerator = None,
 ) -> None:
     """Measure a study point by point and write its table of results and its page; without a study, list the shelf.
 
@@ -48,7 +49,8 @@ def sweep(
 
     if cluster is not None and jobs is not None:
         raise InputError("--jobs: a cluster's workers are counted by its scheduler; give --jobs or --cluster, not both")
-    requested = read_study(resolve("studies", study), quick=quick, scale=scale, seeds=seeds, data_dir=data_dir)
+    how = {"quick": quick, "scale": scale, "seeds": seeds, "data_dir": data_dir, "accelerator": accelerator}
+    requested = read_study(resolve("studies", study), **how)
     # A mistake in the page is told before anything is measured.
     page_named(requested.config.page, requested.folder, requested.document)
     planned = work.plan(requested)

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "aihw": ["check_pair", "device_of"],
-        "aihw.pair": ["check_pair"],
+        "aihw.pair": ["absent", "check_pair"],
         "cell": ["BaseCell"],
         "fitting.data": ["Array", "Traces"],
         "fitting.estimate": ["Estimate", "Fits", "fit_traces"],

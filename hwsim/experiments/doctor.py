@@ -17,6 +17,7 @@ from hwsim.errors import InputError, WorkError
 
 OLDEST_PYTHON = (3, 11)
 FREE_GIB = 1.0  # a run folder takes some 10 MB; a trained CIFAR network with its checkpoints some 100 MB
+NOT_INSTALLED = "(not installed)"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -61,11 +62,15 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
 
 
 def check_aihwkit(smoke_test: Callable[[], None] | None = None) -> Finding:
-    """Do aihwkit and torch work together? Tried by a read and an update of a tiny tile."""
+    """Do aihwkit and torch work together? Tried by a read and an update of a tiny tile. Float does without aihwkit."""
     versions = f"aihwkit {_version('aihwkit')} with torch {_version('torch')}"
     try:
         if smoke_test is None:
+            from hwsim.devices.aihw.pair import absent
             from hwsim.devices.aihw.pair import check_pair as smoke_test
+
+            if _version("aihwkit") == NOT_INSTALLED:
+                return Finding("aihwkit", True, "not installed", absent("devices of aihwkit"))
         smoke_test()
     except (ImportError, WorkError) as error:
         return Finding("aihwkit", False, versions, str(error))
@@ -122,4 +127,4 @@ def _version(distribution: str) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        return "(not installed)"
+        return NOT_INSTALLED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwsim.jobs.request import REQUIRED, Request, TrainingRequest, option
+from hwsim.jobs.request import REQUIRED, AcceleratedRequest, TrainingRequest, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +17,10 @@ class RunRequest(TrainingRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest(TrainingRequest):
+class TrainRequest(TrainingRequest, AcceleratedRequest):
     """Of ``hwsim train``."""
 
     device: str | None = option(None, "Train in situ on this device. (default: float)")
-    accelerator: str = option("cpu", "Where torch computes: cpu or cuda.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class AblationRequest(TrainingRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubjectRequest(Request):
+class SubjectRequest(AcceleratedRequest):
     """Of a job on a model with its weights."""
 
     model: str = option("digits-mlp", "Shelf name, folder or model.yaml; or your torch module, ./net.py:MyNet.")

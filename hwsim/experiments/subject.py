@@ -26,6 +26,7 @@ from hwsim.experiments.requests import SubjectRequest
 from hwsim.experiments.trained import programmed
 from hwsim.experiments.training.learners import classifier_of
 from hwsim.jobs.job import Job
+from hwsim.jobs.place import CPU, check_place
 from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.learning.gradient_ways import way_named
 from hwsim.rng import Streams
@@ -75,6 +76,7 @@ class SubjectJob(Job):
     Attributes:
         draws: classifications of an image on each instance, each on fresh read noise.
         examples: test images, the first ones.
+        place: where torch computes; no part of the configuration.
     """
 
     subject: Subject
@@ -82,6 +84,11 @@ class SubjectJob(Job):
     instances: int
     draws: int
     examples: int
+    place: str = CPU
+
+    def images(self, rows: slice) -> data.Split:
+        """Test images and labels, where torch computes."""
+        return self.data.test[rows].to(self.place)
 
     @property
     def label(self) -> str:
@@ -89,7 +96,7 @@ class SubjectJob(Job):
 
 
 def read_subject(
-    model: str, weights: Path | None, data_name: str | None, data_dir: Path | None
+    model: str, weights: Path | None, data_name: str | None, data_dir: Path | None, place: str = CPU
 ) -> tuple[Subject, data.Dataset]:
     """A model with its weights, and the data that it is measured on. Raises InputError for the first mistake.
 
@@ -97,9 +104,10 @@ def read_subject(
         model: a name on the shelf, a folder, a card, or ``./net.py:MyNet``, a torch module made without arguments.
         weights: a safetensors file; by default what lies beside the card.
         data_name: in place of the card's; a torch module has none.
+        place: where torch computes it.
     """
     if _is_module(model):
-        return _module(model, weights, data_name, data_dir)
+        return _module(model, weights, data_name, data_dir, place)
     document, config = read_model(model)
     dataset = data.load(data_name or config.data, data_dir)
     check_fit(document, config, dataset)
@@ -112,17 +120,17 @@ def read_subject(
         )
     card = config.model_dump(include={"name", "network", "inference"})
     identity = {"card": card, "weights": _sha256(path)}
-    classifier = classifier_of(config, path)
+    classifier = classifier_of(config, path, place)
     if isinstance(classifier, TorchClassifier):
         return Subject(config.name, identity, module=classifier), dataset
     return Subject(config.name, identity, config, classifier.net), dataset
 
 
-def read_source(text: str, data_name: str, data_dir: Path | None) -> Subject:
+def read_source(text: str, data_name: str, data_dir: Path | None, place: str = CPU) -> Subject:
     """``MODEL`` or ``MODEL:WEIGHTS.safetensors``, another model measured or attacked on the same data."""
     model, _, weights = text.rpartition(":")
     given = (model, Path(weights)) if weights.endswith(".safetensors") and model else (text, None)
-    return read_subject(*given, data_name, data_dir)[0]
+    return read_subject(*given, data_name, data_dir, place)[0]
 
 
 def instances_of(job: SubjectJob) -> list[Network]:
@@ -156,7 +164,7 @@ def _is_module(model: str) -> bool:
 
 
 def _module(
-    model: str, weights: Path | None, data_name: str | None, data_dir: Path | None
+    model: str, weights: Path | None, data_name: str | None, data_dir: Path | None, place: str
 ) -> tuple[Subject, data.Dataset]:
     """A user's torch module from a file of theirs. The file is run: naming it asks for that."""
     if data_name is None:
@@ -177,6 +185,7 @@ def _module(
     load_weights(module, weights)
     module.eval().requires_grad_(False)
     classifier = _checked(document, module, dataset)
+    module.to(place)
     source = read_code(f"{path.name}:{name}", path.parent, document, ()).digest
     identity = {"module": f"{path.name}:{name}", "source": source, "weights": _sha256(weights)}
     return Subject(f"{path.name}:{name}", identity, module=classifier), dataset
@@ -210,8 +219,9 @@ def resolved_subject(request: SubjectRequest) -> dict[str, Any]:
     count, model = request.instances, request.model
     if count is not None and request.device is None:
         raise InputError(f"--instances {count}: there is no device to make instances of; give --device")
+    check_place(request.accelerator, request.device is not None)
     card = read_device(request.device) if request.device else None
-    subject, dataset = read_subject(model, request.weights, request.data, request.data_dir)
+    subject, dataset = read_subject(model, request.weights, request.data, request.data_dir, request.accelerator)
     if card is not None and subject.net is None:
         raise InputError(
             f"--device {request.device}: {subject.name} is a torch module; only models of the shelf run on devices"
@@ -223,6 +233,7 @@ def resolved_subject(request: SubjectRequest) -> dict[str, Any]:
         "instances": count or (1 if card is None or card.device.ideal else INSTANCES),
         "draws": request.draws,
         "examples": _counted(request.examples, dataset),
+        "place": request.accelerator,
         "seed": request.seed,
         "out": request.out,
         "command": request.command,

@@ -61,3 +61,13 @@ class TrainingRequest(Request):
     """Of a job that trains; ``settings`` are ``key.path=value``."""
 
     settings: list[str] = option([], "KEY.PATH=VALUE over the model card; device.KEY... the device's.", "--set")
+
+
+ACCELERATOR = "Where torch computes what is in float: cpu, cuda or cuda:N."
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratedRequest(Request):
+    """Of a job on float networks or torch modules, which may be computed elsewhere than on the CPU."""
+
+    accelerator: str = option("cpu", ACCELERATOR)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from math import isqrt
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from hwsim.errors import InputError
-from hwsim.robustness.attacks import check_images, check_norm
+from hwsim.robustness.attacks import Attack, check_images, check_norm
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.global_draws import GlobalDraws
 from hwsim.robustness.threat import Threat
@@ -47,7 +48,21 @@ class Task:
 
 
 class LibraryAttack(ABC):
-    """An attack that a library carries out; a subclass is a frozen dataclass of its settings that says how."""
+    """An attack that a library carries out; a subclass is a frozen dataclass of its settings that says how.
+
+    ``package`` is the library, loaded when an attack needs it, and ``install`` what brings it.
+    """
+
+    package: ClassVar[str]
+    install: ClassVar[str]
+
+    def check_installed(self, hint: str = "") -> None:
+        """Raise InputError, with the command that helps and a ``hint``, where the library is not there."""
+        try:
+            import_module(self.package)
+        except ImportError:
+            name = cast(Attack, self).name
+            raise InputError(f"attack {name} needs {self.package}: pip install '{self.install}'{hint}") from None
 
     @abstractmethod
     def _moved(self, task: Task) -> Tensor:
@@ -59,6 +74,7 @@ class LibraryAttack(ABC):
         check_images(x, y)
         if not len(x) or not threat.epsilon:
             return x.clone()
+        self.check_installed()
         images = _as_images(x)
         seed = int(torch.randint(2**31, (), generator=rng, device=rng.device))
 
@@ -76,6 +92,7 @@ class LibraryAttack(ABC):
 class Autoattack(LibraryAttack):
     """A part of AutoAttack, from pyautoattack."""
 
+    package, install = "pyautoattack", "pyautoattack==0.2.*"
     norms = tuple(_NORMS)
     restarts: int
 
@@ -136,20 +153,17 @@ class Square(Autoattack):
 class Foolbox(LibraryAttack):
     """One of foolbox's minimal attacks, an extra: the nearest image that it found, whatever the budget."""
 
-    name: str
+    package, install = "foolbox", "hwsim[attacks]"
 
     @abstractmethod
     def _made(self, norm: str) -> Any:
         """foolbox's attack."""
 
     def _moved(self, task: Task) -> Tensor:
-        try:
-            from foolbox.criteria import Misclassification
-            from foolbox.models.pytorch import PyTorchModel
+        from foolbox.criteria import Misclassification
+        from foolbox.models.pytorch import PyTorchModel
 
-            attack = self._made(task.threat.norm)
-        except ImportError:
-            raise InputError(f"attack {self.name} needs foolbox: pip install 'hwsim[attacks]'") from None
+        attack = self._made(task.threat.norm)
         bounds, device = task.classifier.bounds, str(task.images.device)
         model = PyTorchModel(_module(task.model), bounds=bounds, device=device)
         return attack(model, task.images, Misclassification(task.labels), epsilons=None)[0]

@@ -160,7 +160,7 @@ def attack(
     used = attacks_named(name) if isinstance(attacks, str) else tuple(attacks)
     used = fitting(used, effort(name)[0], classifier.noisy, blind=knows == "nothing")
     budgets = _parsed(threats)
-    check_attacks(used, budgets, classes=classifier.classes, name=name, queries_only=knows == "nothing")
+    check_attacks(used, budgets, classes=classifier.classes, name=name, queries_only=knows == "nothing", checks=checks)
     attacked, ways = _attacked(classifier, knows, gradient, eot)
     results = []
     for threat in budgets:

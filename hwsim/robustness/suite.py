@@ -13,7 +13,7 @@ from hwsim.errors import InputError
 from hwsim.robustness.apgd import Apgd
 from hwsim.robustness.attacks import Attack, check_images, check_norm, confirmed, fgsm, input_gradient, margin, pgd
 from hwsim.robustness.classifier import Classifier
-from hwsim.robustness.library import Ead, Fab, FmnL0, HopSkipJump, Square
+from hwsim.robustness.library import Ead, Fab, FmnL0, HopSkipJump, LibraryAttack, Square
 from hwsim.robustness.sparse import SparseRs
 from hwsim.robustness.threat import NORMS, Threat, into_ball
 from hwsim.robustness.warm import Warm
@@ -213,9 +213,18 @@ def least_classes(attack: Attack) -> int:
 
 
 def check_attacks(
-    attacks: Sequence[Attack], threats: Sequence[Threat], *, classes: int, name: str = "", queries_only: bool = False
+    attacks: Sequence[Attack],
+    threats: Sequence[Threat],
+    *,
+    classes: int,
+    name: str = "",
+    queries_only: bool = False,
+    checks: bool = False,
 ) -> None:
-    """InputError where attacks do not fit: a threat's norm, the number of classes, an attacker without gradients."""
+    """InputError where attacks do not fit: a threat's norm, the number of classes, an attacker without gradients.
+
+    And where the library that carries one out is not installed; the ``checks`` that unmask query with Square.
+    """
     of = f" of attack {name}" if name else ""
     for threat in threats:
         if strange := [attack.name for attack in attacks if threat.norm not in norms_of(attack)]:
@@ -246,3 +255,10 @@ def check_attacks(
             f"an attacker who knows nothing (--knows nothing) has no gradients, which {', '.join(climbing)} need; "
             f"expected attacks by queries ({', '.join(blind)}), or more knowledge"
         )
+    for attack in attacks:
+        own = attack.attack if isinstance(attack, Transfer) else attack
+        if isinstance(own, LibraryAttack):
+            own.check_installed()
+    white = any(attack.white_box for attack in attacks)
+    if checks and white and any(threat.norm != "l0" for threat in threats):
+        Square().check_installed(", or leave out the checks, which query with it")

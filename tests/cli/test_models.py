@@ -17,9 +17,11 @@ from hwsim.cards import shelf
 from hwsim.cards.read import read_model
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
+from hwsim.errors import InputError
 from hwsim.experiments.subject import read_subject
 from hwsim.experiments.training import resume as training
 from hwsim.experiments.training.learners import EquilibriumModel, classifier_of, model_of
+from hwsim.jobs.place import check_place
 from hwsim.jobs.store import read_lines
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import correct
@@ -286,6 +288,35 @@ def test_mistakes_are_told_where_they_are(
     for word in words:
         assert word in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["attack", "corrupt"])
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--accelerator", "cuda"], ["--accelerator cuda", "no CUDA device here"]),
+        (["--accelerator", "cuda:x"], ["--accelerator", "cuda:N", "cuda:x"]),
+        (["--accelerator", "cuda", "--device", "soft-bounds-cell"], ["simulated devices", "CPU"]),
+    ],
+)
+def test_where_attacks_and_corruptions_cannot_be_computed_is_a_sentence(
+    hwsim_here: Call, tmp_path: Path, command: str, more: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = hwsim_here(command, "--model", "digits-mlp", "--out", str(tmp_path / "a"), *more)
+    assert code == 2, err
+    for word in words:
+        assert word in err
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_place("cuda")
+    check_place("cuda:1")
+    with pytest.raises(InputError, match="no CUDA device 2; expected one of cuda:0, cuda:1"):
+        check_place("cuda:2")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hwsim.errors import InputError
+from hwsim.experiments.sweep.measurements import key_of
 from hwsim.experiments.sweep.study import Study, read_study
 from hwsim.experiments.sweep.work import plan
 
@@ -94,6 +96,24 @@ def test_cases_set_several_things(tmp_path: Path) -> None:
 
 def test_seeds_of_the_command_line_win(tmp_path: Path) -> None:
     assert {p.seed for p in study(tmp_path, quick=True, seeds=4).points()} == {0, 1, 2, 3}
+
+
+def test_the_accelerator_of_the_command_line_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="expected cpu, cuda or cuda:N"):
+        study(tmp_path, accelerator="gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    placed = STUDY.replace("in_situ.epochs: 8}", "in_situ.epochs: 8, measurement.accelerator: cuda}")
+    for text, given, used in (
+        (STUDY, "cuda", "cuda"),
+        (STUDY, "cpu", None),
+        (placed, "cpu", "cpu"),
+        (placed, None, "cuda"),
+    ):
+        specs = [point.spec for point in study(tmp_path, text, accelerator=given).points()]
+        assert {spec.options().get("accelerator") for spec in specs} == {used}
+    with pytest.raises(InputError, match="computes on the CPU alone"):
+        key_of(next(study(tmp_path, accelerator="cuda").points()).spec)
 
 
 @pytest.mark.parametrize(

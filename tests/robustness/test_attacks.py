@@ -378,7 +378,7 @@ def test_hopskipjump_fools_by_decisions_alone(model: EquilibriumClassifier, digi
 def test_hopskipjump_without_foolbox_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, model: EquilibriumClassifier, digits: Digits
 ) -> None:
-    monkeypatch.setitem(sys.modules, "foolbox.attacks.hop_skip_jump", None)
+    monkeypatch.setitem(sys.modules, "foolbox", None)
     with pytest.raises(InputError, match=r"pip install 'hwsim\[attacks\]'"):
         HopSkipJump()(model, digits.test_x[:1], digits.test_y[:1], LINF, rng())
 

@@ -35,13 +35,25 @@ def check_pair() -> None:
         raise WorkError(sentence(failure))
 
 
+def absent(what: str = "this device") -> str:
+    """What to install where there is no aihwkit, in one sentence; ``what`` needs it."""
+    return (
+        f"aihwkit, needed by {what}, is not installed here; cure: {_cure()}; "
+        "float and devices written in Python (type cell in `hwsim device list`) do without"
+    )
+
+
+def _cure() -> str:
+    aihwkit, torch = ("1.1.0", "2.10.*") if sys.version_info < (3, 12) else ("1.2.0", "2.14.*")
+    return f'pip install "aihwkit=={aihwkit}" "torch=={torch}"'
+
+
 def sentence(failure: str) -> str:
     """What failed, which pairs work and the cure, in one sentence."""
-    wanted = ("1.1.0", "2.10.*") if sys.version_info < (3, 12) else ("1.2.0", "2.14.*")
     return (
         f"aihwkit {_version('aihwkit')} does not work with torch {_version('torch')} here ({failure}), because its "
         f"compiled part fits one torch only; pairs that work are {PAIRS}; "
-        f'cure: pip install "aihwkit=={wanted[0]}" "torch=={wanted[1]}"'
+        f"cure: {_cure()}"
     )
 
 

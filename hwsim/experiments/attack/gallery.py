@@ -29,7 +29,7 @@ def keep_gallery(job: AttackJob, net: Network | None = None) -> Path:
     _, x, y = Unit(job.threats[0], age, target, 0).images(job)
 
     def read(name: str, images: Tensor) -> Perturbed:
-        return perturbed(name, images, classifier.logits(images))
+        return perturbed(name, images, classifier.logits(images.to(job.place)))
 
     clean = read("clean", x)
     attacked = [

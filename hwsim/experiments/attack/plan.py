@@ -40,7 +40,10 @@ def plan_attack(request: AttackRequest) -> AttackJob:
         gradient=gradient or "implicit",
         knows=knows or ("conductances" if card else "float-weights"),
         eot=request.eot,
-        sources=tuple(read_source(text, common["data"].name, request.data_dir) for text in request.transfer_from),
+        sources=tuple(
+            read_source(text, common["data"].name, request.data_dir, request.accelerator)
+            for text in request.transfer_from
+        ),
         seeds=attack_seeds(request.seeds),
         ages=ages_of(request.age, card),
         checks=request.checks,
@@ -56,6 +59,7 @@ def plan_attack(request: AttackRequest) -> AttackJob:
         classes=len(job.data.classes),
         name=job.attack,
         queries_only=job.knows == "nothing",
+        checks=job.checks,
     )
     if job.cascade and job.uncertain:
         raise InputError("--cascade: predictions are noisy, and an image that fell once may stand again; leave it off")

@@ -115,7 +115,7 @@ class Unit:
         """(rows of the test set, images, labels)."""
         first = self.part * job.slice_images
         rows = slice(first, min(first + job.slice_images, job.examples))
-        x, y = job.data.test[rows]
+        x, y = job.images(rows)
         return rows, x, y
 
     def streams(self, job: AttackJob, seed: int) -> Streams:
@@ -173,7 +173,7 @@ def _frozen(
     measured_on = nets if unit.target is None else [nets[unit.target]]
     rows, _, y = unit.images(job)
     _reseed(job, measured_on, streams.child("verdict"))
-    measured = measure(job.subject.classifiers(measured_on), images, y, job.draws)
+    measured = measure(job.subject.classifiers(measured_on), images.to(job.place), y, job.draws)
     with written_aside(path) as aside:
         save_file({"images": images.contiguous(), "labels": y.contiguous()}, aside)
     return {
@@ -228,7 +228,7 @@ def _checks(
     """The checks that unmask, on the first images and the first device instance; ``own``: what the attacks left."""
     subject, first = job.subject, nets[0] if nets else None
     count = min(job.checked, job.examples)
-    x, y = job.data.test[:count]
+    x, y = job.images(slice(count))
     streams = Streams(job.seed).child("checks", str(threat))
     _reseed(job, nets, streams)
     table = _main_table(job, own)

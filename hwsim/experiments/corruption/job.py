@@ -75,8 +75,8 @@ class CorruptJob(SubjectJob):
             **plain,
         }
 
-    def images(self, condition: Condition) -> Split:
-        """Images and labels; equal for all models and devices, one stream a condition."""
+    def corrupted(self, condition: Condition) -> Split:
+        """Images and labels, made on the CPU; equal for all models and devices, one stream a condition."""
         if condition.kind == "corruption" and self.corrupted_dir is not None:
             name = FILES.get(condition.name, condition.name.replace("-", "_"))
             level, classes = int(condition.level), len(self.data.classes)
@@ -105,13 +105,15 @@ def plan_corrupt(request: CorruptRequest) -> CorruptJob:
         severities=severities,
         noise=tuple(_numbers("--noise", request.noise)),
         salt=tuple(_numbers("--salt-and-pepper", request.salt_and_pepper)),
-        baseline=read_source(request.baseline, dataset.name, request.data_dir) if request.baseline else None,
+        baseline=read_source(request.baseline, dataset.name, request.data_dir, request.accelerator)
+        if request.baseline
+        else None,
         corrupted_dir=directory,
         age=ages[0] if ages else None,
     )
     for condition in job.conditions:  # what cannot be made is told before anything is measured
         if condition.kind != "corruption" or condition.level == severities[0]:
-            replace(job, examples=1).images(condition)
+            replace(job, examples=1).corrupted(condition)
     return job
 
 
@@ -132,7 +134,7 @@ def run_corrupt(job: CorruptJob, progress: Progress) -> list[CorruptionRecord]:
 
 
 def _measured(job: CorruptJob, nets: list[Network], case: str, condition: Condition) -> CorruptionRecord:
-    x, y = job.images(condition)
+    x, y = job.corrupted(condition).to(job.place)
     subject = job.subject if case == "model" or job.baseline is None else job.baseline
     measured_on = nets if case == "model" else []
     reseed(measured_on, Streams(job.seed).child("judged", case, condition.name, condition.level))

@@ -25,10 +25,10 @@ def keep_pictures(job: CorruptJob) -> None:
     path = job.folder / FILE
     if path.exists():
         return
-    clean = job.images(Condition("clean", 0, "")).x[0]
+    clean = job.corrupted(Condition("clean", 0, "")).x[0]
     pictures = {}
     for name in job.types:
-        corrupted = [job.images(Condition(name, severity, "severity")).x[0] for severity in job.severities]
+        corrupted = [job.corrupted(Condition(name, severity, "severity")).x[0] for severity in job.severities]
         pictures[name] = np.stack([image.numpy() for image in (clean, *corrupted)])
     with written_aside(path) as aside:
         save_file(pictures, aside)

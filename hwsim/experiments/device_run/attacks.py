@@ -48,7 +48,7 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
         seeds=tuple(range(config.seeds)),
         checked=config.check_images,
     )
-    check_attacks(attacks.attacks, attacks.threats, classes=len(job.data.classes))
+    check_attacks(attacks.attacks, attacks.threats, classes=len(job.data.classes), checks=config.checks)
     return attacks
 
 

@@ -85,7 +85,8 @@ def plan_run(request: RunRequest) -> RunJob:
         check_batch(document, section, recipe.batch_size, len(dataset.train))
     if (attack := config.evaluation.attack) is not None:
         threats = [parse(threat) for threat in attack.threat]
-        check_attacks(attacks_named(attack_of(attack, threats)), threats, classes=len(dataset.classes))
+        named = attacks_named(attack_of(attack, threats))
+        check_attacks(named, threats, classes=len(dataset.classes), checks=attack.checks)
     return RunJob(
         model=config,
         device=card,

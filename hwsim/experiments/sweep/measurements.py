@@ -59,6 +59,8 @@ def key_of(spec: Spec) -> str:
     measurement = measurement_of(spec)
     known = dict(measurement.options)
     for option in spec.options():
+        if option == "accelerator" and option not in known:
+            raise InputError(f"--accelerator: {spec.measurement} computes on the CPU alone; leave it out")
         if option not in known:
             near = f"{did_you_mean(option, known)} Known: {', '.join(known) or 'none'}"
             raise InputError(f"measurement.{option}: unknown setting of {spec.measurement}{near}")

@@ -34,6 +34,7 @@ from hwsim.cards.shelf import find, shelf, shown_path
 from hwsim.cards.yamlfile import Document, Keys, key_path, read_yaml, shown
 from hwsim.errors import InputError
 from hwsim.experiments.sweep.card import BlockConfig, ScaleConfig, StudyConfig, of_form
+from hwsim.jobs.place import CPU, check_place
 from hwsim.jobs.request import check_number
 
 Settings = Mapping[str, Any]
@@ -97,7 +98,7 @@ class Block:
 class Study:
     """A study file, read and checked, in one of its forms: "full", "quick", or a name among its ``scales``.
 
-    ``seeds`` are those of the command line, None for the file's.
+    ``seeds`` and ``accelerator`` are those of the command line, None for the file's.
     """
 
     config: StudyConfig
@@ -107,6 +108,7 @@ class Study:
     form: str
     seeds: list[int] | None = None
     data_dir: Path | None = None
+    accelerator: str | None = None
 
     @property
     def home(self) -> str:
@@ -136,6 +138,8 @@ class Study:
                 for _, chosen in combination:
                     # In their own order, a later setting lies over all earlier ones, those of its parts included.
                     settings = {path: value for path, value in settings.items() if path not in chosen} | dict(chosen)
+                if self.accelerator not in (None, settings.get("measurement.accelerator", CPU)):
+                    settings["measurement.accelerator"] = self.accelerator
                 model, device = settings.pop("model", block.config.model), settings.pop("device", block.config.device)
                 for seed in self._seeds(block.config):
                     spec = Spec(
@@ -165,8 +169,14 @@ def read_study(
     scale: str | None = None,
     seeds: int | None = None,
     data_dir: Path | None = None,
+    accelerator: str | None = None,
 ) -> Study:
-    """Read a study file. Raises InputError for the first mistake in it, with file, line and key path."""
+    """Read a study file. Raises InputError for the first mistake in it, with file, line and key path.
+
+    ``accelerator``: where its measurement computes, in place of what the study says (`measurement.accelerator`).
+    """
+    if accelerator is not None:
+        check_place(accelerator)
     if seeds is not None:
         check_number("--seeds", seeds, 1, 10**6)
     document, config = read_config(path)
@@ -185,7 +195,7 @@ def read_study(
         if not of_form(block, form).skip:
             blocks[name] = checked
     wanted = list(range(seeds)) if seeds else None
-    return Study(config, blocks, document, path.resolve().parent, form, wanted, data_dir)
+    return Study(config, blocks, document, path.resolve().parent, form, wanted, data_dir, accelerator)
 
 
 def read_config(path: Path) -> tuple[Document, StudyConfig]:

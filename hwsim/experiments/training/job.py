@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from hwsim.cards.device import read_device
 from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.read import DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
@@ -17,6 +15,7 @@ from hwsim.data.dataset import Dataset
 from hwsim.errors import InputError
 from hwsim.experiments.requests import TrainRequest
 from hwsim.jobs.job import Job
+from hwsim.jobs.place import CPU, check_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class TrainJob(Job):
     model: ModelConfig
     recipe: LearningSection
     data: Dataset
-    place: str = "cpu"
+    place: str = CPU
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -46,19 +45,6 @@ class TrainJob(Job):
     @property
     def label(self) -> str:
         return f"train-{self.model.name}-{self.device_name}-seed{self.seed}"
-
-
-def check_place(place: str, on_device: bool) -> None:
-    """InputError unless torch computes at ``place``, "cpu" or "cuda", and what is trained can be there."""
-    if place not in ("cpu", "cuda"):
-        raise InputError(f"--accelerator: expected cpu or cuda, got {place!r}")
-    if place == "cuda" and on_device:
-        raise InputError("--accelerator cuda: simulated devices are computed on the CPU; leave out one of the two")
-    if place == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "--accelerator cuda: torch finds no CUDA device here; use --accelerator cpu, or install the CUDA build of "
-            "torch on a machine with an NVIDIA GPU"
-        )
 
 
 def plan_training(request: TrainRequest) -> TrainJob:

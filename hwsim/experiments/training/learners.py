@@ -233,14 +233,19 @@ def described(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def classifier_of(config: ModelConfig, weights: Path | None = None) -> EquilibriumClassifier | TorchClassifier:
-    """A card's model in float with the weights of a file, as it predicts; initial zeros or draws where None."""
+def classifier_of(
+    config: ModelConfig, weights: Path | None = None, place: str = "cpu"
+) -> EquilibriumClassifier | TorchClassifier:
+    """A card's model in float with the weights of a file, as it predicts; initial zeros or draws where None.
+
+    ``place`` is where torch computes it.
+    """
     if isinstance(config.network, ModuleConfig):
         module = modules.build(config.network, Streams(0))
         if weights:
             load_weights(module, weights)
-        return modules.classifier(config.network, module.requires_grad_(False))
-    net = network(config.network, FloatDevice(), Streams(0))
+        return modules.classifier(config.network, module.requires_grad_(False).to(place))
+    net = network(config.network, FloatDevice(place=place), Streams(0), place=place)
     if weights:
         load_weights(net, weights)
     return EquilibriumClassifier(net, **relaxation(config.inference))
