@@ -11,19 +11,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hwsim.cards.network import EnergyConfig, LayeredConfig, NormaliseConfig
+from hwsim.cards.network import EnergyConfig, LayeredConfig, NormaliseConfig, ResistiveConfig
 from hwsim.cards.recipe import AdversarialConfig, LearningConfig
 from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.non_negative import non_negative
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.gain import GainDevice
 from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.ebm.build import Conv, layered_hopfield
+from hwsim.ebm.circuit import SOURCES
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost
 from hwsim.ebm.hopfield import Normalise
 from hwsim.ebm.network import Network
+from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import SOLVERS, Phase
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.learning.equilibrium_gradients import Implicit
@@ -62,6 +65,8 @@ def network(
 
     Everything digital is computed at ``place``.
     """
+    if isinstance(config, ResistiveConfig):
+        return resistive(config, device, streams)
     common: dict[str, Any] = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
     common |= {"normalise": normalisation(config.normalise), "bias_device": FloatDevice(momentum, place=place)}
     if isinstance(config, LayeredConfig):
@@ -69,6 +74,25 @@ def network(
     channels, height, width = config.image
     convolutions = [Conv(**layer.model_dump()) for layer in config.convolutions]
     return layered_hopfield([(channels, height, width), *convolutions, *config.dense], device, streams, **common)
+
+
+def resistive(config: ResistiveConfig, device: Device | Sequence[Device], streams: Streams) -> ResistiveNetwork:
+    """The resistive network of a card, each array on its device as conductances."""
+    devices = [device] * config.links if isinstance(device, Device) else list(device)
+    inputs, *hidden, classes = config.layers
+    below, above = [2 * inputs, *hidden], [*hidden, 2 * classes]
+    arrays = [
+        non_negative(on, config.conductances).synapse(post, pre + SOURCES, streams.child("layer", layer))
+        for layer, (on, post, pre) in enumerate(zip(devices, above, below, strict=True))
+    ]
+    return ResistiveNetwork(
+        arrays,
+        amplifier_gain=config.amplifier_gain,
+        input_V=config.input_V,
+        bias_V=config.bias_V,
+        diode=config.diodes,
+        unit_uS=config.unit_uS,
+    )
 
 
 def hardware(device: Device, config: LearningConfig) -> Device | list[Device]:

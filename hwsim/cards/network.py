@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from hwsim.cards.card import Card
 from hwsim.cards.yamlfile import Document
+from hwsim.crossbar.non_negative import Range
+from hwsim.ebm.diode import Diode
+from hwsim.errors import InputError
 
 
 class NormaliseConfig(Card):
@@ -37,17 +40,17 @@ class _EnergyConfig(Card):
     normalise: NormaliseConfig | None = None
 
 
-class LayeredConfig(_EnergyConfig):
-    """A fully connected network. ``layers`` are units a layer, input first."""
+class VectorConfig(Card):
+    """What fully connected networks have. ``layers`` are units a layer, input first."""
 
-    type: Literal["layered-hopfield"] = "layered-hopfield"
     layers: list[int] = Field(min_length=2)
 
-    @model_validator(mode="after")
-    def _sizes(self) -> LayeredConfig:
-        if min(self.layers) < 1:
-            raise ValueError(f"layers: expected sizes of at least 1, got {self.layers}")
-        return self
+    @field_validator("layers")
+    @classmethod
+    def _sizes(cls, layers: list[int]) -> list[int]:
+        if min(layers) < 1:
+            raise ValueError(f"expected sizes of at least 1, got {layers}")
+        return layers
 
     @property
     def pixels(self) -> int:
@@ -60,6 +63,57 @@ class LayeredConfig(_EnergyConfig):
     @property
     def links(self) -> int:
         return len(self.layers) - 1
+
+
+class LayeredConfig(_EnergyConfig, VectorConfig):
+    """A fully connected Hopfield network."""
+
+    type: Literal["layered-hopfield"] = "layered-hopfield"
+
+
+class DiodeConfig(Card):
+    """The diodes at hidden nodes, see ``hwsim.ebm.diode.Diode``; ideal ones unless ``saturation_A`` is given."""
+
+    saturation_A: float | None = None
+    ideality: float = 1.0
+
+
+class ResistiveConfig(VectorConfig):
+    """A resistive network; names are those of ``hwsim.ebm.resistive.ResistiveNetwork``.
+
+    An input is two sources, a class two nodes, and biases are conductances. ``g_min_uS`` and ``g_max_uS`` are the range
+    of a device (float has no upper end), ``unit_uS`` is the conductance of a weight of 1.
+    """
+
+    type: Literal["resistive"]
+    amplifier_gain: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    input_V: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    bias_V: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    diode: DiodeConfig = DiodeConfig()
+    unit_uS: float = 10.0
+    g_min_uS: float = 0.1
+    g_max_uS: float = 10.0
+    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
+
+    normalise: ClassVar[None] = None  # sources have the voltages that pixels say
+    bias: ClassVar[str] = "column"
+
+    @model_validator(mode="after")
+    def _physical(self) -> ResistiveConfig:
+        try:
+            self.conductances, self.diodes  # noqa: B018  each says what is wrong with it
+        except InputError as error:
+            raise ValueError(str(error).removeprefix("network.")) from error
+        return self
+
+    @property
+    def conductances(self) -> Range:
+        return Range(self.g_min_uS, self.g_max_uS, self.unit_uS)
+
+    @property
+    def diodes(self) -> Diode:
+        return Diode(self.diode.saturation_A, self.diode.ideality)
 
 
 class ConvolutionConfig(Card):
@@ -136,5 +190,5 @@ def _positive(name: str, sizes: list[int]) -> None:
         raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
 
 
-EnergyConfig = LayeredConfig | ConvConfig
-NetworkConfig = LayeredConfig | ConvConfig | ModuleConfig
+EnergyConfig = LayeredConfig | ConvConfig | ResistiveConfig
+NetworkConfig = LayeredConfig | ConvConfig | ResistiveConfig | ModuleConfig

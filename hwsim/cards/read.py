@@ -12,10 +12,10 @@ from hwsim.cards.build import array_shapes
 from hwsim.cards.device import DeviceCard
 from hwsim.cards.layers import Layer, build
 from hwsim.cards.model import EvaluationConfig, ModelConfig
-from hwsim.cards.network import LayeredConfig, ModuleConfig
-from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.network import EnergyConfig, ModuleConfig, ResistiveConfig, VectorConfig
+from hwsim.cards.recipe import LearningConfig, LearningSection
 from hwsim.cards.size import check_size
-from hwsim.cards.updates import check_modes
+from hwsim.cards.updates import Place, check_modes
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
 from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.data import dataset as data
@@ -59,6 +59,7 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
         raise document.error(
             ("learning", "rate_pulses"), "pulses belong to devices, and float has none; put it under in_situ"
         )
+    _takes(config.network, config.learning, lambda keys, message: document.error(("learning", *keys), message))
     if len(config.learning.rates) != config.network.links:
         raise _rates_error(document, ("learning", "rates"), config.learning.rates, config.network.links)
     check_size(document, config)
@@ -80,6 +81,7 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
         home = next((layer for layer in reversed(layers) if layer.has(keys[:1])), layers[1])
         return home.document.error((*home.prefix, *keys), message)
 
+    _takes(config.energy, recipe, place)
     shapes = array_shapes(config.energy)
     check_modes(recipe.update, card.device, shapes, config.energy.bias, place)
     for key, setting in (("rate_pulses", recipe.rate_pulses), ("gain_rate", recipe.gain_rate)):
@@ -91,6 +93,19 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
         except InputError as error:
             raise place(("rate_pulses",), str(error).removeprefix("rate_pulses: ")) from error
     return recipe
+
+
+def _takes(network: EnergyConfig, recipe: LearningSection, place: Place) -> None:
+    """InputError for what works on other energies alone."""
+    if not isinstance(network, ResistiveConfig) or not isinstance(recipe, LearningConfig):
+        return
+    what = "not for a network of type resistive"
+    if recipe.damping == "auto":
+        raise place(("damping",), f"auto is {what}; give a number, such as 1.0")
+    if recipe.nudge == "linear-response":
+        raise place(("nudge",), f"linear-response is {what}; use centred, or rule exact-gradient")
+    if recipe.gain_rate:
+        raise place(("gain_rate",), f"a digital gain behind an array is {what}: a circuit has no place for it")
 
 
 def _rates_error(document: Document, keys: tuple[str, ...], rates: list[float], links: int) -> InputError:
@@ -113,7 +128,7 @@ def check_fit(document: Document, config: ModelConfig, dataset: data.Dataset) ->
         channels, expected = len(network.normalise.mean), dataset.shape[0]
         message = f"has {channels} channels and images of {dataset.name} have {expected}; expected as many"
         raise document.error(("network", "normalise"), message)
-    if not isinstance(network, LayeredConfig):
+    if not isinstance(network, VectorConfig):
         if tuple(network.image) != dataset.shape:
             expected = list(dataset.shape)
             raise document.error(

@@ -9,7 +9,7 @@ import torch
 
 from hwsim.cards.build import network
 from hwsim.cards.model import ModelConfig
-from hwsim.cards.network import LayeredConfig, ModuleConfig
+from hwsim.cards.network import ModuleConfig, VectorConfig
 from hwsim.cards.yamlfile import Document
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.rng import Streams
@@ -33,7 +33,7 @@ def check_size(document: Document, config: ModelConfig) -> None:
     layers = "layers" if "layers" in document.section("network") else "dense"
     try:
         net = network(config.network, FloatDevice(place="meta"), Streams(0), place="meta")
-        image = (config.network.pixels,) if isinstance(config.network, LayeredConfig) else config.network.image
+        image = (config.network.pixels,) if isinstance(config.network, VectorConfig) else config.network.image
         states = net.initial(torch.empty(1, *image, device="meta"))
     except (RuntimeError, OverflowError, TypeError) as error:  # TypeError: of numbers that torch cannot take
         raise document.error(("network", layers), "is too large for any machine; make it smaller") from error

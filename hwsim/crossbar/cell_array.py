@@ -151,6 +151,10 @@ class CellDevice:
     def compensation(self) -> str:
         return "by one factor an array, from the sum of its conductances" if self.drift_compensation == "global" else ""
 
+    def uncompensated(self) -> CellDevice:
+        """The same device, its drift left as it is."""
+        return replace(self, drift_compensation="none")
+
     def paths(self) -> tuple[ReadPath, ReadPath]:
         """Periphery of the forward and of the transpose read, the cell's read noise included."""
         both = self.forward, self.backward or self.forward

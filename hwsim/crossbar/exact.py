@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ class FloatDevice:
             update of a step, however many calls the step is written in.
         dtype: of the weights; float64 for theory.
         place: the torch device that computes, such as "cuda".
+        lowest: no weight is less; what programs or updates an array below it leaves it there.
 
     >>> import hwsim as hw
     >>> hw.hopfield([64, 16, 10], hw.FloatDevice(momentum=0.9)).noisy
@@ -32,6 +34,7 @@ class FloatDevice:
     weight_decay: float = 0.0
     dtype: torch.dtype = torch.float32
     place: str = "cpu"
+    lowest: float = -math.inf
 
     seedable = True
     trains = "in-situ"
@@ -44,13 +47,18 @@ class FloatDevice:
             raise ValueError(f"FloatDevice.momentum: expected a number in [0, 1), got {self.momentum}")
         if self.weight_decay < 0:
             raise ValueError(f"FloatDevice.weight_decay: expected a number >= 0, got {self.weight_decay}")
+        if not self.lowest < math.inf:
+            raise ValueError(f"FloatDevice.lowest: expected a number, or -inf for none, got {self.lowest}")
+
+    def with_lowest(self, lowest: float) -> FloatDevice:
+        """The same, with no weight below ``lowest``."""
+        return replace(self, lowest=lowest)
 
     def synapse(self, post: int, pre: int, streams: Streams) -> FloatSynapse:
-        """Weights at zero; ``streams`` are not used, float has no randomness."""
+        """Weights at zero, or at the lowest where that is more; ``streams`` are not used, float has no randomness."""
         del streams
-        return FloatSynapse(
-            torch.zeros(post, pre, dtype=self.dtype, device=self.place), self.momentum, self.weight_decay
-        )
+        weight = torch.full((post, pre), max(self.lowest, 0.0), dtype=self.dtype, device=self.place)
+        return FloatSynapse(weight, self.momentum, self.weight_decay, self.lowest)
 
 
 class FloatSynapse:
@@ -61,12 +69,15 @@ class FloatSynapse:
 
     noisy = False
 
-    def __init__(self, weight: Tensor, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, weight: Tensor, momentum: float = 0.0, weight_decay: float = 0.0, lowest: float = -math.inf
+    ) -> None:
         self.tensor = weight
         self.shape = (weight.shape[0], weight.shape[1])
         self.meter = Meter()
         self._momentum = momentum
         self._weight_decay = weight_decay
+        self._lowest = lowest
         self._velocity = torch.zeros_like(weight, requires_grad=False)
         self._begun = False  # has this training step written anything yet?
 
@@ -95,6 +106,7 @@ class FloatSynapse:
         check_rate(rate)
         if self._direct:
             self.tensor.addmm_(post.T, pre, alpha=rate)
+            self._bound()
         else:
             first = self._begin()
             self._velocity.addmm_(post.T, pre, beta=self._momentum if first else 1.0, alpha=rate)
@@ -123,6 +135,7 @@ class FloatSynapse:
         product = window.product(pre, post)
         if self._direct:
             self.tensor.add_(product, alpha=rate)
+            self._bound()
             return
         first = self._begin()
         if first:
@@ -134,6 +147,10 @@ class FloatSynapse:
     def _direct(self) -> bool:
         """Do updates go into the weights at once? Momentum and decay gather a step first, and write it in ``tick``."""
         return not (self._momentum or self._weight_decay)
+
+    def _bound(self) -> None:
+        if self._lowest > -math.inf:
+            self.tensor.clamp_min_(self._lowest)
 
     def _begin(self) -> bool:
         """Is this the first update of a training step?"""
@@ -152,12 +169,14 @@ class FloatSynapse:
         if not self._begun:
             self._velocity.mul_(self._momentum)
         self.tensor.add_(self._velocity)
+        self._bound()
         self._begun = False
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
         check_weight(weight, self.shape)
         self.tensor.copy_(weight)
+        self._bound()
         self._restart(torch.zeros_like(self._velocity))
 
     def weight(self) -> Tensor:

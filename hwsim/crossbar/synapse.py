@@ -230,6 +230,10 @@ class Compensated(Protocol):
         """In words that follow "compensated"; empty: nothing is done."""
         ...
 
+    def uncompensated(self) -> Device:
+        """The same device, its drift left as it is."""
+        ...
+
 
 @runtime_checkable
 class KnownAges(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -55,15 +56,20 @@ class Circuit:
 
 @dataclass(frozen=True)
 class GivenSources:
-    """The energy of a resistive network with its sources held, at the conductances of the moment it was made.
+    """The energy of a resistive network with its input ``x`` (B, ...) held, at the conductances it was made with.
 
-    ``sources`` (B, 2 inputs), in volts.
+    ``sources`` (B, 2 inputs), in volts, are what the input makes of the sources.
     """
 
     circuit: Circuit
-    sources: Tensor
+    x: Tensor
 
     noisy = False
+
+    @cached_property
+    def sources(self) -> Tensor:
+        volts = self.circuit.input_V * self.x.flatten(1)
+        return torch.cat([volts, -volts], 1)
 
     @property
     def blocks(self) -> int:
@@ -154,13 +160,6 @@ class GivenSources:
             forces.append(force)
         return tuple(forces)
 
-    def input_force(self, s: State) -> Tensor:
-        """(B, inputs): -dE/dx of the unscaled inputs."""
-        first = self.circuit.layers[0]
-        current = first.weight * (s[0] @ first.matrix - first.matrix.sum(0) * self.sources)
-        plus, minus = current.chunk(2, 1)
-        return self.circuit.input_V * (plus - minus)
-
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         """dE/dG = w/2 (far - near)^2 = -w (near far - far^2/2 - near^2/2): three outer products of local voltages."""
         couplings = []
@@ -172,5 +171,12 @@ class GivenSources:
             couplings.append(Coupling(layer.synapse, pre, post))
         return tuple(couplings)
 
+    def input_force(self, s: State) -> Tensor:
+        """-dE/dx: what the sources of an input feel, times the volts of an input of 1."""
+        first = self.circuit.layers[0]
+        felt = first.weight * (s[0] @ first.matrix - self.sources * first.matrix.sum(0))
+        plus, minus = felt.chunk(2, 1)
+        return (self.circuit.input_V * (plus - minus)).reshape(self.x.shape)
+
     def chosen(self, rows: Tensor, s: State) -> tuple[GivenSources, State]:
-        return replace(self, sources=self.sources[rows]), tuple(layer[rows] for layer in s)
+        return replace(self, x=self.x[rows]), tuple(layer[rows] for layer in s)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -17,15 +17,21 @@ from hwsim.ebm.energy import Cost, Energy, State
 from hwsim.rng import Streams
 
 
+@runtime_checkable
 class Given(Energy, Protocol):
     """The energy of a network over its free layers, with its input held."""
+
+    @property
+    def x(self) -> Tensor:
+        """(B, ...): the input, as it was given."""
+        ...
 
     def start(self) -> State:
         """Where relaxations begin."""
         ...
 
     def input_force(self, s: State) -> Tensor:
-        """(B, ...): -dE/dx at the state ``s``, of the input as the first array gets it."""
+        """(B, ...): -dE/dx at the state ``s``, in the shape of ``x``."""
         ...
 
 

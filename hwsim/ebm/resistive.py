@@ -24,6 +24,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.circuit import SOURCES, Circuit, GivenSources, Layer
 from hwsim.ebm.costs import Differential, difference
@@ -152,15 +153,14 @@ class ResistiveNetwork(Network):
         expected = self.links[0].pre // 2
         if x[0].numel() != expected:
             raise InputError(f"network input: expected {expected} values an example, got {x[0].numel()}")
-        x = self.input_V * x.flatten(1)
-        conductances = [link.synapse.weight().to(x.dtype) for link in self.links]
+        conductances = [_held(link.synapse).to(x.dtype) for link in self.links]
         for number, matrix in enumerate(conductances):
             if (matrix < 0).any():
                 raise InputError(
                     f"array {number}: a conductance is negative ({matrix.min().item():g}); a resistive network needs a "
                     "device whose weights are not, see devices.non_negative"
                 )
-        return GivenSources(self._circuit(conductances), torch.cat([x, -x], 1))
+        return GivenSources(self._circuit(conductances), x)
 
     def _circuit(self, conductances: Sequence[Tensor]) -> Circuit:
         layers = []
@@ -210,6 +210,12 @@ class ResistiveNetwork(Network):
             rng = streams.child("layer", index).generator("init")
             weights.append(torch.rand(*link.synapse.shape, generator=rng) * gain / link.pre**0.5)
         return weights
+
+
+def _held(synapse: Synapse) -> Tensor:
+    """The conductances of this moment; where somebody differentiates by them, the tensor itself."""
+    matrix = synapse.matrix if isinstance(synapse, FloatSynapse) else None
+    return matrix if matrix is not None and matrix.requires_grad else synapse.weight()
 
 
 def _signs(nodes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hwsim.ebm.energy import Coupling, Energy, State, Wrapped, examples
 from hwsim.ebm.hopfield import GivenInput
+from hwsim.ebm.network import Given
 from hwsim.ebm.settle import Phase, Solver, Synchronous, settle
 from hwsim.errors import InputError
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
@@ -25,7 +26,7 @@ from hwsim.learning.simultaneous import Simultaneous
 class Pulled(Wrapped):
     """An energy with a constant force added to every block: E(s) - <pull, s>."""
 
-    energy: GivenInput
+    energy: Given
     pull: State
 
     def value(self, s: State) -> Tensor:
@@ -82,7 +83,7 @@ class _Nudge(torch.autograd.Function):
     """The settled state as it is; backward settles it twice more."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, way: NudgedInput, energy: GivenInput, *free: Tensor) -> State:
+    def forward(ctx: Any, x: Tensor, way: NudgedInput, energy: Given, *free: Tensor) -> State:
         del x
         ctx.way, ctx.energy, ctx.free = way, energy, free
         return tuple(layer.clone() for layer in free)
@@ -134,8 +135,9 @@ class Leaky:
             raise InputError(f"Leaky.temperature: expected a number > 0, got {self.temperature}")
 
     def reach(self, energy: Energy, s: State) -> State:
-        given = _given_input(energy)
-        return self.through.reach(_LeakyInput(given.net, given.x, given.held, temperature=self.temperature), s)
+        if not isinstance(energy, GivenInput):
+            raise InputError("gradient: leaky smooths the slope of clamped units, which a layered Hopfield network has")
+        return self.through.reach(_LeakyInput(energy.net, energy.x, energy.held, temperature=self.temperature), s)
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ class _LeakyInput(GivenInput):
         return state.detach() + slope * (free - free.detach())
 
 
-def _given_input(energy: Energy) -> GivenInput:
-    if not isinstance(energy, GivenInput):
+def _given_input(energy: Energy) -> Given:
+    if not isinstance(energy, Given):
         raise InputError(
             f"input gradient: expected the energy of a network given its input, got {type(energy).__name__}"
         )

@@ -92,6 +92,12 @@ class AihwInferenceDevice:
         how = self.config.drift_compensation
         return "" if how is None else f"by one factor an array, measured at that age ({type(how).__name__})"
 
+    def uncompensated(self) -> AihwInferenceDevice:
+        """The same device, its drift left as it is."""
+        config = copy.deepcopy(self.config)
+        config.drift_compensation = None
+        return AihwInferenceDevice(config)
+
     def synapse(self, post: int, pre: int, streams: Streams) -> AihwInferenceSynapse:
         """An array at weight 0; programming and drift draw from stream ``device``, reads from ``read``."""
         return AihwInferenceSynapse(self, (post, pre), streams)
