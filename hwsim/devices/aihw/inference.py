@@ -7,6 +7,7 @@ parameters serve both directions.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
