@@ -102,7 +102,7 @@ class ResistiveConfig(VectorConfig):
     @model_validator(mode="after")
     def _physical(self) -> ResistiveConfig:
         try:
-            self.conductances, self.diodes  # noqa: B018  each says what is wrong with it
+            _ = self.conductances, self.diodes  # each says what is wrong with it
         except InputError as error:
             raise ValueError(str(error).removeprefix("network.")) from error
         return self

@@ -34,6 +34,8 @@ class Given(Energy, Protocol):
         """(B, ...): -dE/dx at the state ``s``, in the shape of ``x``."""
         ...
 
+    def chosen(self, rows: Tensor, s: State) -> tuple[Given, State]: ...
+
 
 class Junction(Protocol):
     """What joins two layers: one array, and what belongs to it. A learning rate is one junction's."""
