@@ -9,11 +9,11 @@ import sys
 import traceback
 from pathlib import Path
 
-from hwsim.cli import ablate, compare, device, robust, run, runs, shelves, sweep, train
+from hwsim.cli import ablate, compare, device, export, robust, run, runs, shelves, sweep, train
 from hwsim.cli.app import app
 from hwsim.errors import InputError, WorkError
 
-__all__ = ["ablate", "app", "compare", "device", "main", "robust", "run", "runs", "shelves", "sweep", "train"]
+__all__ = ["ablate", "app", "compare", "device", "export", "main", "robust", "run", "runs", "shelves", "sweep", "train"]
 
 INTERRUPTED = 130
 """What typer, like shells, exits with after Ctrl-C."""

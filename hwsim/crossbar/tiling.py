@@ -72,8 +72,7 @@ class TiledSynapse(Composite):
 
     def __init__(self, device: TiledDevice, shape: tuple[int, int], streams: Streams) -> None:
         self.device = device
-        limits = (device.max_rows or shape[0], device.max_cols or shape[1])
-        self._rows, self._cols = (_parts(n, limit) for n, limit in zip(shape, limits, strict=True))
+        self._rows, self._cols = tile_sizes(shape[0], device.max_rows), tile_sizes(shape[1], device.max_cols)
         count = len(self._rows) * len(self._cols)
         self.tiles = [
             [
@@ -169,9 +168,9 @@ class TiledSynapse(Composite):
         return streams if len(self.parts) == 1 else streams.child("tile", *name.split("."))
 
 
-def _parts(length: int, limit: int) -> list[int]:
+def tile_sizes(length: int, limit: int | None) -> list[int]:
     """``length`` in as few parts as are at most ``limit`` long, sizes differing by at most one."""
-    count = -(-length // limit)
+    count = -(-length // limit) if limit else 1
     return [length // count + (i < length % count) for i in range(count)]
 
 

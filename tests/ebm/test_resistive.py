@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from kirchhoff import Book
+from resistive_nets import DEEP, IDEAL, SHOCKLEY, images, network, rest
 from scipy.special import wrightomega
 from theory_reference import DOUBLE, Bug, must_reject
 from torch import Tensor
@@ -19,42 +17,22 @@ from torch.testing import assert_close
 
 import hwsim.ebm.resistive
 from hwsim.crossbar.exact import FloatSynapse
-from hwsim.crossbar.netlist import read_netlist
-from hwsim.crossbar.wires import by_nodes
 from hwsim.ebm.circuit import GivenSources
 from hwsim.ebm.costs import Differential, SquaredError
 from hwsim.ebm.diode import THERMAL_V, Diode, omega
 from hwsim.ebm.energy import Coupling, Nudged, State
-from hwsim.ebm.netlist import to_spice
 from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.learning.equilibrium_gradients import Implicit
 
-DEEP = Phase(20_000, tolerance=1e-14, stop_early=True)
-IDEAL, SHOCKLEY = Diode(), Diode(1e-9, 1.3)
 DIODES = pytest.mark.parametrize("diode", [IDEAL, SHOCKLEY], ids=["ideal", "shockley"])
-
-
-def network(diode: Diode = IDEAL, seed: int = 0, gain: float = 2.5, scale: float = 1.0) -> ResistiveNetwork:
-    rng = torch.Generator().manual_seed(seed)
-    shapes = [(8, 10), (6, 10), (6, 8)]
-    arrays = [FloatSynapse(scale * torch.rand(*shape, generator=rng, dtype=DOUBLE)) for shape in shapes]
-    return ResistiveNetwork(arrays, amplifier_gain=gain, diode=diode, bias_V=0.4)
-
-
-def images(count: int = 3, seed: int = 1) -> Tensor:
-    return torch.rand(count, 4, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
 def book(net: ResistiveNetwork) -> Book:
     siemens = [weight.numpy() * net.unit_uS * 1e-6 for weight in net.weights()]
     return Book(siemens, net.amplifier_gain, net.bias_V, net.diode.saturation_A, net.diode.scale_V)
-
-
-def rest(given: GivenSources, solver: Solver | None = None) -> State:
-    return settle(given, given.start(), solver=solver or UpDown(), phase=DEEP).state
 
 
 def check_kirchhoff(diode: Diode, solver: Solver) -> None:
@@ -304,42 +282,6 @@ def test_a_nudge_is_a_current_into_the_outputs() -> None:
     expected = book(net).voltages(given.sources[0].numpy(), push)
     for layer, volts in zip(state, expected, strict=True):
         assert_close(layer[0], torch.from_numpy(volts), rtol=1e-8, atol=1e-11)
-
-
-# --- SPICE ---
-
-NEEDS_SPICE = pytest.mark.skipif(shutil.which("ngspice") is None, reason="NOT TESTED against SPICE: no ngspice here")
-
-
-def operating_point(netlist: str, folder: Path) -> dict[str, float]:
-    """What ngspice finds: voltages as ``v(node)``, currents of sources as ``i(name)``."""
-    control = f".control\nset filetype=ascii\nop\nwrite {folder / 'out.raw'}\nquit\n.endc\n.end\n"
-    (folder / "net.cir").write_text(netlist.replace(".op\n.end\n", control))
-    subprocess.run(["ngspice", "-b", str(folder / "net.cir")], capture_output=True, check=True, timeout=60)
-    head, values = (folder / "out.raw").read_text().split("Values:\n")
-    names = [line.split()[1] for line in head.split("Variables:\n")[1].splitlines()]
-    return dict(zip(names, map(float, values.split()[1:]), strict=True))
-
-
-@NEEDS_SPICE
-@pytest.mark.parametrize("diode", [IDEAL, Diode(1e-12, 1.5), Diode(1e-8)], ids=["ideal", "1 pA", "10 nA"])
-def test_spice_finds_the_same_voltages(diode: Diode, tmp_path: Path) -> None:
-    net, x = network(diode), images(1)
-    volts = operating_point(to_spice(net, x[0]), tmp_path)
-    for number, layer in enumerate(rest(net.given(x))):
-        spice = torch.tensor([volts[f"v(n{number}_{k})"] for k in range(layer.shape[1])], dtype=DOUBLE)
-        assert (spice - layer[0]).abs().max() < 1e-6 * layer[0].abs().max()
-
-
-@NEEDS_SPICE
-@pytest.mark.parametrize("segment_ohm", [0.0, 20.0, 500.0])
-def test_spice_reads_the_same_currents(segment_ohm: float, tmp_path: Path) -> None:
-    rng = torch.Generator().manual_seed(3)
-    g_uS, volts = 25 * torch.rand(5, 4, generator=rng, dtype=DOUBLE), torch.randn(4, generator=rng, dtype=DOUBLE)
-    found = operating_point(read_netlist(g_uS, volts, segment_ohm), tmp_path)
-    seen = by_nodes(g_uS, segment_ohm * 1e-6) if segment_ohm else g_uS
-    currents = torch.tensor([found[f"i(vout{j})"] for j in range(5)], dtype=DOUBLE)
-    assert_close(currents, seen @ volts * 1e-6, rtol=1e-9, atol=0)
 
 
 # --- what cannot be ---
