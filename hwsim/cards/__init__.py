@@ -9,6 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "array": ["ArraySettings"],
         "build": ["COSTS", "adversary", "hardware", "layer_names", "learning_rule"],
         "card": ["Card"],
         "device": ["DeviceCard", "describe", "read_device"],

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "build": ["Conv", "layered_hopfield"],
         "circuit": ["SOURCES"],
+        "convolution": ["Convolution"],
         "costs": ["CrossEntropy", "SquaredError"],
         "dense": ["planned"],
         "diode": ["Diode"],
