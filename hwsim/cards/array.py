@@ -15,6 +15,7 @@ from hwsim.crossbar.array import Array, ArrayDevice
 from hwsim.crossbar.conductance import Conductances, Programming
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.faults import Faults
+from hwsim.crossbar.levels import Levels
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.tiling import TiledDevice
 from hwsim.errors import InputError
@@ -22,6 +23,7 @@ from hwsim.rng import Streams
 
 KEY = "array"
 _TILING = ("max_rows", "max_cols", "mapping_scale")
+MOST_LEVELS = 65536  # of a 16-bit converter
 _RENAMED = {"scheme": "programming", "error_uS": "programming_error_uS", "budget": "pulse_budget"}
 
 
@@ -47,6 +49,9 @@ class ArraySettings:
     stuck_low: float = 0.0
     stuck_high: float = 0.0
     stuck_last: float = 0.0
+    levels: int | None = None
+    levels_uS: tuple[float, ...] | None = None
+    level_rounding: str = "stochastic"
     wire_resistance_ohm: float = 0.0
     wire_solver: str = "fast"
     transpose_mismatch: float = 0.0
@@ -69,11 +74,30 @@ class ArraySettings:
             units,
             Programming(self.programming, self.programming_error_uS, self.tolerance_uS, self.pulse_budget),
             Faults(self.stuck_low, self.stuck_high, self.stuck_last),
+            self._levels(),
             self.wire_resistance_ohm,
             self.wire_solver,
             self.transpose_mismatch,
             self.offset_std,
         )
+
+    def _levels(self) -> Levels | None:
+        if self.levels is None and self.levels_uS is None:
+            if self.level_rounding != Levels.level_rounding:
+                raise InputError(
+                    "ArraySettings.level_rounding: acts on finite levels only; give `levels` or `levels_uS`"
+                )
+            return None
+        if self.levels is None:
+            return Levels(self.levels_uS or (), self.level_rounding)
+        if self.levels_uS is not None:
+            raise InputError(
+                "ArraySettings.levels: a number of levels and a list of them are given; keep one of the two"
+            )
+        if not 2 <= self.levels <= MOST_LEVELS:
+            raise InputError(f"ArraySettings.levels: expected 2 to {MOST_LEVELS} levels, got {self.levels}")
+        uniform = torch.linspace(self.g_min_uS, self.g_max_uS, self.levels, dtype=torch.float64)
+        return Levels(tuple(uniform.tolist()), self.level_rounding)
 
 
 def placed(device: Device, resolved: dict[str, Any], document: Document) -> tuple[Device, dict[str, Any]]:
@@ -98,7 +122,11 @@ def placed(device: Device, resolved: dict[str, Any], document: Document) -> tupl
             device.synapse(1, 1, Streams(0)).program(torch.ones(1, 1))
         except InputError as error:
             raise document.error((KEY,), str(error).removeprefix("array.")) from error
-    return device, {**resolved, KEY: {**asdict(settings), "weight_range": array.units.weight_range}}
+    return device, {**resolved, KEY: {**_plain(settings), "weight_range": array.units.weight_range}}
+
+
+def _plain(settings: ArraySettings) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}
 
 
 def _full_range(resolved: dict[str, Any]) -> float:

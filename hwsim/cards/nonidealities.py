@@ -165,6 +165,11 @@ def _programming(keys: Keys, fields: Fields) -> dict[str, Any]:
     return _zero("prog_noise_scale")(keys, fields)
 
 
+def _levels(keys: Keys, fields: Fields) -> dict[str, Any]:
+    names = ("levels", "levels_uS") if keys == ("array",) else ()
+    return {name: None for name in names if fields.get(name) is not None}
+
+
 def _read_noise(keys: Keys, fields: Fields) -> dict[str, Any]:
     names = ["read_noise", "read_noise_scale"]
     if fields.get("w_noise_type", "NONE") != "NONE":
@@ -191,6 +196,7 @@ _RULES: dict[str, Rule] = {
     "stuck high": _zero("stuck_high"),
     "stuck last": _zero("stuck_last"),
     "corrupt devices": _zero("corrupt_devices_prob"),
+    "conductance levels": _levels,
     "programming error": _programming,
     _GRANULARITY: _granularity,
     _BOUNDS: _bounds,

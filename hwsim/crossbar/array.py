@@ -10,6 +10,7 @@ from torch import Tensor
 from hwsim.crossbar.circuit import Placeable, Pulse, Seen
 from hwsim.crossbar.conductance import Conductances, Programming, pulse_until
 from hwsim.crossbar.faults import Faults, stuck
+from hwsim.crossbar.levels import Levels
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.wires import SOLVERS, through_wires
 from hwsim.crossbar.wrapped import WrappedDevice
@@ -25,6 +26,8 @@ class Array:
         units: from normalised weights to conductances.
         programming: how devices are written.
         faults: which of them are stuck.
+        levels: the conductances that a device can hold; None: any. Programming aims at the closest one, and what
+            errors it makes stay around it; an update leaves every device that it moved at one of them.
         wire_resistance_ohm: of one wire segment between neighbouring devices, see ``hwsim.crossbar.wires``; 0: ideal
         wires.
         wire_solver: ``fast`` or ``exact``.
@@ -44,6 +47,7 @@ class Array:
     units: Conductances = field(default_factory=Conductances)
     programming: Programming = field(default_factory=Programming)
     faults: Faults = field(default_factory=Faults)
+    levels: Levels | None = None
     wire_resistance_ohm: float = 0.0
     wire_solver: str = "fast"
     transpose_mismatch: float = 0.0
@@ -55,6 +59,21 @@ class Array:
                 raise InputError(f"Array.{name}: expected a finite number >= 0, got {getattr(self, name)}")
         if self.wire_solver not in SOLVERS:
             raise InputError(f"Array.wire_solver: expected one of {', '.join(SOLVERS)}, got {self.wire_solver!r}")
+        if self.levels is not None:
+            self._within(self.levels.levels_uS)
+
+    def _within(self, levels: tuple[float, ...]) -> None:
+        low, high = self.units.g_min_uS, self.units.g_max_uS
+        if levels[0] < low or levels[-1] > high:
+            outside = levels[0] if levels[0] < low else levels[-1]
+            raise InputError(
+                f"Array.levels_uS: expected levels within g_min_uS = {low:g} and g_max_uS = {high:g}, got {outside:g}"
+            )
+        if self.units.encoding == "differential" and levels[0] != low:
+            raise InputError(
+                f"Array.levels_uS: expected g_min_uS = {low:g} as the first level, because the device of a pair that "
+                f"is not needed is there, got {levels[0]:g}"
+            )
 
     @property
     def exact(self) -> bool:
@@ -77,7 +96,8 @@ class ArrayDevice(WrappedDevice):
 
     @property
     def ideal(self) -> bool:
-        return self.device.ideal and self.array.exact and self.array.programming.scheme == "ideal"
+        exact = self.array.exact and self.array.programming.scheme == "ideal" and self.array.levels is None
+        return self.device.ideal and exact
 
     def synapse(self, post: int, pre: int, streams: Streams) -> Synapse:
         """An array of the inner device, read and programmed through its circuit. InputError where it has none."""
@@ -122,8 +142,21 @@ class ArrayCircuit:
             return Seen(forward, transpose)
         return Seen(forward, transpose, array.offset_std * self._offset, array.offset_std * self._offset_transpose)
 
+    @property
+    def finite(self) -> bool:
+        return self.array.levels is not None
+
+    def landed(self, before: Tensor, after: Tensor) -> Tensor:
+        if self.array.levels is None:
+            return after
+        units = self.array.units
+        g = self.array.levels.after_update(units.encode(after), self._rng)
+        return torch.where(after == before, before, units.decode(g))
+
     def write(self, target: Tensor, start: Tensor, pulse: Pulse | None) -> tuple[Tensor, int]:
         programming, units = self.array.programming, self.array.units
+        if self.array.levels is not None:
+            target = units.decode(self.array.levels.nearest(units.encode(target)))
         if programming.scheme == "write-verify" and pulse is not None:
             tolerance = programming.tolerance_uS / units.uS_per_weight
             reached, writes = pulse_until(target, start, tolerance, programming.budget, pulse)

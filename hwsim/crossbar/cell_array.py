@@ -203,7 +203,7 @@ class CellSynapse(ArrayReads):
             return
         dw_min = self.device.cell.dw_min
         if dw_min == 0:
-            self._set(torch.addmm(self.g, post.T, pre, alpha=rate))
+            self._land(torch.addmm(self.g, post.T, pre, alpha=rate))
             return
         k = self.meter.count_train(pre, post, rate / dw_min)
         g = self.g
@@ -212,7 +212,7 @@ class CellSynapse(ArrayReads):
             counts = mean_counts(pre, post, rate / dw_min, parts)
         else:
             counts = coincidences(pre, post, k, self.device.desired_bl, parts, self._rng_update)
-        self._set(self._stepped(g, counts))
+        self._land(self._stepped(g, counts))
 
     @property
     def granularity(self) -> float:
@@ -231,7 +231,13 @@ class CellSynapse(ArrayReads):
             now = (counts * (part / parts)).trunc_() if part < parts else counts
             sent, done = now - done, now
             trains.append((sent.clamp_min(0), (-sent).clamp_min(0)))
-        self._set(self._stepped(self.g, trains))
+        self._land(self._stepped(self.g, trains))
+
+    def _land(self, g: Tensor) -> None:
+        """Take ``g``, or what finite levels leave of it, after an update."""
+        if self._circuit.finite:
+            g = self._circuit.landed(self._raw, g - self.cell.reference) + self.cell.reference
+        self._set(g)
 
     def _stepped(self, g: Tensor, counts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """``g`` after pulses in this order. Cross-points do not see each other, so large arrays go block by block."""

@@ -29,6 +29,18 @@ Pulse = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Circuit(Protocol):
     """Between the devices of one array and its terminals. Weights are normalised, before any digital scale."""
 
+    @property
+    def finite(self) -> bool:
+        """Do its devices hold a few conductances only, so that ``landed`` changes anything?"""
+        ...
+
+    def landed(self, before: Tensor, after: Tensor) -> Tensor:
+        """The weights that an update leaves, which would bring ``before`` to ``after`` if it could; all (post, pre).
+
+        Cross-points that did not move stay as they are.
+        """
+        ...
+
     def seen(self, weight: Tensor) -> Seen:
         """What reads find where the devices were brought to ``weight`` (post, pre)."""
         ...
@@ -53,6 +65,12 @@ class Circuit(Protocol):
 
 class Bare:
     """No circuit: reads find what the devices hold, and programming is exact."""
+
+    finite = False
+
+    def landed(self, before: Tensor, after: Tensor) -> Tensor:
+        del before
+        return after
 
     def seen(self, weight: Tensor) -> Seen:
         return Seen(weight, weight)

@@ -72,6 +72,21 @@ def test_every_default_is_written_out_and_a_card_without_an_array_has_none(tmp_p
         ("{wire_solver: spice}", ":3: array.wire_solver: expected one of fast, exact"),
         ("{weight_range: -1}", ":3: array.weight_range: expected a finite number > 0"),
         ("[1, 2]", ":3: array: expected a map"),
+        ("{levels: 1}", ":3: array.levels: expected 2 to 65536 levels, got 1"),
+        ("{levels: 2.5}", ":3: array.levels: expected an integer, got the number 2.5"),
+        ("{levels: 4, levels_uS: [1, 25]}", ":3: array.levels: a number of levels and a list of them are given"),
+        ("{levels_uS: [1]}", ":3: array.levels_uS: expected two or more levels, got 1"),
+        ("{levels_uS: []}", ":3: array.levels_uS: expected two or more levels, got 0"),
+        ("{levels_uS: 4}", ":3: array.levels_uS: expected a list, got the number 4"),
+        ("{levels_uS: [1, 9, 9, 25]}", ":3: array.levels_uS: expected rising numbers, got 9 after 9"),
+        ("{levels_uS: [1, 30]}", ":3: array.levels_uS: expected levels within g_min_uS = 1 and g_max_uS = 25, got 30"),
+        (
+            "{levels_uS: [0.5, 25]}",
+            ":3: array.levels_uS: expected levels within g_min_uS = 1 and g_max_uS = 25, got 0.5",
+        ),
+        ("{levels_uS: [2, 25]}", ":3: array.levels_uS: expected g_min_uS = 1 as the first level"),
+        ("{levels: 4, level_rounding: up}", ":3: array.level_rounding: expected one of stochastic, nearest, got 'up'"),
+        ("{level_rounding: nearest}", ":3: array.level_rounding: acts on finite levels only"),
     ],
 )
 def test_mistakes_are_told_where_they_stand(tmp_path: Path, array: str, message: str) -> None:
@@ -102,6 +117,8 @@ def test_options_of_cells_in_the_card(tmp_path: Path) -> None:
         "{max_rows: 9, max_cols: 13}",
         "{stuck_low: 0.02, stuck_last: 0.02, offset_std: 0.02, transpose_mismatch: 0.02}",
         "{encoding: reference-column, wire_resistance_ohm: 2, programming: single-shot, programming_error_uS: 0.2}",
+        "{levels: 16}",
+        "{encoding: reference-column, levels_uS: [2, 5, 9, 12, 13, 14, 17, 21, 25], programming: write-verify}",
     ],
 )
 def test_a_device_in_an_array_passes_the_conformance_suite(tmp_path: Path, array: str) -> None:

@@ -48,6 +48,24 @@ def restore_tile(analog: Any, state: dict[str, Tensor]) -> None:
         tile.load_extra(extra, True)
 
 
+def move_to(analog: Any, weight: Tensor) -> None:
+    """Bring the weights of a tile to ``weight`` (post, pre); fast arrays beside them stay.
+
+    In a transfer compound the slow device, which is the last one, makes the change. Write noise is drawn anew.
+    """
+    tile = analog.tile
+    names, hidden = tile.get_hidden_parameter_names(), tile.get_hidden_parameters().detach().clone()
+    devices = [i for i, name in enumerate(names) if name.startswith("hidden_weights_") and name[-1].isdigit()]
+    if devices:
+        hidden[devices[-1]] += weight - tile.get_weights().detach()
+    extra = tile.dump_extra() if devices else None  # counters of transfers, which setting a weight resets
+    tile.set_weights(weight.contiguous())
+    if devices:
+        tile.set_hidden_parameters(hidden)
+    if extra:
+        tile.load_extra(extra, True)
+
+
 def compiled_read(x: Tensor, tile: Any, *, transpose: bool) -> Tensor:
     """(B, n) -> (B, m): a read by the compiled tile, unseeded; ``transpose``: in the other direction."""
     return cast(Tensor, _CompiledRead.apply(x, tile, transpose))

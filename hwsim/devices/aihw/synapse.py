@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig, InferenceRPUConfig
+from aihwkit.simulator.configs.compounds import TransferCompound
 from aihwkit.simulator.parameters.enums import PulseType
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from hwsim.crossbar.reads.readable import ArrayReads
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
 from hwsim.crossbar.updates.pulsed import count_rows
-from hwsim.devices.aihw.compiled import compiled_read, restore_tile, tile_state
+from hwsim.devices.aihw.compiled import compiled_read, move_to, restore_tile, tile_state
 from hwsim.devices.aihw.pair import check_pair
 from hwsim.devices.aihw.readpath import not_covered, read_path
 from hwsim.errors import InputError
@@ -120,6 +121,14 @@ class AihwDevice:
         return self.write_noise and len(list(nested(self.config.device))) > 1
 
     @cached_property
+    def movable(self) -> bool:
+        """Can a weight be set without a change to what else its cell holds (other devices, digital sums)?"""
+        if isinstance(self.config, DigitalRankUpdateRPUConfig):
+            return False
+        cell = self.config.device
+        return not self.noisy_store if isinstance(cell, TransferCompound) else len(list(nested(cell))) == 1
+
+    @cached_property
     def not_exact(self) -> tuple[str, ...]:
         """What a resumed array does not get back exactly, in words; the pulses that follow are never the same."""
         reasons = []
@@ -187,6 +196,12 @@ class AihwSynapse(ArrayReads):
                 f"array: the compiled tile reads this device ({'; '.join(self.device.unseeded_reads)}) and knows "
                 "nothing of an array; remove that setting or `array:`"
             )
+        if circuit.finite and not self.device.movable:
+            raise InputError(
+                f"array: a {type(self.device.config.device).__name__} keeps more than the weight in aihwkit's own "
+                "tile; finite levels need a single device or a transfer compound without write noise (for a digital "
+                "sum, `in_situ.update: accumulate` on a single device)"
+            )
         super().place_in(circuit)
 
     def _refresh(self) -> None:
@@ -229,9 +244,11 @@ class AihwSynapse(ArrayReads):
         if rate == 0:
             return  # aihwkit accepts only rates > 0
         self._count_pulses(pre, post, rate)
+        before = self._held
         self.tile.set_learning_rate(rate)
         self.tile.update(pre.detach().contiguous(), -post.detach())  # the tile does W -= rate d^T x
         self._refresh()
+        self._land(before)
 
     @property
     def granularity(self) -> float | Tensor | None:
@@ -262,12 +279,26 @@ class AihwSynapse(ArrayReads):
         # A hair less than one pulse is a train of one slot, in which the pulse is all but certain.
         rate = getattr(self.device.config.device, "fast_lr", 0.0) or 1.0
         select = torch.diag(step[:, 0] * (1 - 1e-6) / rate)
+        before = self._held
         self.tile.set_learning_rate(1.0)
         for slot in range(int(counts.abs().max())):
             now = counts.sign() * (counts.abs() > slot)
             rows = now.any(1)
             self.tile.update(now[rows].contiguous(), -select[rows])
         self._refresh()
+        self._land(before)
+
+    @property
+    def _held(self) -> Tensor:
+        """The weights that are on levels where devices have such: under write noise those that pulses act on."""
+        if self._circuit.finite and self.device.write_noise:
+            return self.hidden()["persistent_weights"].clone()
+        return self._raw
+
+    def _land(self, before: Tensor) -> None:
+        if self._circuit.finite:
+            move_to(self.tile, self._circuit.landed(before, self._held))
+            self._refresh()
 
     def _count_pulses(self, pre: Tensor, post: Tensor, rate: float) -> None:
         if not self._dw_min or isinstance(self.device.config, DigitalRankUpdateRPUConfig):
@@ -291,9 +322,10 @@ class AihwSynapse(ArrayReads):
             self.tile.reference_combined_weights = None
             self.tile.program_weights()
         self._refresh()
-        reached, writes = self._circuit.write(self._raw, self._raw, None)
+        held = self._held
+        reached, writes = self._circuit.write(held, held, None)
         self.meter.writes += writes
-        if reached is not self._raw:
+        if reached is not held:
             self.tile.tile.set_weights(reached.contiguous())
             self._refresh()
 
