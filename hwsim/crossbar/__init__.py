@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "conductance": ["Conductances", "Programming"],
         "exact": ["FloatDevice", "FloatSynapse", "is_exact"],
         "faults": ["Faults"],
+        "levels": ["Levels"],
         "non_negative": ["Range", "non_negative"],
         "netlist": ["OPTIONS", "number", "read_netlist"],
         "reads.kernels": ["PatchKernels", "kernels"],
