@@ -23,7 +23,10 @@ def _group() -> None:
 def spice(
     source: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run or a training, or a model.")],
     out: Annotated[Path, typer.Option(help="The netlist; an older one is replaced as a whole.")],
-    array: Annotated[str | None, typer.Option(help="Read of one array, such as layer0.weight.")] = None,
+    array: Annotated[
+        str | None,
+        typer.Option(help="Read of one array, such as layer0.weight. (default: a resistive network as a whole)"),
+    ] = None,
     image: Annotated[int, typer.Option(help="Which test image, from 0.", min=0)] = 0,
     position: Annotated[int, typer.Option(help="Of a convolution's window, from 0, line by line.", min=0)] = 0,
     tile: Annotated[str | None, typer.Option(help="ROW,COLUMN, where the array is split into tiles.")] = None,
@@ -34,15 +37,12 @@ def spice(
     seed: Seed = 0,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the SPICE netlist of one read of a crossbar, with the conductances of this moment and its wires."""
-    from hwsim.errors import InputError
-    from hwsim.experiments.export.spice import Choice, array_netlist, read_source
+    """Write the SPICE netlist of a resistive network or of one read of a crossbar: its conductances and its wires."""
+    from hwsim.experiments.export.spice import Choice, netlist, read_source
     from hwsim.jobs.store import write_text
 
     read = read_source(source, case=case, instance=instance, device=device, seed=seed, data_dir=data_dir)
-    if array is None:
-        raise InputError("hwsim export spice: which array? give --array, such as layer0.weight")
-    text = array_netlist(read, Choice(array, image, position, _tile(tile), wire_ohm))
+    text = netlist(read, Choice(array, image, position, _tile(tile), wire_ohm))
     write_text(out, text)
     print(f"{out}: {text.count(chr(10) + 'r')} resistors; run it with ngspice -b {out}")
 

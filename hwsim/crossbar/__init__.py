@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "faults": ["Faults"],
         "levels": ["Levels"],
         "non_negative": ["Range", "non_negative"],
-        "netlist": ["OPTIONS", "number", "read_netlist"],
+        "netlist": ["OPTIONS", "ladder", "number", "read_netlist"],
         "reads.kernels": ["PatchKernels", "kernels"],
         "reads.periphery": ["BOUND_MANAGEMENT", "NOISE_MANAGEMENT", "ReadPath", "WEIGHT_NOISE"],
         "reads.readable": ["ArrayReads"],

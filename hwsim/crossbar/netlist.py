@@ -58,15 +58,26 @@ def _crossbar(name: str, g_uS: Tensor, volts: Tensor, segment_ohm: float) -> Ite
         yield f"vin{name}{i} in{name}{i} 0 {number(drive)}"
     for j in range(post):
         yield f"vout{name}{j} out{name}{j} 0 0"
-    wired = segment_ohm > 0
+    inputs, outputs = [f"in{name}{i}" for i in range(pre)], [f"out{name}{j}" for j in range(post)]
+    yield from ladder(name, g_uS, inputs, outputs, segment_ohm)
+
+
+def ladder(name: str, g_uS: Tensor, inputs: Sequence[str], outputs: Sequence[str], segment_ohm: float) -> Iterator[str]:
+    """The resistors of one array between the nodes of its terminals; its own begin with ``name``.
+
+    Wire segments lie as in ``wires``: input lines are driven at the end of output 0, output lines end behind the last
+    input. Conductances of zero are left out.
+    """
+    post, pre = g_uS.shape
     for i in range(pre):
         for j in range(post):
-            if wired:
-                before = f"in{name}{i}" if j == 0 else f"a{name}{j - 1}_{i}"
-                after = f"out{name}{j}" if i == pre - 1 else f"b{name}{j}_{i + 1}"
-                yield f"rin{name}{j}_{i} {before} a{name}{j}_{i} {number(segment_ohm)}"
-                yield f"rout{name}{j}_{i} b{name}{j}_{i} {after} {number(segment_ohm)}"
+            ends = (inputs[i], outputs[j])
+            if segment_ohm > 0:
+                ends = (f"a{name}{j}_{i}", f"b{name}{j}_{i}")
+                before = inputs[i] if j == 0 else f"a{name}{j - 1}_{i}"
+                after = outputs[j] if i == pre - 1 else f"b{name}{j}_{i + 1}"
+                yield f"rin{name}{j}_{i} {before} {ends[0]} {number(segment_ohm)}"
+                yield f"rout{name}{j}_{i} {ends[1]} {after} {number(segment_ohm)}"
             conductance = g_uS[j, i].item() * 1e-6
             if conductance > 0:
-                ends = (f"a{name}{j}_{i}", f"b{name}{j}_{i}") if wired else (f"in{name}{i}", f"out{name}{j}")
                 yield f"r{name}{j}_{i} {ends[0]} {ends[1]} {number(1 / conductance)}"

@@ -117,6 +117,7 @@ class NonNegativeDevice(WrappedDevice):
         low, high = _ends(device.synapse(post, pre, streams))
         inner = device.synapse(post, pre, streams)
         _fix_scale(inner)
+        inner.program(torch.zeros(post, pre))  # from now on its scale is the one that all programming has
         synapse = NonNegativeSynapse(inner, self.conductances, low, high)
         if self.array != Array():
             if not isinstance(inner, Placeable) or not isinstance(inner, ArrayReads):

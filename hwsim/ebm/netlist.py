@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from hwsim.crossbar.netlist import OPTIONS, number
+from hwsim.crossbar.netlist import OPTIONS, ladder, number
 from hwsim.ebm.resistive import ResistiveNetwork
 
 IDEAL_S = 1e4
 """Conductance that stands for an ideal diode when it conducts: at microamperes it is off by less than a nanovolt."""
 
 
-def to_spice(net: ResistiveNetwork, x: Tensor) -> str:
+def to_spice(
+    net: ResistiveNetwork,
+    x: Tensor,
+    *,
+    g_uS: Sequence[Tensor] | None = None,
+    segment_ohm: float = 0.0,
+    comments: Sequence[str] = (),
+) -> str:
     """The netlist of ``net`` at rest under one input.
 
     Args:
         x: (inputs,) or the shape of one example, without the batch.
+        g_uS: conductances of the arrays in microsiemens; by default those that the network computes with, in which
+            wires are an effective conductance.
+        segment_ohm: of the wire segments between neighbouring devices, see ``crossbar.netlist``; 0: no wires.
+        comments: lines for whoever reads the file.
 
     Node ``n<l>_<k>`` is node k of layer l, counted from 0; ``n0_<i>`` would be behind the first array, the sources are
     ``s<i>``. Conductances of zero are left out. Raises InputError as ``ResistiveNetwork.given`` does.
@@ -28,12 +39,17 @@ def to_spice(net: ResistiveNetwork, x: Tensor) -> str:
     >>> hw.to_spice(net, torch.ones(1)).splitlines()[0]
     '* resistive network, layers of 2 nodes'
     """
-    return "\n".join(_lines(net, x)) + "\n"
+    if g_uS is None:
+        g_uS = [net.unit_uS * weight.double() for weight in net.weights()]
+    return "\n".join(_lines(net, x, g_uS, segment_ohm, comments)) + "\n"
 
 
-def _lines(net: ResistiveNetwork, x: Tensor) -> Iterator[str]:
+def _lines(
+    net: ResistiveNetwork, x: Tensor, g_uS: Sequence[Tensor], segment_ohm: float, comments: Sequence[str]
+) -> Iterator[str]:
     given = net.given(x.reshape(1, -1).double())
     yield f"* resistive network, layers of {', '.join(str(link.post) for link in net.links)} nodes"
+    yield from (f"* {comment}" for comment in comments)
     for i, volts in enumerate(given.sources[0].tolist()):
         yield f"v{i} s{i} 0 {number(volts)}"
     yield f"vplus plus 0 {number(net.bias_V)}"
@@ -41,10 +57,8 @@ def _lines(net: ResistiveNetwork, x: Tensor) -> Iterator[str]:
     for layer, part in enumerate(given.circuit.layers):
         far = [f"{'m' if layer else 's'}{f'{layer - 1}_' if layer else ''}{j}" for j in range(part.matrix.shape[1])]
         far += ["plus", "minus"]
-        for k, row in enumerate(part.whole.tolist()):
-            for j, weight in enumerate(row):
-                if weight > 0:
-                    yield f"r{layer}_{k}_{j} {far[j]} n{layer}_{k} {number(1 / (weight * net.unit_uS * 1e-6))}"
+        near = [f"n{layer}_{k}" for k in range(part.matrix.shape[0])]
+        yield from ladder(f"{layer}_", g_uS[layer], far, near, segment_ohm)
         if layer < net.blocks - 1:
             yield from _node(net, layer, part.matrix.shape[0])
     if not net.diode.ideal:

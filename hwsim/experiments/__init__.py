@@ -37,7 +37,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "summary_of",
         ],
         "doctor": ["diagnose", "report"],
-        "export.spice": ["Choice", "array_netlist", "read_source"],
+        "export.spice": ["Choice", "netlist", "read_source"],
         "export.tensorboard": ["teller"],
         "gallery": ["FILE", "Gallery", "Perturbed", "file_stem", "read_gallery"],
         "index": ["INDEX", "chosen", "find", "refresh", "remove", "state"],

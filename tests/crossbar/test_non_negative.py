@@ -172,3 +172,12 @@ def test_a_scale_of_every_output_is_refused() -> None:
 def test_ranges_that_are_none_are_refused(settings: dict[str, float], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Range(**settings)
+
+
+def test_the_array_has_the_conductances_that_the_network_sees() -> None:
+    """Without wires and faults, whatever the scale of programming: the devices in microsiemens are the weights."""
+    array = hw.Array(transpose_mismatch=1e-9)
+    synapse = non_negative(hw.ArrayDevice(hw.device("soft-bounds-cell"), array), Range()).synapse(3, 4, hw.Streams(0))
+    synapse.program(torch.rand(3, 4, generator=torch.Generator().manual_seed(0)))
+    named = synapse.conductances()
+    torch.testing.assert_close(named["g_uS"], named["G_uS"])

@@ -23,7 +23,9 @@ from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.inference import infer
+from hwsim.ebm.netlist import to_spice
 from hwsim.ebm.network import Network
+from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.errors import InputError
 from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.gallery import file_stem
@@ -36,13 +38,16 @@ from hwsim.rng import Streams
 UNIT = "_uS"
 """How the names of conductances in physical units end."""
 
+EFFECTIVE = "G_uS"
+"""Conductances between nodes as the simulation computes with them, wires and faults included."""
+
 
 @dataclass(frozen=True)
 class Choice:
-    """Which read of which array.
+    """Which read of which array, or which input of a resistive network.
 
     Attributes:
-        array: its name, ``layer0.weight``.
+        array: its name, ``layer0.weight``; None: the circuit of a resistive network as a whole.
         image: of the test images, from 0; what the array gets is what it gets at this image's equilibrium.
         position: of a convolution's window, from 0, line by line.
         tile: row and column of the tile, where the array is split into several.
@@ -50,7 +55,7 @@ class Choice:
         units: the map to conductances where the device names none in microsiemens.
     """
 
-    array: str
+    array: str | None
     image: int = 0
     position: int = 0
     tile: tuple[int, int] | None = None
@@ -150,27 +155,38 @@ def of_run(folder: JobFolder, *, case: str = "in-situ", instance: int = 0, data_
     return Source(config, net, data.load(folder.data, data_dir), conductances, settings, title)
 
 
-def array_netlist(source: Source, choice: Choice) -> str:
-    """The netlist of one read of one crossbar; see ``crossbar.netlist``. Raises InputError for what is not there."""
+def netlist(source: Source, choice: Choice) -> str:
+    """What is chosen, as text for SPICE. Raises InputError for what is not there."""
     names = [name for name in layer_names(source.net) if name.endswith(".weight")]
-    if choice.array not in names:
+    if choice.array in names:
+        return _array_netlist(source, choice, choice.array)
+    if choice.array is not None:
         raise InputError(f"--array {choice.array}: expected one of {', '.join(names)}")
-    crossbars, units, origin = _crossbars(source, choice)
-    crossbars, inputs = _tile(source.settings, choice, crossbars, _input(source, choice))
-    segment = choice.wire_ohm
-    if segment is None:
-        segment = source.settings.wire_resistance_ohm if source.settings else 0.0
+    if not isinstance(source.net, ResistiveNetwork):
+        raise InputError(
+            f"{source.config.name}: relaxes by reads of its arrays and is no circuit as a whole; give --array, one of "
+            f"{', '.join(names)}"
+        )
+    return _circuit_netlist(source, source.net, choice)
+
+
+def _array_netlist(source: Source, choice: Choice, array: str) -> str:
+    """One read of one crossbar, see ``crossbar.netlist``."""
+    crossbars, volts, origin = _crossbars(source, choice, array)
+    crossbars, inputs = _tile(source.settings, choice, crossbars, _input(source, choice, array))
+    segment = _segment_ohm(source, choice)
     if "g_reference_uS" in crossbars:
         crossbars = {"": torch.cat([crossbars["g_uS"], crossbars["g_reference_uS"]])}
         read = f"i(vout<j>) - i(vout{len(crossbars['']) - 1}), the reference's"
+    elif set(crossbars) == {"g_uS"}:
+        crossbars, read = {"": crossbars["g_uS"]}, "i(vout<j>)"
     else:
         crossbars = {name.removeprefix("g_").removesuffix(UNIT): g for name, g in crossbars.items()}
         read = "i(voutplus_<j>) - i(voutminus_<j>)"
     tile = f", tile {choice.tile[0]},{choice.tile[1]}" if choice.tile else ""
     position = f", position {choice.position} of the window" if choice.position else ""
-    volts = units.read_voltage_V
     comments = [
-        f"{source.title}, {choice.array}{tile}, test image {choice.image} of {source.data.name}{position}",
+        f"{source.title}, {array}{tile}, test image {choice.image} of {source.data.name}{position}",
         f"{origin}; wire segments of {segment:g} ohm; an input of 1 is {volts:g} V, converters are left out",
         f"output j of the layer: {read}",
     ]
@@ -178,37 +194,66 @@ def array_netlist(source: Source, choice: Choice) -> str:
     return read_netlist(crossbars.get("", crossbars), inputs.double() * volts, segment, comments)
 
 
-def _crossbars(source: Source, choice: Choice) -> tuple[dict[str, Tensor], Conductances, str]:
-    """The conductances of an array as its device names them, their units, and where they are from."""
-    named = source.conductances.get(choice.array, {})
-    physical = {name: g for name, g in named.items() if name.endswith(UNIT)}  # of twins, the first array
+def _circuit_netlist(source: Source, net: ResistiveNetwork, choice: Choice) -> str:
+    """A resistive network under one image, see ``ebm.netlist``, its wires as ladders between the nodes."""
+    segment = _segment_ohm(source, choice)
+    arrays = [_crossbars(source, choice, name)[0] for name in layer_names(net)]
+    limits = (source.settings.max_rows, source.settings.max_cols) if source.settings else (None, None)
+    for name, synapse in zip(layer_names(net), net.synapses, strict=True):
+        split = any(len(tile_sizes(n, most)) > 1 for n, most in zip(synapse.shape, limits, strict=True))
+        if split and segment:
+            raise InputError(f"{name}: is split into tiles, whose wires have no netlist; leave out wires, --wire-ohm 0")
+    comments = [
+        f"{source.title}, test image {choice.image} of {source.data.name}; wire segments of {segment:g} ohm",
+        f"score of class k: v(n{net.blocks - 1}_<k>) - v(n{net.blocks - 1}_<k + {net.classes}>)",
+    ]
+    g_uS = [next(iter(named.values())).double() for named in arrays]
+    return to_spice(net, _image(source, choice)[0], g_uS=g_uS, segment_ohm=segment, comments=comments)
+
+
+def _segment_ohm(source: Source, choice: Choice) -> float:
+    if choice.wire_ohm is not None:
+        return choice.wire_ohm
+    return source.settings.wire_resistance_ohm if source.settings else 0.0
+
+
+def _crossbars(source: Source, choice: Choice, array: str) -> tuple[dict[str, Tensor], float, str]:
+    """The conductances of an array as its device names them, the voltage of an input of 1, and where they are from."""
+    named = source.conductances.get(array, {})
+    net, weight = source.net, source.net.weights()[layer_names(source.net).index(array)]
+    physical = {name: g for name, g in named.items() if name.endswith(UNIT) and name != EFFECTIVE}
+    if isinstance(net, ResistiveNetwork):  # its inputs are voltages, its weights conductances
+        return {"g_uS": physical.get("g_uS", net.unit_uS * weight)}, 1.0, "conductances between the nodes"
     if physical:
-        return (
-            physical,
-            source.settings.array(1.0).units if source.settings else choice.units,
-            "the device's conductances",
-        )
-    weight = source.net.weights()[layer_names(source.net).index(choice.array)]
+        volts = (source.settings.array(1.0).units if source.settings else choice.units).read_voltage_V
+        return physical, volts, "the device's conductances"  # of twins, the first array
     units = replace(choice.units, weight_range=float(weight.abs().max()) or 1.0)
     origin = f"weights as {units.encoding} conductances from {units.g_min_uS:g} to {units.g_max_uS:g} uS, the largest"
-    return units.named(units.encode(weight)), units, f"{origin}, {units.weight_range:g}, at the end of the range"
+    origin = f"{origin}, {units.weight_range:g}, at the end of the range"
+    return units.named(units.encode(weight)), units.read_voltage_V, origin
 
 
-def _input(source: Source, choice: Choice) -> Tensor:
-    """(pre,): what the array reads at the equilibrium of the image."""
-    net, x = source.net, source.data.test.x
+def _image(source: Source, choice: Choice) -> Tensor:
+    """(1, ...): the test image."""
+    x = source.data.test.x
     if not 0 <= choice.image < len(x):
         raise InputError(f"--image {choice.image}: expected 0 to {len(x) - 1}, the test images of {source.data.name}")
-    image = x[choice.image : choice.image + 1]
+    return x[choice.image : choice.image + 1]
+
+
+def _input(source: Source, choice: Choice, array: str) -> Tensor:
+    """(pre,): what the array reads at the equilibrium of the image."""
+    net, image, index = source.net, _image(source, choice), layer_names(source.net).index(array)
     state = infer(net, image, **relaxation(source.config.inference))[1].state
     couplings = net.given(image).couplings(state)
-    names = list(layer_names(net))
-    if len(couplings) <= names.index(choice.array):
+    if len(couplings) <= index:
         return state[-1][0]  # of a readout, which lies outside the dynamics
-    pre = couplings[names.index(choice.array)].pre
-    link = next(link for link in net.links if net.synapses[names.index(choice.array)] in link.synapses)
+    pre = couplings[index].pre
+    link = next(link for link in net.links if net.synapses[index] in link.synapses)
     if isinstance(link, Convolution) and pre.dim() == 4:
         pre = link.window.patches(pre)
+    elif not isinstance(link, Convolution):
+        pre = pre[:1]
     if not 0 <= choice.position < len(pre):
         raise InputError(f"--position {choice.position}: expected 0 to {len(pre) - 1}")
     return pre[choice.position]
