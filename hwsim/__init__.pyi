@@ -44,6 +44,7 @@ from .errors import InputError as InputError
 from .errors import WorkError as WorkError
 from .experiments.results import JobResults as JobResults
 from .experiments.results import read_results as read_results
+from .learning.coupled import CoupledLearning as CoupledLearning
 from .learning.ep import EquilibriumProp as EquilibriumProp
 from .learning.equilibrium_gradients import Implicit as Implicit
 from .learning.equilibrium_gradients import Unrolled as Unrolled

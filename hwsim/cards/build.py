@@ -28,6 +28,7 @@ from hwsim.ebm.hopfield import Normalise
 from hwsim.ebm.network import Network
 from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import SOLVERS, Phase
+from hwsim.learning.coupled import CoupledLearning
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.learning.equilibrium_gradients import Implicit
 from hwsim.learning.exact import ExactGradient
@@ -138,7 +139,10 @@ def learning_rule(config: LearningConfig, factor: float = 1.0) -> LearningRule:
     else:
         nudged = replace(free, steps=config.nudged_steps)
         form, hold = config.update_form, config.hold_input
-        rule = EquilibriumProp(config.beta, config.nudge, free, nudged, solver, form, hold_input=hold)
+        if config.rule == "coupled-learning":
+            rule = CoupledLearning(config.eta, free, nudged, solver, form, hold)
+        else:
+            rule = EquilibriumProp(config.beta, config.nudge, free, nudged, solver, form, hold_input=hold)
     if config.adversarial is None:
         return rule
     reached = Truncated(5, replace(free, average_last=1, stop_early=True), solver)

@@ -84,6 +84,9 @@ class LearningConfig(Recipe):
     Under rule 'exact-gradient' (``hwsim.learning.exact.ExactGradient``) there are no nudged phases: the implicit
     gradient is taken where a relaxation of at most ``free_steps`` ends.
 
+    Under rule 'coupled-learning' (``hwsim.learning.coupled.CoupledLearning``) outputs are held by ``eta`` of the way
+    nearer to their targets, for ``nudged_steps``; ``nudge`` and ``beta`` have no part in it.
+
     ``damping`` auto: the factor of over-relaxed sweeps is measured on the network as it learns
     (``hwsim.ebm.spectrum.over_relaxation``); 1 until then, and on noisy arrays.
 
@@ -93,9 +96,10 @@ class LearningConfig(Recipe):
     (``hwsim.crossbar.updates.gain``), one a ``gain_per``.
     """
 
-    rule: Literal["equilibrium-propagation", "exact-gradient"] = "equilibrium-propagation"
+    rule: Literal["equilibrium-propagation", "coupled-learning", "exact-gradient"] = "equilibrium-propagation"
     nudge: Literal["centred", "one-sided", "random-sign", "linear-response"] = "centred"
     beta: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    eta: float = Field(default=0.1, gt=0, le=1)
     update_form: Literal["difference", "interleaved", "two-phase"] = "difference"
     update: str | list[str] = "per-sample"
     rate_pulses: float | list[float] | None = None

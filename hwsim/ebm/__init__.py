@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "costs": ["CrossEntropy", "SquaredError"],
         "dense": ["planned"],
         "diode": ["Diode"],
-        "energy": ["Cost", "Coupling", "Energy", "Nudged", "State", "Wrapped", "Writable", "examples"],
+        "energy": ["Clamped", "Cost", "Coupling", "Energy", "Nudged", "State", "Wrapped", "Writable", "examples"],
         "hopfield": ["GivenInput", "LayeredHopfield", "Normalise"],
         "inference": ["infer"],
         "linearised": ["Blocks", "Linearised"],

@@ -240,6 +240,31 @@ class Nudged(Wrapped):
         return replace(self, energy=energy, target=self.target[rows], beta=beta), s
 
 
+@dataclass(frozen=True)
+class Clamped(Wrapped):
+    """An energy whose last block is held at ``output``: its other blocks relax around it."""
+
+    output: Tensor
+
+    def value(self, s: State) -> Tensor:
+        return self.energy.value(s)
+
+    def force(self, s: State) -> State:
+        return (*self.energy.force(s)[:-1], torch.zeros_like(s[-1]))
+
+    def minimise(self, s: State, layers: Sequence[int]) -> State:
+        last = self.energy.blocks - 1
+        below = iter(self.energy.minimise(s, [layer for layer in layers if layer != last]))
+        return tuple(self.output.clone() if layer == last else next(below) for layer in layers)
+
+    def couplings(self, s: State) -> tuple[Coupling, ...]:
+        return self.energy.couplings(s)
+
+    def chosen(self, rows: Tensor, s: State) -> tuple[Clamped, State]:
+        energy, s = self.energy.chosen(rows, s)
+        return Clamped(energy, self.output[rows]), s
+
+
 def examples(layer: Tensor, rows: Tensor) -> Tensor:
     """The examples ``rows`` of a layer; images keep their channels innermost in memory, or get them so."""
     if layer.dim() != 4:

@@ -15,6 +15,7 @@ writes differences only, and is as local.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -67,12 +68,58 @@ class Contrast(NamedTuple):
     open_share: float = 0.0
 
 
-@dataclass(frozen=True)
-class EquilibriumProp:
-    """Equilibrium propagation.
+class Contrastive(ABC):
+    """A rule that compares two states at rest and writes the difference of what the arrays see in them.
 
-    On a network of ``TwinDevice``s the second state of every comparison is reached on the twin arrays, from a free
-    phase of their own; the update is written to both.
+    On a network of ``TwinDevice``s the second state is reached on the twin arrays, from a free phase of their own; the
+    update is written to both.
+    """
+
+    free: Phase
+    solver: Solver
+    update_form: str
+    hold_input: bool
+
+    @abstractmethod
+    def _contrast(self, side: Side, other: Side, target: Tensor, rng: torch.Generator) -> Contrast:
+        """What is compared; the second state is reached on the ``other`` side."""
+
+    @torch.no_grad()
+    def step(
+        self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
+    ) -> StepStats:
+        side, opposite = self._at_rest(net, cost, x), negative_phase(net)
+        other = side if opposite is net else self._at_rest(opposite, cost, x)
+        free, cost = side.free, side.cost
+        target = cost.encode(labels, free.state[-1])
+        contrast = self._contrast(side, other, target, rng)
+        scale = 1.0 / (len(x) * contrast.width)
+        couplings = contrast.positive, contrast.negative
+        for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
+            for pre, post in written(positive, negative, self.update_form):
+                positive.synapse.update(pre, post * scale, rate)
+        net.tick()
+        phases = (free, *contrast.ends)
+        ends = torch.stack([phase.outcome for phase in phases])
+        return StepStats(
+            cost=cost.value(free.state[-1], target).mean().item(),
+            correct=int((net.outputs(free.state).argmax(1) == labels).sum()),
+            examples=len(x),
+            unsettled_share=(ends >= Outcome.MAX_STEPS).sum(1).max().item() / len(x),
+            residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
+            open_share=contrast.open_share,
+        )
+
+    def _at_rest(self, net: Network, cost: Cost, x: Tensor) -> Side:
+        given = net.given(x, hold=self.hold_input)
+        relaxed = given if self.solver.revisits else planned(given)
+        free = settle(relaxed, given.start(), solver=self.solver, phase=self.free)
+        return Side(given, relaxed, net.cost_of_state(cost), free)
+
+
+@dataclass(frozen=True)
+class EquilibriumProp(Contrastive):
+    """Equilibrium propagation.
 
     Attributes:
         beta: strength of the nudge, > 0.
@@ -111,40 +158,7 @@ class EquilibriumProp:
             expected = ", ".join(UPDATE_FORMS)
             raise ValueError(f"EquilibriumProp.update_form: expected one of {expected}, got {self.update_form!r}")
 
-    @torch.no_grad()
-    def step(
-        self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
-    ) -> StepStats:
-        side, opposite = self._at_rest(net, cost, x), negative_phase(net)
-        other = side if opposite is net else self._at_rest(opposite, cost, x)
-        free, cost = side.free, side.cost
-        target = cost.encode(labels, free.state[-1])
-        contrast = self._contrast(side, other, target, rng)
-        scale = 1.0 / (len(x) * contrast.width)
-        couplings = contrast.positive, contrast.negative
-        for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
-            for pre, post in written(positive, negative, self.update_form):
-                positive.synapse.update(pre, post * scale, rate)
-        net.tick()
-        phases = (free, *contrast.ends)
-        ends = torch.stack([phase.outcome for phase in phases])
-        return StepStats(
-            cost=cost.value(free.state[-1], target).mean().item(),
-            correct=int((net.outputs(free.state).argmax(1) == labels).sum()),
-            examples=len(x),
-            unsettled_share=(ends >= Outcome.MAX_STEPS).sum(1).max().item() / len(x),
-            residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
-            open_share=contrast.open_share,
-        )
-
-    def _at_rest(self, net: Network, cost: Cost, x: Tensor) -> Side:
-        given = net.given(x, hold=self.hold_input)
-        relaxed = given if self.solver.revisits else planned(given)
-        free = settle(relaxed, given.start(), solver=self.solver, phase=self.free)
-        return Side(given, relaxed, net.cost_of_state(cost), free)
-
     def _contrast(self, side: Side, other: Side, target: Tensor, rng: torch.Generator) -> Contrast:
-        """What is compared; the second state is reached on the ``other`` side."""
         if self.nudge == "linear-response":
             return self._response(side, other, target)
         if self.nudge == "centred":
