@@ -261,13 +261,16 @@ def cost(
     table: Annotated[Path | None, typer.Option(help="YAML file of prices, in place of ours.")] = None,
 ) -> None:
     """Count what a model asks of a device's arrays, per inference and per training step, and price it."""
-    from hwsim.experiments.device_run.cost import cost_section, rows
+    from hwsim.cards import shelf
+    from hwsim.cards.read import DEFAULT_MODEL
+    from hwsim.experiments.device_run.cost import cost_section, rows, shipped_weights
     from hwsim.experiments.device_run.job import plan_run
     from hwsim.experiments.device_run.prices import read_table
 
     prices = read_table(table)
     job = plan_run(replace(request, device=device))
-    section = cost_section(job, prices)
+    folder = shelf.find("models", request.model or DEFAULT_MODEL).folder
+    section = cost_section(job, prices, shipped_weights(job, folder))
     shown = Table(f"{job.model.name} on {job.device.name}", box=None, pad_edge=False)
     for activity in section["activities"]:
         shown.add_column(activity["title"], justify="right")

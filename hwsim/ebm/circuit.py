@@ -14,6 +14,7 @@ from torch import Tensor
 from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.diode import Diode
 from hwsim.ebm.energy import Bound, Coupling, State
+from hwsim.ebm.power import Power
 from hwsim.errors import InputError
 
 SOURCES = 2
@@ -90,7 +91,7 @@ class GivenSources:
     def _below(self, s: State, layer: int) -> Tensor:
         return s[layer - 1] if layer else self.sources
 
-    def _applied(self, s: State, layer: int) -> Tensor:
+    def applied(self, s: State, layer: int) -> Tensor:
         """(B, pre + 2): the voltages at the far ends of an array's conductances, amplified."""
         below = self.circuit.layers[layer].gain * self._below(s, layer)
         constant = below.new_tensor([self.circuit.bias_V, -self.circuit.bias_V]).expand(len(below), SOURCES)
@@ -99,7 +100,7 @@ class GivenSources:
     def value(self, s: State) -> Tensor:
         total = self.sources.new_zeros(len(self.sources))
         for number, layer in enumerate(self.circuit.layers):
-            far, near = self._applied(s, number), s[number]
+            far, near = self.applied(s, number), s[number]
             drops = far.square() @ layer.whole.sum(0) + near.square() @ layer.whole.sum(1)
             power = 0.5 * drops - (near * (far @ layer.whole.T)).sum(1)
             if (sign := self._sign(number)) is not None:
@@ -160,11 +161,30 @@ class GivenSources:
             forces.append(force)
         return tuple(forces)
 
+    @torch.no_grad()
+    def power(self, s: State) -> Power:
+        """What the circuit draws at the voltages ``s``; given and taken agree where these are at rest."""
+        unit_S = self.circuit.unit_uS * 1e-6
+        heat, diodes, sources, amplifiers = (self.x.new_zeros(len(self.x)) for _ in range(4))
+        for number, layer in enumerate(self.circuit.layers):
+            far, near = self.applied(s, number), s[number]
+            drops = far.square() @ layer.whole.sum(0) + near.square() @ layer.whole.sum(1)
+            heat += unit_S * (drops - 2 * (near * (far @ layer.whole.T)).sum(1))
+            out_W = unit_S * far * (far * layer.whole.sum(0) - near @ layer.whole)  # at the far end of every column
+            inputs = layer.matrix.shape[1]
+            from_below = out_W[:, :inputs].sum(1)
+            sources += out_W[:, inputs:].sum(1) + (from_below if number == 0 else 0.0)
+            amplifiers += from_below * (1 - 1 / layer.gain**2) if number else 0.0
+            if layer.sign is not None:
+                current = layer.sign * unit_S * self.circuit.diode.current(layer.sign * near, self.circuit.unit_uS)
+                diodes -= (current * near).sum(1)
+        return Power(heat, diodes, sources, amplifiers)
+
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         """dE/dG = w/2 (far - near)^2 = -w (near far - far^2/2 - near^2/2): three outer products of local voltages."""
         couplings = []
         for number, layer in enumerate(self.circuit.layers):
-            far, near = self._applied(s, number), s[number]
+            far, near = self.applied(s, number), s[number]
             half = torch.full_like(near, -0.5)
             pre = torch.cat([far, far.square(), torch.ones_like(far)])
             post = layer.weight * torch.cat([near, half, -0.5 * near.square()])

@@ -319,6 +319,10 @@ class GivenInput:
         """(B, ...): -dE/dx = W_0^T s_1, what the first array sends back to its (normalised) input."""
         return self.net.links[0].backward(s[0], self._reading(self._current(), 0, s).switches)
 
+    def power(self, s: State) -> None:
+        """A digital loop settles the state: what that takes is counted read by read."""
+        del s
+
     def couplings(self, s: State, at: State | None = None) -> tuple[Coupling, ...]:
         """See ``Energy``; through the switches of max-pooling that the state ``at`` sets, by default ``s`` itself."""
         kept, couplings = self._keep(), list[Coupling]()

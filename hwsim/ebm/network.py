@@ -14,6 +14,7 @@ from torch import Tensor
 from hwsim.crossbar.exact import FloatSynapse
 from hwsim.crossbar.synapse import Ages, Synapse
 from hwsim.ebm.energy import Cost, Energy, State
+from hwsim.ebm.power import Power
 from hwsim.rng import Streams
 
 
@@ -32,6 +33,10 @@ class Given(Energy, Protocol):
 
     def input_force(self, s: State) -> Tensor:
         """(B, ...): -dE/dx at the state ``s``, in the shape of ``x``."""
+        ...
+
+    def power(self, s: State) -> Power | None:
+        """What the network draws at the state ``s``, where it is a circuit that relaxes by itself; else None."""
         ...
 
     def chosen(self, rows: Tensor, s: State) -> tuple[Given, State]: ...

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "corruption.records": ["CorruptionResults", "Row"],
         "corruption.results": ["CorruptionResults", "write_results"],
         "device_run.caveats": ["described"],
-        "device_run.cost": ["cost_section", "rows"],
+        "device_run.cost": ["cost_section", "rows", "shipped_weights", "with_unit"],
         "device_run.gallery": ["galleries"],
         "device_run.job": ["plan_run"],
         "device_run.prices": ["read_table"],

@@ -70,6 +70,7 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
             Section("Attacks", [ATTACKS, *drawn["attacks"], *tables.attacks(summary)]),
             Section("Learning", [*(tables.learning(summary) or ["No training is recorded yet."]), *drawn["learning"]]),
             Section("Diagnostics", [*tables.diagnostics(summary), *drawn["diagnostics"]]),
+            *([Section("Circuit", [*tables.circuit(summary), *drawn["circuit"]])] if "circuit" in summary else []),
             Section("Cost", tables.cost(summary) or ["Not counted yet."]),
             Section("Arrays", [*tables.weights(run), *drawn["arrays"]]),
             reproduce(run.folder, run.receipt or {}, config, method),

@@ -34,8 +34,36 @@ def draw(run: Run, summary: Record) -> dict[str, list[Figure]]:
         "attacks": ([_robustness("attacks", attacks, summary, styles)] if attacks else []) + attacked,
         "learning": [_learning(run, summary, styles)] if run.training else [],
         "diagnostics": [_relaxation(run, summary, styles)] if run.relaxation else [],
+        "circuit": [_node_voltages(run)] if run.circuits else [],
         "arrays": list(_arrays(run, styles)),
     }
+
+
+def _node_voltages(run: Run) -> Figure:
+    """Every node of every layer at rest, image by image, of the first and the last case."""
+    cases = {r.case: r for r in reversed(run.circuits) if r.repeat == 0}
+    shown = [cases[name] for name in dict.fromkeys((run.circuits[0].case, run.circuits[-1].case)) if name in cases]
+    layers = [(r.case, i, np.array(volts)) for r in shown for i, volts in enumerate(r.node_voltages_V)]
+    largest = max(float(np.abs(volts).max()) for _, _, volts in layers) or 1.0
+    across = len(shown[0].node_voltages_V) if shown else 1
+    canvas, axes = panels(len(layers), across, 2.4)
+    words = []
+    for ax, (case, i, volts) in zip(axes, layers, strict=True):
+        picture = ax.imshow(volts, vmin=-largest, vmax=largest, cmap="RdBu_r", aspect="auto", interpolation="nearest")
+        ax.grid(False)
+        ax.set(title=f"{case}, layer {i + 1}", xlabel="node", ylabel="test image")
+        bar = canvas.colorbar(picture, ax=ax, pad=0.02)
+        bar.set_label("voltage (V)")
+        bar.outline.set_visible(False)
+        share = float((volts == 0).mean())
+        words.append(
+            f"{case}, layer {i + 1}: {volts.min():.3g} to {volts.max():.3g} V, {share:.0%} held at 0 V by diodes."
+        )
+    caption = (
+        "Node voltages at rest for the first test images. White nodes are held at 0 V by ideal diodes; the first half "
+        "of a hidden layer is kept from below, the rest from above. Of the last layer the second half is subtracted."
+    )
+    return Figure("node-voltages", f"Node voltages at rest, within {largest:.2g} V", caption, words, canvas)
 
 
 def _arrays(run: Run, styles: LineStyles) -> Iterator[Figure]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from hwsim.experiments.device_run.caveats import described
 from hwsim.experiments.device_run.cost import rows as cost_rows
+from hwsim.experiments.device_run.cost import with_unit
 from hwsim.experiments.device_run.results import REFERENCE, Record, Run, accuracy_of, middle_level
 from hwsim.reports.page import Bullets, Cell, Column, Files, Fold, Item, Table, number
 from hwsim.stats.interval import Interval, percent
@@ -161,6 +162,21 @@ def diagnostics(summary: Record) -> list[Item]:
         ]
         made.append(Table("relaxation", caption, columns, rows))
     return made
+
+
+def circuit(summary: Record) -> list[Item]:
+    """The static power of a network that is a circuit; nothing of others."""
+    found = summary.get("circuit")
+    if not found:
+        return []
+    caption = (
+        f"Static power of the settled circuit, from its own voltages and currents, mean over {found[0]['images']} test "
+        "images. Conductances and diodes take what sources and amplifiers give."
+    )
+    columns = ["case", "power", "of it conductances", "diodes", "from sources", "from amplifiers"]
+    parts = ("total_W", "conductances_W", "diodes_W", "sources_W", "amplifiers_W")
+    rows = [[row["case"], *(with_unit(row[part], "W") for part in parts)] for row in found]
+    return [Table("power", caption, columns, rows)]
 
 
 def _array(row: Record) -> Sequence[Cell]:

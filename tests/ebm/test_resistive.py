@@ -21,6 +21,7 @@ from hwsim.ebm.circuit import GivenSources
 from hwsim.ebm.costs import Differential, SquaredError
 from hwsim.ebm.diode import THERMAL_V, Diode, omega
 from hwsim.ebm.energy import Coupling, Nudged, State
+from hwsim.ebm.power import Power
 from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
@@ -138,6 +139,53 @@ def test_power_given_is_power_taken(diode: Diode) -> None:
     assert given == pytest.approx(taken, rel=1e-9)
 
 
+def check_power(diode: Diode) -> None:
+    """The network's own figure: what is given is taken, and both are the sums over elements."""
+    net, x = network(diode), images()
+    given = net.given(x)
+    power = given.power(rest(given))
+    assert_close(power.sources_W + power.amplifiers_W, power.total_W, rtol=1e-9, atol=0)
+    from_elements, taken = power_balance(net, x)
+    assert power.total_W[0].item() == pytest.approx(taken, rel=1e-9)
+    assert (power.sources_W + power.amplifiers_W)[0].item() == pytest.approx(from_elements, rel=1e-9)
+    assert (power.conductances_W > 0).all()
+    assert (power.diodes_W >= 0).all()
+    assert (power.diodes_W > 0).all() != diode.ideal
+
+
+@DIODES
+def test_power_is_the_sum_of_current_times_voltage(diode: Diode) -> None:
+    check_power(diode)
+    moved = tuple(layer + 0.1 for layer in rest(network(diode).given(images())))
+    power = network(diode).given(images()).power(moved)
+    assert (power.sources_W + power.amplifiers_W - power.total_W).abs().min() > 1e-3 * power.total_W.max()
+
+
+def _half_the_heat(self: GivenSources, s: State) -> Power:
+    right = RIGHT_POWER(self, s)
+    return right._replace(conductances_W=0.5 * right.conductances_W)
+
+
+def _amplifiers_for_nothing(self: GivenSources, s: State) -> Power:
+    right = RIGHT_POWER(self, s)
+    return right._replace(amplifiers_W=0 * right.amplifiers_W)
+
+
+RIGHT_POWER = GivenSources.power
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        Bug("co-content taken for power", GivenSources, "power", _half_the_heat),
+        Bug("amplifiers that draw nothing", GivenSources, "power", _amplifiers_for_nothing),
+    ],
+    ids=str,
+)
+def test_a_wrong_power_is_rejected(bug: Bug) -> None:
+    must_reject(bug, check_power, SHOCKLEY)
+
+
 def test_the_linearised_network_is_reciprocal() -> None:
     """A current into output a moves output b as one into b moves a; with amplifiers, within a layer."""
     net, x = network(SHOCKLEY), images(1)
@@ -224,7 +272,7 @@ def test_equilibrium_propagation_is_the_gradient(nudge: str, order: float) -> No
 def _forgets_near(self: GivenSources, s: State) -> tuple[Coupling, ...]:
     couplings = []
     for number, layer in enumerate(self.circuit.layers):
-        far, near = self._applied(s, number), s[number]
+        far, near = self.applied(s, number), s[number]
         pre = torch.cat([far, far.square()])
         couplings.append(Coupling(layer.synapse, pre, layer.weight * torch.cat([near, torch.full_like(near, -0.5)])))
     return tuple(couplings)

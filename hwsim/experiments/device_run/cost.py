@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from hwsim.cards.build import COSTS, hardware, layer_names, learning_rule, network
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.updates.pulsed import write_period
 from hwsim.crossbar.work import Work, cost_of
 from hwsim.ebm.inference import infer
+from hwsim.errors import InputError
+from hwsim.experiments.device_run.circuit import static_power
 from hwsim.experiments.device_run.job import RunJob
 from hwsim.experiments.device_run.prices import CostTable, priced, read_table
 from hwsim.experiments.evaluation import relaxation
+from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.rng import Streams
 
 ACTIVITIES = {"programming": "programming", "inference": "inference, an example", "training": "training, an example"}
 
 
-def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
+def cost_section(
+    job: RunJob, table: CostTable | None = None, weights: Sequence[Tensor] | None = None
+) -> dict[str, Any]:
     """Counts and prices of a job on its device, as plain values.
 
     The network is built anew, programmed with its initial weights, asked for one batch and trained by it for as many
     steps as lie between two writes; so the pulses are those of the first steps, and fall as the error does.
     ``programming`` is of the whole network; ``inference`` and ``training`` are means over the examples of the batch.
 
+    A circuit that relaxes by itself makes no reads. What it takes is ``power``, from its own voltages on the batch.
+
     Args:
         table: prices; ours if None.
+        weights: learned ones, by which the power is worked out; the initial ones if None.
     """
     table = table or read_table()
     recipe = job.in_situ
@@ -35,10 +47,10 @@ def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
     arrays = dict(zip(layer_names(net), net.synapses, strict=True))
     x, labels = job.data.train[: recipe.batch_size]
     size = len(x)
-    weights = net.initial_weights(job.model.energy.init_gain, streams)
+    initial = net.initial_weights(job.model.energy.init_gain, streams)
     rule, cost = learning_rule(recipe), COSTS[job.model.energy.cost]
 
-    done = {"programming": cost_of(arrays, lambda: net.program(weights))}
+    done = {"programming": cost_of(arrays, lambda: net.program(initial))}
     inferred = cost_of(arrays, lambda: infer(net, x, **relaxation(job.model.inference)))
     done["inference"] = [work.per(size) for work in inferred]
     steps, rng = max(write_period(synapse) for synapse in net.synapses), streams.generator("update")
@@ -48,12 +60,46 @@ def cost_section(job: RunJob, table: CostTable | None = None) -> dict[str, Any]:
             rule.step(net, cost, x, labels, list(recipe.rates), rng)
 
     done["training"] = [work.per(steps * size) for work in cost_of(arrays, train)]
-    return {
+    section = {
         "table": table.name,
         "batch": size,
         "activities": [_activity(name, works, table) for name, works in done.items()],
         "assumptions": table.assumptions(),
     }
+    net.program(initial if weights is None else weights)
+    at_rest = static_power(net, x, job.model.inference)
+    if at_rest is None:
+        return section
+    learned = "initial" if weights is None else "learned"
+    return {**section, "power": asdict(at_rest[0]), "assumptions": [CIRCUIT.format(learned), *section["assumptions"]]}
+
+
+def shipped_weights(job: RunJob, folder: Path | None) -> list[Tensor] | None:
+    """The weights beside a model's card; None where there are none, or where settings made it another network."""
+    path = folder / WEIGHTS if folder else None
+    if path is None or not path.is_file():
+        return None
+    net = network(job.model.energy, FloatDevice(), Streams(0))
+    try:
+        load_weights(net, path)
+    except InputError:
+        return None
+    return net.weights()
+
+
+CIRCUIT = (
+    "The circuit relaxes by itself, so that an inference has no reads to be priced: the power is the sum of current "
+    "times voltage over its settled elements at the {} weights, mean over the batch. The energy of an inference is "
+    "that times the time it takes to settle, which depends on capacitances that are not simulated. Converters at "
+    "inputs and outputs are not in it."
+)
+POWERS = {
+    "static power of the settled circuit": "total_W",
+    "  of it conductances": "conductances_W",
+    "  diodes": "diodes_W",
+    "  given by sources": "sources_W",
+    "  by amplifiers": "amplifiers_W",
+}
 
 
 def _activity(name: str, works: Sequence[Work], table: CostTable) -> dict[str, Any]:
@@ -102,8 +148,17 @@ def rows(section: dict[str, Any]) -> list[tuple[str, list[str]]]:
         "energy, reads by share of the array used": "energy_by_share_J",
         "the same in digital floating point": "digital_reference_J",
     }
-    table += [(title, [_unit(a["price"][key], "J") for a in activities]) for title, key in priced_as.items()]
-    return [*table, ("time", [_unit(a["price"]["seconds"], "s") for a in activities])]
+    power = section.get("power")
+    if power is not None:
+        table += [(title, ["", with_unit(power[key], "W"), ""]) for title, key in POWERS.items()]
+    # Where a circuit relaxes, there is no energy of an inference to be had from a table of reads.
+    dark = {"inference"} if power is not None else set()
+    table += [
+        (title, ["" if a["name"] in dark else with_unit(a["price"][key], "J") for a in activities])
+        for title, key in priced_as.items()
+    ]
+    seconds = ["" if a["name"] in dark else with_unit(a["price"]["seconds"], "s") for a in activities]
+    return [*table, ("time", seconds)]
 
 
 def _memory(layer: dict[str, Any]) -> float:
@@ -119,7 +174,8 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _unit(value: float, unit: str) -> str:
+def with_unit(value: float, unit: str) -> str:
+    """A quantity with three digits and the prefix that suits it."""
     if value == 0:
         return "0"
     for prefix, size in (("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9)):

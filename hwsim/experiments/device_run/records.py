@@ -85,6 +85,31 @@ class RelaxationRecord(OfCase):
         return self.kind, self.case, self.repeat
 
 
+@dataclass(frozen=True)
+class StaticPower:
+    """What a settled circuit draws in watts, the mean over images; see ``hwsim.ebm.power.Power``."""
+
+    conductances_W: float
+    diodes_W: float
+    sources_W: float
+    amplifiers_W: float
+    total_W: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitRecord(OfCase):
+    """A circuit at rest on test images: its power, and the node voltages of the first images, layer by layer."""
+
+    kind: Literal["circuit"] = "circuit"
+    images: int
+    power: StaticPower
+    node_voltages_V: list[list[list[float]]]
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return self.kind, self.case, self.repeat
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttackRecord(OfCase):
     """What an attack of the card's ``evaluation.attack`` left under one threat; the rest is in ``folder``."""
@@ -106,4 +131,4 @@ class AttackRecord(OfCase):
         return self.kind, self.case, self.repeat, self.condition
 
 
-RUN_RECORDS = (EvaluationRecord, EpochRecord, DiagnosticsRecord, RelaxationRecord, AttackRecord)
+RUN_RECORDS = (EvaluationRecord, EpochRecord, DiagnosticsRecord, RelaxationRecord, CircuitRecord, AttackRecord)

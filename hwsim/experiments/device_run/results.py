@@ -22,6 +22,7 @@ from hwsim.experiments.device_run import caveats
 from hwsim.experiments.device_run.records import (
     RUN_RECORDS,
     AttackRecord,
+    CircuitRecord,
     DiagnosticsRecord,
     EvaluationRecord,
     LayerHealth,
@@ -62,6 +63,7 @@ class Run:
     training: list[EpochRecord]
     diagnostics: list[DiagnosticsRecord]
     relaxation: list[RelaxationRecord]
+    circuits: list[CircuitRecord]
     attacks: list[AttackRecord]
     cost: Record | None = None
     updates: list[Record] = field(default_factory=list)
@@ -95,6 +97,7 @@ def read_run(folder: Path) -> Run:
         training=[r for r in records if isinstance(r, EpochRecord)],
         diagnostics=[r for r in records if isinstance(r, DiagnosticsRecord)],
         relaxation=[r for r in records if isinstance(r, RelaxationRecord)],
+        circuits=[r for r in records if isinstance(r, CircuitRecord)],
         attacks=[r for r in records if isinstance(r, AttackRecord)],
         cost=read_json(cost) if cost.exists() else None,
         updates=read_json(updates).get("arrays", []),
@@ -134,6 +137,7 @@ def summary_of(run: Run) -> Record:
         "learning": [_learnt(run, case) for case in _unique(r.case for r in run.training)],
         "diagnostics": _diagnosed(run),
         "relaxation": _relaxed(run),
+        **({"circuit": _circuits(run)} if run.circuits else {}),
         "attacks": [{key: value for key, value in r.plain().items() if key not in LEFT_OUT} for r in run.attacks],
         "updates": run.updates,
         "cost": run.cost,
@@ -251,6 +255,17 @@ def _relaxed(run: Run) -> list[Record]:
         shares = ("steps_mean", "unsettled_share", "noise_floor_share")
         row |= {key: _mean(getattr(r, key) for r in ends) for key in shares}
         rows.append(row)
+    return rows
+
+
+def _circuits(run: Run) -> list[Record]:
+    """The static power of each case in watts, means over images and repeats."""
+    rows = []
+    for case in _unique(r.case for r in run.circuits):
+        own = [r for r in run.circuits if r.case == case]
+        powers = [asdict(r.power) for r in own]
+        means = {key: _mean(power[key] for power in powers) for key in powers[0]}
+        rows.append({"case": case, "repeats": len(own), "images": own[0].images, **means})
     return rows
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from hwsim.cards.build import layer_names
 from hwsim.cards.recipe import LearningConfig
@@ -16,11 +17,13 @@ from hwsim.crossbar.synapse import Device
 from hwsim.ebm.network import Network
 from hwsim.experiments.ageing import usual_ages
 from hwsim.experiments.device_run.attacks import attack_case
+from hwsim.experiments.device_run.circuit import circuit_records
 from hwsim.experiments.device_run.cost import cost_section
 from hwsim.experiments.device_run.gallery import keep_attacked
 from hwsim.experiments.device_run.job import RunJob
 from hwsim.experiments.device_run.records import (
     RUN_RECORDS,
+    CircuitRecord,
     DiagnosticsRecord,
     EvaluationRecord,
     LayerHealth,
@@ -58,6 +61,7 @@ def run(job: RunJob, progress: Progress) -> None:
         quality = partial(as_records, job.model, device, job.in_situ, job.data.train, job.seed)
         for line in lines(kept_records(job.folder, quality)):
             progress.note(line)
+        learned: list[Tensor] | None = None
         for repeat in range(job.repeats):
             in_float: Network | None = None
             for case, net in _networks(job, repeat, log, progress):
@@ -65,8 +69,9 @@ def run(job: RunJob, progress: Progress) -> None:
                 _measure_case(job, case, repeat, net, columns, log, progress)
                 if attacks:
                     _attack_case(job, case, repeat, net, in_float, log, progress)
+            learned = in_float.weights() if in_float else None
         if not (job.folder / "cost.json").exists():
-            write_json(job.folder / "cost.json", cost_section(job))
+            write_json(job.folder / "cost.json", cost_section(job, weights=learned))
 
 
 def _networks(job: RunJob, repeat: int, log: Log[Any], progress: Progress) -> Iterator[tuple[str, Network]]:
@@ -161,8 +166,8 @@ def _attack_case(
 
 def _examined(
     job: RunJob, case: str, repeat: int, net: Network, log: Log[Any], streams: Streams
-) -> tuple[DiagnosticsRecord, RelaxationRecord]:
-    """The health of every array, and a relaxation step by step."""
+) -> list[DiagnosticsRecord | RelaxationRecord | CircuitRecord]:
+    """The health of every array, a relaxation step by step, and a circuit at rest where the network is one."""
     x, inference = job.data.test.x[:RELAXED_IMAGES], job.model.inference
     way = relaxed(net, x, inference, streams.child("relaxation"))
     shares = list(saturation(net, x, inference, streams.child("saturation")))
@@ -181,10 +186,11 @@ def _examined(
     ]
     of: Any = {"case": case, "repeat": repeat}
     ends: Any = {"unsettled_share": way.unsettled_share, "noise_floor_share": way.noise_floor_share}
-    return (
+    return [
+        *circuit_records(case, repeat, net, x, inference),
         DiagnosticsRecord(**of, layers=layers, steps_mean=way.steps_mean, **ends),
         RelaxationRecord(**of, energy=[*way.energy], residual=[*way.residual]),
-    )
+    ]
 
 
 def _keep_weights(path: Path, net: Network) -> None:
