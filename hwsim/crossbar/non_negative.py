@@ -113,6 +113,12 @@ class NonNegativeDevice(WrappedDevice):
 
         Raises InputError where the device scales its outputs one by one, which no circuit does.
         """
+        for name in ("offset_std", "transpose_mismatch"):
+            if getattr(self.array, name):
+                raise InputError(
+                    f"array.{name}: belongs to the reads of an array, and a circuit that relaxes by itself is not "
+                    "read; expected 0"
+                )
         device = self.device.uncompensated() if isinstance(self.device, Compensated) else self.device
         low, high = _ends(device.synapse(post, pre, streams))
         inner = device.synapse(post, pre, streams)
@@ -278,7 +284,9 @@ class NonNegativeSynapse:
         return self.inner.limits() if isinstance(self.inner, Bounded) else {}
 
     def clipped_share(self) -> float:
-        return self.inner.clipped_share()
+        """Share of devices within 1 % of their highest conductance; the lowest one is where a weight of 0 belongs."""
+        near = [(high - value <= 0.01 * (high - low)).float() for value, low, high in self.limits().values()]
+        return float(torch.stack(near).mean()) if near else 0.0
 
     def reseed_reads(self, streams: Streams) -> None:
         self.inner.reseed_reads(streams)

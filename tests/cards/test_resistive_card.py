@@ -22,11 +22,11 @@ def test_a_card_is_a_network_with_differential_inputs_and_outputs() -> None:
         net = network(config.energy, device, Streams(0))
         assert isinstance(net, ResistiveNetwork)
         assert [array.shape for array in net.synapses] == [(128, 130), (20, 130)]
-        assert (net.classes, net.amplifier_gain, net.input_V, net.unit_uS) == (10, 4.0, 2.0, 10.0)
+        assert (net.classes, net.amplifier_gain, net.input_V, net.unit_uS) == (10, 4.0, 2.0, 40.0)
         assert (net.diode.saturation_A, net.diode.ideality) == (1e-9, 1.5)
         net.program([torch.full(array.shape, -1.0) for array in net.synapses])
         for weight in net.weights():
-            assert weight.min().item() == pytest.approx(0.01, abs=1e-5)
+            assert weight.min().item() == pytest.approx(0.0025, abs=1e-5)
 
 
 @pytest.mark.parametrize(

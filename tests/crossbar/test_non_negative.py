@@ -161,6 +161,20 @@ def test_a_scale_of_every_output_is_refused() -> None:
         non_negative(device, RANGE).synapse(3, 4, Streams(0))
 
 
+def test_what_belongs_to_reads_alone_is_refused() -> None:
+    device = hw.ArrayDevice(hw.device("soft-bounds-cell"), hw.Array(offset_std=0.1))
+    with pytest.raises(InputError, match=r"array\.offset_std: belongs to the reads"):
+        non_negative(device, RANGE).synapse(3, 4, Streams(0))
+
+
+@pytest.mark.parametrize("level", [0.1, 1.6])
+def test_only_the_highest_conductances_are_clipped(level: float) -> None:
+    """A weight of 0 is the lowest conductance, and most of a trained network is there."""
+    array = non_negative(hw.CellDevice(hw.device("soft-bounds-cell").cell), RANGE).synapse(9, 9, Streams(0))
+    array.program(torch.full((9, 9), level))
+    assert (array.clipped_share() > 0) == (level > 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
