@@ -102,6 +102,33 @@ def read_device(given: str | Path, settings: Sequence[tuple[str, Any]] = ()) -> 
     document = item.document()
     for path, value in settings:
         document = document.override(path, value, "--set device.")
+    return _card(item, document)
+
+
+def with_exact_updates(card: DeviceCard) -> DeviceCard:
+    """The reads of a device, in its array, on cross-points that take every update exactly and have no bounds.
+
+    Raises InputError for a device that is trained in digital or in float, whose updates are exact already.
+    """
+    given = card.document.data
+    if card.device.trains != "in-situ" or card.kind not in ("aihwkit", "cell"):
+        raise InputError(
+            f"device {card.name}: no pulses of a card's device update it; expected one that learns in situ"
+        )
+    kept = {key: given[key] for key in ("forward", "backward", *OWN_KEYS) if key in given}
+    if arraycard.KEY in kept:
+        kept[arraycard.KEY] = {**kept[arraycard.KEY], "weight_range": card.resolved[arraycard.KEY]["weight_range"]}
+    if card.kind == "cell":
+        noise = {"read_noise": card.resolved["parameters"].get("read_noise", 0.0)}
+        data = {"cell": "ideal", "parameters": noise, "mapping": card.resolved["mapping"], **kept}
+    else:
+        reads = {key: card.resolved[key] for key in ("forward", "backward", "mapping") if key in card.resolved}
+        data = {"class": "SingleRPUConfig", "device": "IdealDevice", **kept, **reads}
+    item = Item("devices", card.name, card.path)
+    return _card(item, dataclasses.replace(card.document, data=data))
+
+
+def _card(item: Item, document: Document) -> DeviceCard:
     kind, device, resolved = _read(item, document)
     device, resolved = arraycard.placed(device, resolved, document)
     check_learning(document)

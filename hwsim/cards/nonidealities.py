@@ -211,6 +211,23 @@ _RULES: dict[str, Rule] = {
     _UNCOMPENSATED: lambda keys, fields: {},  # a matter of the whole card
 }
 
+READS = (
+    "DAC range",
+    "DAC steps",
+    "input noise",
+    "input asymmetry",
+    "conductance read noise",
+    "IR drop",
+    _MISMATCH,
+    "offset",
+    "output noise",
+    "output asymmetry",
+    "output nonlinearity",
+    "ADC range",
+    "ADC steps",
+)
+"""Properties that act on reads."""
+
 TRAINING_ONLY = (
     _GRANULARITY,
     "state-dependent steps",

@@ -32,6 +32,9 @@ class AblationRequest(TrainingRequest):
     case: str = option("in-situ", "in-situ, or programmed: weights trained in float.")
     age: float = option(0.0, "Measure so many seconds after programming, where devices drift.", least=0, most=1e12)
     properties: list[str] = option([], "Only this one, again for more. (default: all that it has)", "--property")
+    updates: bool = option(
+        False, "In place of properties: exact, accumulated, per-sample updates by exact, noisy reads.", "--updates"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

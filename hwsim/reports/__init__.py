@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "ablation": ["conclusion", "table", "write_ablation_page"],
+        "ablation_updates": ["updates_conclusion", "updates_table", "write_updates_page"],
         "compare": ["write_compare_page"],
         "device_run": ["terminal_table", "write_report"],
         "folder": ["current_page", "write_folder_page"],

@@ -216,7 +216,7 @@ FILES = {
     "results.json": "everything on this page as numbers",
     "examples.csv": "one row for each image, attack and device instance",
     "corruptions.csv": "one row for each corruption and severity",
-    "ablation.csv": "one row for each property, with all intervals",
+    "ablation.csv": "one row for each property, or way to write and read, with all intervals",
     "metrics.jsonl": "the raw records, correct draws of every test image included",
     "ablation.jsonl": "the raw records, correct draws of every test image included",
     "cost.json": "what every array does for an inference and a training step, and its price",

@@ -11,7 +11,9 @@ from typing import Any
 
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
-from hwsim.cards.yamlfile import did_you_mean, parse_setting
+from hwsim.cards.read import parted
+from hwsim.cards.recipe import LearningConfig
+from hwsim.cards.yamlfile import did_you_mean
 from hwsim.ebm.network import Network
 from hwsim.errors import InputError, WorkError
 from hwsim.experiments.ageing import check_ages
@@ -59,6 +61,14 @@ class VariantRecord(Record):
         return self.variant, self.repeat
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A device with something of it off, and the recipe that it learns by."""
+
+    card: DeviceCard
+    recipe: LearningConfig
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ablation(Job):
     """A resolved and validated ablation; ``device`` is as it is, nothing switched off.
@@ -66,10 +76,12 @@ class Ablation(Job):
     Args:
         run: the run that every variant is a change of; its ``repeats`` are the trainings a variant.
         properties: what is switched; ``kept_on``: names of those that the command left out, on in every variant.
-        variants: name -> the device card with what is off in it off; equal variants share one card.
+        variants: by name; equal ones are the same object.
         case: ``in-situ``: every variant is trained on its own device; ``programmed``: weights trained in float are
             written into it.
         age_s: seconds since programming at which devices that drift are measured.
+        updates: what is switched is how updates are written (``hwsim.experiments.ablation.updates``) and whether
+            reads are exact, where ``properties`` are those of the reads.
     """
 
     kind = "ablate"
@@ -77,25 +89,28 @@ class Ablation(Job):
     run: RunJob
     properties: tuple[Property, ...]
     kept_on: tuple[str, ...] = ()
-    variants: dict[str, DeviceCard]
+    variants: dict[str, Variant]
     case: str
     age_s: float
+    updates: bool = False
 
     @property
     def resolved(self) -> dict[str, Any]:
         off = {item.name: dict(item.off) for item in self.properties}
-        return {**self.run.resolved, "ablation": {"case": self.case, "age_s": self.age_s, "off": off}}
+        what = {"updates": True} if self.updates else {}
+        return {**self.run.resolved, "ablation": {"case": self.case, "age_s": self.age_s, "off": off, **what}}
 
     @property
     def label(self) -> str:
-        return f"ablate-{self.run.model.name}-{self.device.name}-{self.case}-seed{self.seed}"
+        what = "updates" if self.updates else self.case
+        return f"ablate-{self.run.model.name}-{self.device.name}-{what}-seed{self.seed}"
 
-    def work(self) -> list[tuple[str, DeviceCard]]:
-        """Each different device once, under the first name it has."""
-        different: list[tuple[str, DeviceCard]] = []
-        for name, card in self.variants.items():
-            if all(card is not other for _, other in different):
-                different.append((name, card))
+    def work(self) -> list[tuple[str, Variant]]:
+        """Each different variant once, under the first name it has."""
+        different: list[tuple[str, Variant]] = []
+        for name, variant in self.variants.items():
+            if all(variant is not other for _, other in different):
+                different.append((name, variant))
         return different
 
 
@@ -125,18 +140,17 @@ def plan_ablation(request: AblationRequest) -> Ablation:
     if not chosen:
         raise InputError(f"--device {device}: {card.name} has nothing that could be switched off")
 
-    parsed = [parse_setting(setting) for setting in request.settings]
-    own = [(path.removeprefix("device."), value) for path, value in parsed if path.startswith("device.")]
-    cards: dict[str, DeviceCard] = {"[]": card}
+    own, _ = parted(request.settings)
+    cards: dict[str, Variant] = {"[]": Variant(card, run.in_situ)}
 
-    def built(off: list[Property]) -> DeviceCard:
+    def built(off: list[Property]) -> Variant:
         changes = switched_off(off)
         key = json.dumps(changes)
         if key not in cards:
-            cards[key] = read_device(device, [*own, *changes])
+            cards[key] = Variant(read_device(device, [*own, *changes]), run.in_situ)
         return cards[key]
 
-    variants = {ALL_ON: card, ALL_OFF: built(chosen)}
+    variants = {ALL_ON: cards["[]"], ALL_OFF: built(chosen)}
     for item in chosen:
         variants[without(item.name)] = built([item])
         variants[only(item.name)] = built([other for other in chosen if other is not item])
@@ -165,18 +179,18 @@ def run_ablation(ablation: Ablation, progress: Progress) -> None:
         work = ablation.work()
         progress.total(len(repeats) * len(work))
         for repeat in repeats:
-            for name, card in work:
-                log.once((name, repeat), partial(_measured, ablation, name, card, repeat))
+            for name, variant in work:
+                log.once((name, repeat), partial(_measured, ablation, name, variant, repeat))
                 _checkpoint(ablation, name, repeat).unlink(missing_ok=True)
                 progress.done(f"{name}, repeat {repeat + 1}")
 
 
-def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> VariantRecord:
+def _measured(ablation: Ablation, name: str, variant: Variant, repeat: int) -> VariantRecord:
     run, of = ablation.run, {"variant": name, "repeat": repeat}
     streams = Streams(run.seed).child("repeat", repeat)
     x, labels = run.data.test[: run.model.evaluation.examples]
     try:
-        net = _ready(ablation, name, card, repeat, streams)
+        net = _ready(ablation, name, variant, repeat, streams)
     except WorkError as error:
         return VariantRecord(**of, draws=1, hits=[0] * len(x), diverged=str(error))
     if ablation.age_s:
@@ -187,13 +201,13 @@ def _measured(ablation: Ablation, name: str, card: DeviceCard, repeat: int) -> V
     return VariantRecord(**of, draws=measured.draws, hits=measured.hits, unsettled_share=measured.unsettled_share)
 
 
-def _ready(ablation: Ablation, name: str, card: DeviceCard, repeat: int, streams: Streams) -> Network:
+def _ready(ablation: Ablation, name: str, variant: Variant, repeat: int, streams: Streams) -> Network:
     """The network of a variant, trained and programmed. Devices are drawn alike in all variants."""
-    model, data, device = ablation.run.model, ablation.run.data, card.device
+    model, data, device = ablation.run.model, ablation.run.data, variant.card.device
     own, new = streams.child("ablation"), streams.child("ablation", "deployed")
     if ablation.case == "in-situ":
         state = _checkpoint(ablation, name, repeat)
-        source = trained(model, device, ablation.run.in_situ, data, streams, instance=own, checkpoint=state)
+        source = trained(model, device, variant.recipe, data, streams, instance=own, checkpoint=state)
         return deployed(model.energy, device, source, new)
     state = _checkpoint(ablation, "float", repeat)
     recipe = model.settled_learning

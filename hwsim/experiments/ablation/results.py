@@ -52,21 +52,36 @@ class Results:
     images: int
 
 
+class Measured:
+    """The records in an ablation's folder, by variant. WorkError where one is asked for that is not there yet."""
+
+    def __init__(self, ablation: Ablation) -> None:
+        self._ablation = ablation
+        self._records = {record.key: record for record in read_records(ablation.folder / LOG, VariantRecord)}
+        self._first = {id(variant): name for name, variant in ablation.work()}
+
+    def of(self, variant: str) -> list[VariantRecord]:
+        """A record a repeat."""
+        name = self._first[id(self._ablation.variants[variant])]
+        try:
+            return [self._records[name, repeat] for repeat in range(self._ablation.run.repeats)]
+        except KeyError as error:
+            folder = self._ablation.folder
+            raise WorkError(f"{folder}: {name} is not measured yet; the same command goes on") from error
+
+    def shares(self, variant: str) -> NDArray[np.float64]:
+        """(repeats, images) shares of correct draws."""
+        return np.array([np.array(r.hits) / r.draws for r in self.of(variant)])
+
+    def diverged(self, variant: str) -> int:
+        """Trainings that diverged."""
+        return sum(record.diverged is not None for record in self.of(variant))
+
+
 def results(ablation: Ablation) -> Results:
     """The costs, from the records in the ablation's folder. Raises WorkError where one is missing."""
-    records = {record.key: record for record in read_records(ablation.folder / LOG, VariantRecord)}
-    first = {id(card): name for name, card in ablation.work()}
-
-    def of(variant: str) -> list[VariantRecord]:
-        name = first[id(ablation.variants[variant])]
-        try:
-            return [records[name, repeat] for repeat in range(ablation.run.repeats)]
-        except KeyError as error:
-            raise WorkError(f"{ablation.folder}: {name} is not measured yet; the same command goes on") from error
-
-    def shares(variant: str) -> NDArray[np.float64]:
-        return np.array([np.array(r.hits) / r.draws for r in of(variant)])
-
+    measured = Measured(ablation)
+    shares = measured.shares
     on, off, costs = shares(ALL_ON), shares(ALL_OFF), []
     count = len(ablation.properties)
     for item in ablation.properties:
@@ -80,7 +95,7 @@ def results(ablation: Ablation) -> Results:
                 difference(shares(removed), on, count),
                 accuracy(shares(left)),
                 accuracy(shares(removed)),
-                sum(record.diverged is not None for name in (left, removed) for record in of(name)),
+                measured.diverged(left) + measured.diverged(removed),
             )
         )
     costs.sort(key=lambda cost: -max(cost.gained.mean, cost.alone.mean))
