@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tiling": ["TiledDevice", "tile_sizes"],
         "twin": ["TwinDevice", "second_half"],
         "updates.gain": ["GainDevice"],
-        "updates.modes": ["ACCUMULATE", "LOW_RANK", "POOLED", "UpdateMode"],
+        "updates.modes": ["ACCUMULATE", "LOW_RANK", "PER_SAMPLE", "POOLED", "UpdateMode"],
         "updates.normalised": ["NormalisedDevice", "NormalisedUpdates"],
         "updates.pull": ["held_weight", "pull_per_pulse"],
         "updates.pulsed": ["count_rows", "layers_of", "mean_granularity", "write_period"],
