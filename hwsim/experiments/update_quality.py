@@ -16,7 +16,7 @@ from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.synapse import Device
-from hwsim.crossbar.updates.modes import ACCUMULATE
+from hwsim.crossbar.updates.modes import ACCUMULATE, UpdateMode
 from hwsim.crossbar.updates.pull import pull_per_pulse
 from hwsim.data.split import Split
 from hwsim.ebm.network import Network
@@ -35,7 +35,9 @@ MOST_PULSES = 5.0
 def measured_quality(
     model: ModelConfig, device: Device, recipe: LearningConfig, train: Split, seed: int
 ) -> list[UpdateQuality]:
-    """Of every array with pulses, at initial weights and over the first ``BATCHES`` batches; none where there are none.
+    """Of every array with pulses, at initial weights and over the first batches; none where there are none.
+
+    There are ``BATCHES`` of them, or as many as lie between two writes where a sum is written more rarely than that.
 
     A network of its own is trained for it, so that the training itself is not changed.
     """
@@ -47,8 +49,10 @@ def measured_quality(
     net = network(energy, hardware(device, recipe), streams, momentum=recipe.momentum)
     net.program(net.initial_weights(energy.init_gain, Streams(seed)))
     rule, cost, size = learning_rule(recipe), COSTS[energy.cost], min(recipe.batch_size, len(train))
-    count = max(1, min(BATCHES, len(train) // size))
-    batches = [(train.x[i * size : (i + 1) * size], train.y[i * size : (i + 1) * size]) for i in range(count)]
+    whole = max(1, len(train) // size)
+    count = max(min(BATCHES, whole), *(mode.period for mode in _modes(recipe)))
+    batches = [(train.x[i * size : (i + 1) * size], train.y[i * size : (i + 1) * size]) for i in range(whole)]
+    batches = [batches[i % whole] for i in range(count)]
 
     def step(net: Network, x: Tensor, labels: Tensor, rng: torch.Generator) -> None:
         rule.step(net, cost, x, labels, list(recipe.rates), rng)
@@ -81,7 +85,7 @@ def kept_records(folder: Path, measure: Callable[[], list[dict[str, Any]]]) -> l
     if path.exists():
         return read_json(path).get("arrays", [])
     records = measure()
-    write_json(path, {"batches": BATCHES, "arrays": records})
+    write_json(path, {"arrays": records})
     return records
 
 
@@ -105,9 +109,15 @@ def _holds(weight: float | None) -> str:
     return "holds any weight" if weight is None else f"holds weights up to {weight:.2g}"
 
 
+def _modes(recipe: LearningConfig) -> list[UpdateMode]:
+    """Of the links, or the one of all."""
+    return [parse_mode(text) for text in (recipe.update if isinstance(recipe.update, list) else [recipe.update])]
+
+
 def _mode(recipe: LearningConfig, link: int) -> str:
     """Of a link's array; digital biases have no pulses, so the arrays measured are those of the links."""
-    return parse_mode(recipe.update[link] if isinstance(recipe.update, list) else recipe.update).name
+    modes = _modes(recipe)
+    return modes[link % len(modes)].name
 
 
 def _too_many(record: dict[str, Any]) -> bool:

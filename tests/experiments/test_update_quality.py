@@ -44,6 +44,11 @@ def test_a_digital_sum_is_not_warned_of() -> None:
     assert all(record["cosine"] > 0.5 for record in made)
 
 
+def test_a_sum_that_is_written_rarely_is_measured_over_a_whole_period() -> None:
+    made = records("soft-bounds-cell", CONVOLUTIONAL, "in_situ.update=['accumulate: 12', accumulate]")
+    assert all(record["sent_pulses"] > 0 and record["cosine"] > 0.5 for record in made)
+
+
 @pytest.mark.parametrize("device", ["ideal", "pcm-inference", "mixed-precision-pcm"])
 def test_devices_without_pulses_of_their_own_say_nothing(device: str) -> None:
     assert records(device) == []

@@ -58,6 +58,11 @@ class UpdateMode:
     def __str__(self) -> str:
         return self.name if self.number is None else f"{self.name}: {self.number}"
 
+    @property
+    def period(self) -> int:
+        """Training steps between two writes."""
+        return self.number or 1 if self.name == ACCUMULATE else 1
+
     def device(self, device: Device) -> Device:
         """``device``, written to in this way. InputError where it cannot be.
 
