@@ -122,6 +122,7 @@ class ModelConfig(Card):
     inference: InferenceConfig = InferenceConfig()
     learning: LearningSection = Field(discriminator="rule")
     in_situ: dict[str, Any] = Field(default={})
+    in_situ_for: dict[Literal["per-sample", "accumulate", "low-rank", "pooled"], dict[str, Any]] = Field(default={})
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property

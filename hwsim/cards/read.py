@@ -15,7 +15,7 @@ from hwsim.cards.model import EvaluationConfig, ModelConfig
 from hwsim.cards.network import EnergyConfig, ModuleConfig, ResistiveConfig, VectorConfig
 from hwsim.cards.recipe import LearningConfig, LearningSection
 from hwsim.cards.size import check_size
-from hwsim.cards.updates import Place, check_modes
+from hwsim.cards.updates import Place, check_modes, parse_mode
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
 from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.data import dataset as data
@@ -67,11 +67,24 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
 
 
 def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) -> LearningConfig:
-    """The recipe a device trains by: the model's, its ``in_situ``, the device's ``learning``, then ``--set``."""
-    layers = [Layer(document, ("learning",)), Layer(document, ("in_situ",)), Layer(card.document, ("learning",))]
+    """The recipe a device trains by: the model's, its ``in_situ``, the device's ``learning``, then ``--set``.
+
+    Between the model's and the device's lies what the model says for the way updates are written (``in_situ_for``).
+    """
+    model = [Layer(document, ("learning",)), Layer(document, ("in_situ",))]
     typed = {key: value for key, value in document.section("in_situ").items() if ("in_situ", key) in document.settings}
     origins: dict[Keys, str] = {(key,): f"--set in_situ.{key}" for key in typed}
-    recipe = build(LearningConfig, [*layers, Layer(Document(typed, "--set in_situ", settings=origins))])
+    over = [Layer(card.document, ("learning",)), Layer(Document(typed, "--set in_situ", settings=origins))]
+    layers = [*model, *over]
+    if config.in_situ_for:
+        update = build(LearningConfig, layers).update
+        mode = parse_mode(update).name if isinstance(update, str) else None
+        for name in config.in_situ_for:
+            own = [*model, Layer(document, ("in_situ_for", name)), *over]
+            recipe = build(LearningConfig, own)  # each is validated, also the ones that are not asked for
+            layers = own if name == mode and recipe.update == update else layers
+    recipe = build(LearningConfig, layers)
+    layers = layers[:-1]
     if len(recipe.rates) != config.energy.links:
         raise _rates_error(document, ("in_situ", "rates"), recipe.rates, config.energy.links)
 

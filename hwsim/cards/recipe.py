@@ -46,7 +46,7 @@ class AdversarialConfig(Card):
 
 
 class Recipe(Card):
-    """What all rules have."""
+    """What all rules have. ``rate_scale`` multiplies all rates: what a device asks of any network, deep or shallow."""
 
     epochs: int = Field(default=20, ge=0)
     batch_size: int = Field(default=32, ge=1)
@@ -56,6 +56,7 @@ class Recipe(Card):
     rate_decay: float = Field(default=1.0, gt=0, le=1)
     decay_epochs: int = Field(default=1, ge=1)
     warmup_epochs: int = Field(default=0, ge=0)
+    rate_scale: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     augment: AugmentConfig = AugmentConfig()
     adversarial: AdversarialConfig | None = None
     validation_examples: int | None = Field(default=None, ge=1)
@@ -69,8 +70,8 @@ class Recipe(Card):
         return self
 
     def rate_factor(self, progress: float) -> float:
-        """The schedule's factor on all rates; ``progress`` counts epochs, with fractions."""
-        factor = min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0
+        """The schedule's factor on all rates, ``rate_scale`` included; ``progress`` counts epochs, with fractions."""
+        factor = self.rate_scale * (min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0)
         if self.schedule == "cosine":
             return factor * 0.5 * (1 + math.cos(math.pi * progress / self.epochs))
         if self.schedule == "exponential":

@@ -49,7 +49,7 @@ mapping:
 
 # The recipe that trains it, over the model's own; smaller rates if up and down steps differ much.
 learning:
-  rates: [0.25, 0.12]
+  rate_scale: 0.5
 """
 
 _CELL = '''\

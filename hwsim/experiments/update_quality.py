@@ -55,7 +55,7 @@ def measured_quality(
     batches = [batches[i % whole] for i in range(count)]
 
     def step(net: Network, x: Tensor, labels: Tensor, rng: torch.Generator) -> None:
-        rule.step(net, cost, x, labels, list(recipe.rates), rng)
+        rule.step(net, cost, x, labels, [rate * recipe.rate_scale for rate in recipe.rates], rng)
 
     return update_quality(net, step, batches, layer_names(net), pull, streams.generator("update"))
 

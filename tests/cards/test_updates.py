@@ -89,7 +89,7 @@ def test_mistakes_in_a_file_have_its_line(tmp_path: Path) -> None:
     (tmp_path / "model.yaml").write_text(CARD)
     document, config = read_model(str(tmp_path / "model.yaml"))
     with pytest.raises(InputError, match=r"model.yaml:5: in_situ.update: accumulate: expected a device that updates"):
-        in_situ_recipe(document, config, read_device("pcm-inference"))
+        in_situ_recipe(document, config, read_device("pcm-inference", [("learning", {})]))
     assert in_situ_recipe(document, config, read_device(CELL)).update == "accumulate"
 
 
@@ -163,3 +163,39 @@ def test_a_training_with_sums_means_and_gains_is_taken_up_exactly() -> None:
         steps(net, batches[2:])
     assert all(torch.equal(value, nets[1].state_dict()[key]) for key, value in nets[0].state_dict().items())
     assert any(float(value.abs().max()) > 0 for key, value in nets[0].state_dict().items() if key.endswith("sum"))
+
+
+def test_a_recipe_belongs_to_the_way_updates_are_written() -> None:
+    document, config = read_model("ep-cnn-tiny")
+    card = read_device("ecram")
+    summed = in_situ_recipe(document, config, card)
+    assert (summed.update, summed.beta, summed.rates) == ("accumulate", 0.5, [1.0, 1.0, 0.5])
+    changed, config = read_model("ep-cnn-tiny", [("in_situ.update", "per-sample")])
+    each = in_situ_recipe(changed, config, card)
+    assert (each.update, each.beta, each.rates) == ("per-sample", 1.0, [0.3, 0.3, 0.3])
+    # What was typed stays above it, and so does the device.
+    typed, config = read_model("ep-cnn-tiny", [("in_situ.update", "per-sample"), ("in_situ.beta", 0.25)])
+    assert in_situ_recipe(typed, config, card).beta == 0.25
+    # Hardware that learns in digital takes no mode, and its card says so for every model.
+    document, config = read_model("ep-cnn-tiny")
+    assert in_situ_recipe(document, config, read_device("pcm-inference")).update == "per-sample"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"per-patch": {}}, "in_situ_for"),
+        ({"low-rank": {"betas": 1}}, r"in_situ_for\.low-rank\.betas.*unknown key; did you mean 'beta'"),
+    ],
+)
+def test_mistakes_in_the_recipe_of_a_mode_are_told_also_where_it_is_not_asked_for(given: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        document, config = read_model("digits-mlp", [("in_situ_for", given)])
+        in_situ_recipe(document, config, read_device("ecram"))
+
+
+def test_a_devices_scale_of_rates_goes_with_networks_of_any_depth() -> None:
+    document, config = read_model("ep-cnn-strided")
+    made = in_situ_recipe(document, config, read_device("soft-bounds-cell"))
+    assert made.rates == config.learning.rates
+    assert made.rate_factor(0) == pytest.approx(0.4)

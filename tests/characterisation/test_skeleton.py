@@ -18,7 +18,7 @@ def test_the_skeleton_is_a_device_that_conforms(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "cell.py", "rpu-config.yaml"]
     assert not any("@" in line.replace("@dataclass", "") for path in folder.iterdir() for line in path.open())
     card = read_device(folder)
-    assert (card.name, card.kind, card.learning) == ("hf-ox_2", "cell", {"rates": [0.25, 0.12]})
+    assert (card.name, card.kind, card.learning) == ("hf-ox_2", "cell", {"rate_scale": 0.5})
     check_device(card.device)
 
 

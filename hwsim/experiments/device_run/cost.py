@@ -57,7 +57,7 @@ def cost_section(
 
     def train() -> None:
         for _ in range(steps):
-            rule.step(net, cost, x, labels, list(recipe.rates), rng)
+            rule.step(net, cost, x, labels, [rate * recipe.rate_scale for rate in recipe.rates], rng)
 
     done["training"] = [work.per(steps * size) for work in cost_of(arrays, train)]
     section = {
