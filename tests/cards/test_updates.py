@@ -189,9 +189,12 @@ def test_a_recipe_belongs_to_the_way_updates_are_written() -> None:
     ],
 )
 def test_mistakes_in_the_recipe_of_a_mode_are_told_also_where_it_is_not_asked_for(given: object, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    def resolved() -> LearningConfig:
         document, config = read_model("digits-mlp", [("in_situ_for", given)])
-        in_situ_recipe(document, config, read_device("ecram"))
+        return in_situ_recipe(document, config, read_device("ecram"))
+
+    with pytest.raises(InputError, match=words):
+        resolved()
 
 
 def test_a_devices_scale_of_rates_goes_with_networks_of_any_depth() -> None:
