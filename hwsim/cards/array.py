@@ -12,6 +12,7 @@ import torch
 from hwsim.cards.fields import PLAIN, Filler
 from hwsim.cards.yamlfile import Document
 from hwsim.crossbar.array import Array, ArrayDevice
+from hwsim.crossbar.columns import ColumnwiseDevice
 from hwsim.crossbar.conductance import Conductances, Programming
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.faults import Faults
@@ -22,6 +23,8 @@ from hwsim.errors import InputError
 from hwsim.rng import Streams
 
 KEY = "array"
+COLUMN = "column"
+SCALES = ("tile", "layer", COLUMN)
 _TILING = ("max_rows", "max_cols", "mapping_scale")
 MOST_LEVELS = 65536  # of a 16-bit converter
 _RENAMED = {"scheme": "programming", "error_uS": "programming_error_uS", "budget": "pulse_budget"}
@@ -58,12 +61,21 @@ class ArraySettings:
     offset_std: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.mapping_scale not in SCALES:
+            raise InputError(
+                f"ArraySettings.mapping_scale: expected one of {', '.join(SCALES)}, got {self.mapping_scale!r}"
+            )
         try:
             self.array(1.0)
-            TiledDevice(FloatDevice(), self.max_rows, self.max_cols, self.mapping_scale)
+            TiledDevice(FloatDevice(), self.max_rows, self.max_cols, self.tile_scale)
         except InputError as error:
             _, name, message = re.split(r"[.:] ?", str(error), maxsplit=2)
             raise InputError(f"ArraySettings.{_RENAMED.get(name, name)}: {message}") from error
+
+    @property
+    def tile_scale(self) -> str:
+        """Of ``TiledDevice``: scales of columns are an array's own."""
+        return "tile" if self.mapping_scale == COLUMN else self.mapping_scale
 
     def array(self, weight_range: float) -> Array:
         """The array of a device whose full range is ``weight_range``, unless the settings say another."""
@@ -116,13 +128,26 @@ def placed(device: Device, resolved: dict[str, Any], document: Document) -> tupl
             device.synapse(1, 1, Streams(0))
         except InputError as error:
             raise document.error((KEY,), str(error).removeprefix("array: ")) from error
+    if settings.mapping_scale == COLUMN:
+        device = _by_column(device, resolved, document)
     if settings.max_rows is not None or settings.max_cols is not None:
-        device = TiledDevice(device, settings.max_rows, settings.max_cols, settings.mapping_scale)
+        device = TiledDevice(device, settings.max_rows, settings.max_cols, settings.tile_scale)
         try:
             device.synapse(1, 1, Streams(0)).program(torch.ones(1, 1))
         except InputError as error:
             raise document.error((KEY,), str(error).removeprefix("array.")) from error
     return device, {**resolved, KEY: {**_plain(settings), "weight_range": array.units.weight_range}}
+
+
+def _by_column(device: Device, resolved: dict[str, Any], document: Document) -> Device:
+    mapping = resolved.get("mapping") or {}
+    if mapping.get("weight_scaling_columnwise"):
+        raise document.error(
+            (KEY, "mapping_scale"), "'column' is mapping.weight_scaling_columnwise for any device; keep one of the two"
+        )
+    if device.ideal:
+        return device  # exact arithmetic has no range
+    return ColumnwiseDevice(device)
 
 
 def _plain(settings: ArraySettings) -> dict[str, Any]:

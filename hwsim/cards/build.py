@@ -19,6 +19,7 @@ from hwsim.crossbar.non_negative import non_negative
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.gain import GainDevice
+from hwsim.crossbar.updates.log import logged
 from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.circuit import SOURCES
@@ -101,6 +102,8 @@ def hardware(device: Device, config: LearningConfig) -> Device | list[Device]:
 
     One device for all links, or one a link where the recipe says something of its own for each.
     """
+    if config.pulse_log:
+        device = logged(device)
     if config.phase_hardware == "twin":
         device = TwinDevice(device)
     if isinstance(config.update, str) and config.rate_pulses is None and not config.gain_rate:

@@ -17,6 +17,8 @@ from hwsim.cards.recipe import LearningConfig, LearningSection
 from hwsim.cards.size import check_size
 from hwsim.cards.updates import Place, check_modes, parse_mode
 from hwsim.cards.yamlfile import Document, Keys, parse_setting
+from hwsim.crossbar.synapse import Device
+from hwsim.crossbar.updates.log import logged
 from hwsim.crossbar.updates.normalised import NormalisedDevice
 from hwsim.data import dataset as data
 from hwsim.errors import InputError
@@ -55,10 +57,11 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
         )
     if isinstance(config.network, ModuleConfig):
         return document, config.model_copy(update={"network": config.network.at(document, item.folder)})
-    if isinstance(config.learning, LearningConfig) and config.learning.rate_pulses is not None:
-        raise document.error(
-            ("learning", "rate_pulses"), "pulses belong to devices, and float has none; put it under in_situ"
-        )
+    for key in ("rate_pulses", "pulse_log") if isinstance(config.learning, LearningConfig) else ():
+        if getattr(config.learning, key):
+            raise document.error(
+                ("learning", key), "pulses belong to devices, and float has none; put it under in_situ"
+            )
     _takes(config.network, config.learning, lambda keys, message: document.error(("learning", *keys), message))
     if len(config.learning.rates) != config.network.links:
         raise _rates_error(document, ("learning", "rates"), config.learning.rates, config.network.links)
@@ -101,10 +104,9 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
         if isinstance(setting, list) and len(setting) != len(shapes):
             raise place((key,), f"expected one number or {len(shapes)}, one a link of the network, got {len(setting)}")
     if recipe.rate_pulses is not None:
-        try:
-            NormalisedDevice(card.device, 1.0).synapse(2, 3, Streams(0))
-        except InputError as error:
-            raise place(("rate_pulses",), str(error).removeprefix("rate_pulses: ")) from error
+        _tried(NormalisedDevice(card.device, 1.0), "rate_pulses", place)
+    if recipe.pulse_log:
+        _tried(logged(card.device), "pulse_log", place)
     return recipe
 
 
@@ -119,6 +121,14 @@ def _takes(network: EnergyConfig, recipe: LearningSection, place: Place) -> None
         raise place(("nudge",), f"linear-response is {what}; use centred, or rule exact-gradient")
     if recipe.gain_rate:
         raise place(("gain_rate",), f"a digital gain behind an array is {what}: a circuit has no place for it")
+
+
+def _tried(device: Device, key: str, place: Place) -> None:
+    """InputError, at the key, where an array of the device cannot be built."""
+    try:
+        device.synapse(2, 3, Streams(0))
+    except InputError as error:
+        raise place((key,), str(error).removeprefix(f"{key}: ")) from error
 
 
 def _rates_error(document: Document, keys: tuple[str, ...], rates: list[float], links: int) -> InputError:

@@ -94,7 +94,8 @@ class LearningConfig(Recipe):
     On devices, once for all links or once a link: ``update``, how updates are written
     (``hwsim.crossbar.updates.modes.UpdateMode``); ``rate_pulses``, the rates of arrays in pulses, which their biases'
     ``rates`` are not (``hwsim.crossbar.updates.normalised``); ``gain_rate``, that of a digital gain
-    (``hwsim.crossbar.updates.gain``), one a ``gain_per``.
+    (``hwsim.crossbar.updates.gain``), one a ``gain_per``. ``pulse_log``: the pulses that every cross-point is sent are
+    kept (``hwsim.crossbar.updates.log``).
     """
 
     rule: Literal["equilibrium-propagation", "coupled-learning", "exact-gradient"] = "equilibrium-propagation"
@@ -106,6 +107,7 @@ class LearningConfig(Recipe):
     rate_pulses: float | list[float] | None = None
     gain_rate: float | list[float] = 0.0
     gain_per: Literal["layer", "output"] = "layer"
+    pulse_log: bool = False
     phase_hardware: Literal["shared", "twin"] = "shared"
     hold_input: bool = True
     solver: Solvers = "synchronous"

@@ -218,6 +218,9 @@ class CellSynapse(ArrayReads):
     def granularity(self) -> float:
         return self.device.cell.dw_min * self.scale
 
+    def pulses_per_unit(self, rate: float) -> float:
+        return rate / self.scale / self.device.cell.dw_min if self.device.cell.dw_min else 0.0
+
     @torch.no_grad()
     def pulse(self, counts: Tensor) -> None:
         """Whole pulses, (post, pre); many are applied in parts, as those of a train are."""

@@ -11,6 +11,7 @@ from hwsim.experiments.device_run.caveats import described
 from hwsim.experiments.device_run.gallery import galleries
 from hwsim.experiments.device_run.results import Record, Run
 from hwsim.reports.arrays import crossbars, histograms, of_kind, read_arrays
+from hwsim.reports.endurance import endurance
 from hwsim.reports.gallery import draw as draw_gallery
 from hwsim.reports.plotting import Figure, LineStyles, accuracy_axis, curve, label_values, legend, line_style, panels
 from hwsim.stats.interval import Interval
@@ -73,6 +74,9 @@ def _arrays(run: Run, styles: LineStyles) -> Iterator[Figure]:
         if drawn is not None:
             yield drawn
     yield from crossbars(of_kind("conductance", arrays))
+    worn = endurance(of_kind("pulses", arrays))
+    if worn is not None:
+        yield worn
 
 
 def _robustness(name: str, conditions: Sequence[Record], summary: Record, styles: LineStyles) -> Figure:

@@ -63,7 +63,10 @@ def test_every_default_is_written_out_and_a_card_without_an_array_has_none(tmp_p
     [
         ("{stuck_lo: 0.1}", ":3: array.stuck_lo: unknown key; did you mean 'stuck_low'?"),
         ("{stuck_low: 0.6, stuck_high: 0.5}", ":3: array.stuck_low: expected shares that add up to at most 1"),
-        ("{max_cols: 2, mapping_scale: row}", ":3: array.mapping_scale: expected one of tile, layer, got 'row'"),
+        (
+            "{max_cols: 2, mapping_scale: row}",
+            ":3: array.mapping_scale: expected one of tile, layer, column, got 'row'",
+        ),
         ("{g_max_uS: 0.5}", ":3: array.g_max_uS: expected more than g_min_uS = 1.0, got 0.5"),
         ("{programming: twice}", ":3: array.programming: expected one of ideal, single-shot, write-verify"),
         ("{programming_error_uS: -1}", ":3: array.programming_error_uS: expected a finite conductance >= 0"),

@@ -34,6 +34,15 @@ class Pulsed(Protocol):
 
 
 @runtime_checkable
+class PulseTrains(Protocol):
+    """An array that takes stochastic trains of pulses."""
+
+    def pulses_per_unit(self, rate: float) -> float:
+        """Pulses expected, at this rate, at a cross-point where |pre post| is 1."""
+        ...
+
+
+@runtime_checkable
 class Buffered(Protocol):
     """A synapse with digital memory beside its array, for updates that have not reached the devices yet."""
 

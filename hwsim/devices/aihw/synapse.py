@@ -301,11 +301,17 @@ class AihwSynapse(ArrayReads):
             self._refresh()
 
     def _count_pulses(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        per_unit = self.pulses_per_unit(rate)
+        if per_unit:
+            self.meter.count_train(pre, post, per_unit)
+
+    def pulses_per_unit(self, rate: float) -> float:
+        """0 of a digital accumulator, which sends whole pulses of its own and says of none."""
         if not self._dw_min or isinstance(self.device.config, DigitalRankUpdateRPUConfig):
-            return  # a digital accumulator sends whole pulses of its own, and says of none
+            return 0.0
         rate = getattr(self.device.config.device, "fast_lr", 0.0) or rate
         smallest = self.scale if self._columns is None else float(self._columns.min())
-        self.meter.count_train(pre, post, rate / (self._dw_min * smallest))
+        return rate / (self._dw_min * smallest)
 
     @torch.no_grad()
     def tick(self) -> None:

@@ -14,6 +14,7 @@ from hwsim.cards.build import layer_names
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.composite import layout
 from hwsim.crossbar.synapse import Device
+from hwsim.crossbar.updates.log import PULSES
 from hwsim.ebm.network import Network
 from hwsim.experiments.ageing import usual_ages
 from hwsim.experiments.device_run.attacks import attack_case
@@ -194,7 +195,7 @@ def _examined(
 
 
 def _keep_weights(path: Path, net: Network) -> None:
-    """The weights and conductances of every array, once."""
+    """The weights and conductances of every array, and the pulses that a log counted, once."""
     if path.exists():
         return
     tensors = {}
@@ -203,6 +204,8 @@ def _keep_weights(path: Path, net: Network) -> None:
         layer = name.partition(".")[0]
         if name.endswith(".weight"):
             parts = synapse.conductances().items()
-            tensors |= {f"{layer}.conductance.{part}": g.detach().clone().contiguous() for part, g in parts}
+            for part, g in parts:
+                own = part if part.startswith(PULSES) else f"conductance.{part}"
+                tensors[f"{layer}.{own}"] = g.detach().clone().contiguous()
     with written_aside(path) as aside:
         save_file(tensors, aside)
