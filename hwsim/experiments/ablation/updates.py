@@ -51,7 +51,8 @@ def plan_updates(request: AblationRequest) -> Ablation:
     if run.device.device.trains != "in-situ":
         raise InputError(f"--updates: updates of {run.device.name} are exact: it is trained in digital")
     recipes = {mode: planned(f"in_situ.update={mode}").in_situ for mode in (ACCUMULATE, PER_SAMPLE)}
-    recipes[EXACT] = recipes[PER_SAMPLE]
+    # Exact updates need none of the care that a train for every row does: theirs is the recipe of the sum.
+    recipes[EXACT] = recipes[ACCUMULATE].model_copy(update={"update": PER_SAMPLE})
     off = [item for item in properties(run.device) if item.name in READS]
     own, _ = parted(request.settings)
     cards = {"noisy": run.device}
