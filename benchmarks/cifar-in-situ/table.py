@@ -66,7 +66,8 @@ class Row:
             test = f"{100 * self.interval.mean:.1f}"
             of_float = f"{100 * self.interval.mean / reference.interval.mean:.0f}" if reference else "–"
         between = f"{100 * self.interval.low:.1f} to {100 * self.interval.high:.1f}"
-        return f"| {self.name} | {100 * validation.mean:.1f} | {test} | {between} | {of_float} | {each} | {self.seconds:.0f} |"
+        columns = [self.name, f"{100 * validation.mean:.1f}", test, between, of_float, each, f"{self.seconds:.0f}"]
+        return f"| {' | '.join(columns)} |"
 
 
 def part(split: Split, count: int, name: str) -> Split:
