@@ -57,9 +57,10 @@ def model_verify(
         for part in again:
             stated = f"its card says {100 * part.stated:.2f} % of {part.of_card}"
             verdict = ("as on its card" if part.images == part.of_card else stated) if part.agrees else stated
-            print(f"{name}: {part.part} {100 * part.measured:.2f} % of {part.images} images, {verdict}", flush=True)
+            of = name if part.device == shipped.FLOAT else f"{name}, learned on {part.device}, copied"
+            print(f"{of}: {part.part} {100 * part.measured:.2f} % of {part.images} images, {verdict}", flush=True)
             if not part.agrees:
-                differ.append(f"{name} ({part.part})")
+                differ.append(f"{of} ({part.part})")
     if differ:
         raise WorkError(f"accuracies that differ from their cards by more than chance: {', '.join(differ)}")
     if missing:

@@ -22,6 +22,9 @@ from hwsim.jobs.store import written_aside
 WEIGHTS = "weights.safetensors"
 """The file beside a card that holds its model's weights."""
 
+CONDUCTANCES = "conductances.safetensors"
+"""The file beside weights that were learned on a device: what its cross-points hold, in uS where the device says it."""
+
 LARGEST = 1e6
 """Beyond it a weight is no weight: in float32 a relaxation would no longer resolve its states."""
 
@@ -40,6 +43,22 @@ def save_weights(model: Network | torch.nn.Module, path: Path) -> None:
     """Write all weights, replacing the file as a whole."""
     with written_aside(path) as aside:
         save_file(named_weights(model), aside)
+
+
+def named_conductances(net: Network) -> dict[str, Tensor]:
+    """Copies of what the arrays of weights hold, as layer0.conductance.PART."""
+    return {
+        f"{name.partition('.')[0]}.conductance.{part}": g.detach().cpu().clone().contiguous()
+        for name, synapse in zip(layer_names(net), net.synapses, strict=True)
+        if name.endswith(".weight")
+        for part, g in synapse.conductances().items()
+    }
+
+
+def save_conductances(net: Network, path: Path) -> None:
+    """Write what the arrays hold, replacing the file as a whole."""
+    with written_aside(path) as aside:
+        save_file(named_conductances(net), aside)
 
 
 def load_weights(model: Network | torch.nn.Module, path: Path) -> None:

@@ -17,6 +17,7 @@ from hwsim.jobs.weights import WEIGHTS
 
 Call = Callable[..., tuple[int, str, str]]
 SHIPPED = shipped.with_weights(shelf.items("models"))
+HOMES = [home for name in SHIPPED for home in shipped.homes_of(name)]
 
 
 @pytest.fixture
@@ -32,21 +33,24 @@ def model(hwsim_here: Call, tmp_path: Path) -> Path:
 
 
 def test_every_shipped_model_has_a_card() -> None:
-    folders = [path.parent.name for path in shelf.shelf("models").glob(f"*/{WEIGHTS}")]
+    folders = {path.relative_to(shelf.shelf("models")).parts[0] for path in shelf.shelf("models").rglob(WEIGHTS)}
     assert sorted(folders) == SHIPPED
     assert "digits-mlp" in SHIPPED
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_card_and_page_describe_the_weights(name: str) -> None:
-    folder = shelf.shelf("models") / name
-    weights = (folder / WEIGHTS).read_bytes()
-    card = json.loads((folder / shipped.CARD).read_text())
+@pytest.mark.parametrize(
+    "home", [home for name in SHIPPED for home in shipped.homes_of(name)], ids=lambda home: home.name
+)
+def test_card_and_page_describe_the_weights(home: Path) -> None:
+    card = json.loads((home / shipped.CARD).read_text())
+    folder = home if card["device"] == "float" else home.parents[1]
+    weights = (home / WEIGHTS).read_bytes()
     assert hashlib.sha256(weights).hexdigest() == card["sha256"]
     assert len(weights) <= 8 * 2**20
-    assert card["model"] == name
+    assert card["model"] == folder.name
     page = (folder / "README.md").read_text(encoding="utf-8")
-    between = page.partition(shipped.BEGIN)[2].partition(shipped.END)[0].strip()
+    begin, end = shipped.marks(card["device"])
+    between = page.partition(begin)[2].partition(end)[0].strip()
     assert between == shipped.described(card)
     assert page.count(card["sha256"]) == 1
     assert "/" not in card["command"]
@@ -87,6 +91,30 @@ def test_shipping_twice_writes_the_figures_once(hwsim_here: Call, model: Path, t
     before = (model / "README.md").read_text()
     assert hwsim_here("model", "ship", str(tmp_path / "t"), "--to", str(model))[0] == 0
     assert (model / "README.md").read_text() == before
+
+
+def test_what_was_learned_in_situ_is_shipped_with_its_conductances_and_verified_on_a_copy(
+    hwsim_here: Call, model: Path, tmp_path: Path
+) -> None:
+    training = ("train", "--device", "soft-bounds-cell", "--out", str(tmp_path / "s"), "--set", "in_situ.epochs=2")
+    assert hwsim_here(*training, "--set", "device.forward.out_noise=0.05")[0] == 0
+    assert hwsim_here("model", "ship", str(tmp_path / "s"), "--to", str(model))[0] == 0
+    home = model / "in-situ" / "soft-bounds-cell"
+    assert {path.name for path in home.iterdir()} == {WEIGHTS, "conductances.safetensors", shipped.CARD}
+    assert shipped.homes_of(str(model)) == [model, home]
+    page = (model / "README.md").read_text()
+    assert page.count("<!-- trained:begin -->") == page.count("<!-- trained-soft-bounds-cell:begin -->") == 1
+    assert "copied to another instance" in page
+    code, out, err = hwsim_here("model", "verify", str(model))
+    assert (code, err) == (0, "")
+    assert out.count("as on its card") == 4
+    assert out.count("learned on soft-bounds-cell, copied: ") == 2
+    # The settings of the training belong to it: without them another device would be verified.
+    card = json.loads((home / shipped.CARD).read_text())
+    assert card["settings"] == ["in_situ.epochs=2", "device.forward.out_noise=0.05"]
+    card["accuracy_test_copied"]["mean"] -= 0.15
+    (home / shipped.CARD).write_text(json.dumps(card))
+    assert hwsim_here("model", "verify", str(model))[0] == 1
 
 
 @pytest.mark.parametrize("wrong", ["absent", "empty"])

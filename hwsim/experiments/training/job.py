@@ -23,6 +23,7 @@ class TrainJob(Job):
     """A resolved training. ``device`` None: exact arithmetic with the recipe's momentum and weight decay.
 
     ``place`` is the torch device that computes; it is no part of the configuration, a training may go on elsewhere.
+    ``settings`` is what was typed over the cards, for whoever has to resolve the same job again.
     """
 
     kind = "train"
@@ -30,6 +31,7 @@ class TrainJob(Job):
     recipe: LearningSection
     data: Dataset
     place: str = CPU
+    settings: tuple[str, ...] = ()
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def plan_training(request: TrainRequest) -> TrainJob:
         data=dataset,
         seed=request.seed,
         place=request.accelerator,
+        settings=tuple(request.settings),
         out=request.out,
         command=request.command,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hwsim.cards.build import hardware
+from hwsim.cards.build import hardware, network
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
@@ -28,8 +28,10 @@ from hwsim.experiments.update_quality import as_records, kept_records, lines
 from hwsim.jobs import receipt
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.store import write_json, written_aside
+from hwsim.jobs.weights import CONDUCTANCES, load_weights, save_conductances
 from hwsim.learning.train import Epoch
 from hwsim.rng import Streams
+from hwsim.robustness.measure import Measured
 from hwsim.stats.interval import accuracy
 
 MOST_UNSETTLED = 0.5
@@ -117,13 +119,18 @@ def _card(
     epochs, streams = sorted(epochs, key=lambda record: record.epoch), Streams(job.seed).child("card")
     parts = {"validation": data.validation, "test": data.test}
     card: dict[str, Any] = {"command": job.command, "model": job.model.name, "data": job.data.name, "seed": job.seed}
-    card["device"] = job.device_name
+    card["device"], card["settings"] = job.device_name, list(job.settings)
     for part, (x, labels) in parts.items():
         measured = model.measure(x, labels, job.model.evaluation.draws, streams.child(part))
-        shares = accuracy(np.array([measured.hits]) / measured.draws)
-        card[f"accuracy_{part}"] = {"mean": shares.mean, "low": shares.low, "high": shares.high, "images": len(x)}
+        card[f"accuracy_{part}"] = _reached(measured)
         if isinstance(model, EquilibriumModel):
             card[f"unsettled_share_{part}"] = measured.unsettled_share
+    if job.device is not None and isinstance(model, EquilibriumModel):
+        save_conductances(model.net, job.folder / CONDUCTANCES)
+        copy = copied(job, weights)
+        for part, (x, labels) in parts.items():
+            measured = copy.measure(x, labels, job.model.evaluation.draws, streams.child("copied", part))
+            card[f"accuracy_{part}_copied"] = _reached(measured)
     if isinstance(model, EquilibriumModel):
         x, labels = parts["validation"][:SHORTENED_ON]
         card["accuracy_validation_by_steps"] = _by_steps(model, x, labels, streams)
@@ -138,6 +145,20 @@ def _card(
     card["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(job.folder / "card.json", card)
     return card
+
+
+def copied(job: TrainJob, weights: Path) -> EquilibriumModel:
+    """A new instance of the job's device, programmed with weights that were learned on another."""
+    assert job.device is not None
+    assert isinstance(job.recipe, LearningConfig)
+    net = network(job.model.energy, job.device.device, Streams(job.seed).child("copied"))
+    load_weights(net, weights)
+    return EquilibriumModel(net, job.model.energy, job.recipe, job.model.inference)
+
+
+def _reached(measured: Measured) -> dict[str, Any]:
+    shares = accuracy(np.array([measured.hits]) / measured.draws)
+    return {"mean": shares.mean, "low": shares.low, "high": shares.high, "images": len(measured.hits)}
 
 
 def _by_steps(model: EquilibriumModel, x: torch.Tensor, labels: torch.Tensor, streams: Streams) -> dict[str, float]:
