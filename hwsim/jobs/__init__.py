@@ -26,6 +26,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "option",
         ],
         "store": ["kept_aside", "read_lines", "remove_leftovers", "write_json", "write_text", "written_aside"],
-        "weights": ["WEIGHTS", "load_weights", "save_weights"],
+        "weights": ["CONDUCTANCES", "WEIGHTS", "load_weights", "save_conductances", "save_weights"],
     },
 )
