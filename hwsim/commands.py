@@ -19,7 +19,7 @@ from hwsim.experiments.sweep import work as sweeps
 from hwsim.experiments.sweep.results import Results as SweepResults
 from hwsim.experiments.sweep.results import read_results as read_sweep
 from hwsim.experiments.sweep.study import read_study
-from hwsim.jobs.executors import Here, Processes
+from hwsim.jobs.executors import Here, Pool, Processes
 from hwsim.jobs.job import RUNS, Progress, Quiet
 from hwsim.reports.device_run import write_report
 from hwsim.reports.sweep import page_named, write_study_page
@@ -33,6 +33,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     repeats: int = 3,
     seed: int = 0,
+    jobs: int = 1,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
@@ -49,6 +50,7 @@ def run(
         settings: values over the model card by key path, ``device.KEY`` over the device's:
             ``{"in_situ.epochs": 40, "device.forward.out_noise": 0.2}``.
         repeats: trainings and device instances; ``seed``: root of all random streams.
+        jobs: processes that compute at once; with more than this one a script needs ``if __name__ == "__main__":``.
         out: the folder, by default in ``runs/``, named by what it is of.
         progress: told how far the run is.
 
@@ -72,7 +74,7 @@ def run(
         out=Path(out) if out else None,
     )
     job = plan_run(_with_command(request, "run"))
-    device_run.run(job, progress or Quiet())
+    device_run.run(job, progress or Quiet(), _pool(jobs))
     write_report(job.folder)
     results = read_results(job.folder)
     assert isinstance(results, JobResults)
@@ -100,8 +102,7 @@ def sweep(
         study: shelf name, folder or study.yaml.
         quick: the study's coarse form; ``scale``: another form by its name.
         seeds: 0 to N-1 in place of the study's.
-        jobs: points measured at once: 1 in this process, more in processes of their own, for which a script needs
-            ``if __name__ == "__main__":``.
+        jobs: points measured at once, see ``run``.
         out: the folder, by default ``runs/sweep-NAME``, with -FORM.
         data_dir: the folder that holds the data sets.
         plan_only: write the plan and measure nothing.
@@ -125,7 +126,7 @@ def sweep(
     words = ["hwsim", "sweep", str(study), *(["--scale", planned.form] if planned.form != "full" else [])]
     folder.write_plan(planned, shlex.join([*words, *(["--seeds", str(seeds)] if seeds else [])]))
     if not plan_only:
-        failures = sweeps.sweep(planned, folder, Here() if jobs == 1 else Processes(jobs), progress or Quiet())
+        failures = sweeps.sweep(planned, folder, _pool(jobs), progress or Quiet())
         sweeps.write_results(planned, folder)
         try:
             write_study_page(folder.path)
@@ -133,6 +134,10 @@ def sweep(
             if not failures:
                 raise
     return read_sweep(folder.path)
+
+
+def _pool(jobs: int) -> Pool:
+    return Here() if jobs == 1 else Processes(jobs)
 
 
 def _with_command(request: RunRequest, name: str) -> RunRequest:

@@ -40,6 +40,12 @@ def no_data_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "no-cache"))
 
 
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in this process starts no workers that a test does not ask for: tests run side by side."""
+    monkeypatch.setattr("hwsim.jobs.executors.cores", lambda: 1)
+
+
 @pytest.fixture
 def hwsim_here(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

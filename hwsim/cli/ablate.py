@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import Threads, options_of, use_threads
+from hwsim.cli.options import Jobs, Threads, options_of, use_processes
 from hwsim.experiments.requests import AblationRequest
 
 
 @app.command()
 @options_of(AblationRequest)
-def ablate(request: AblationRequest, threads: Threads = 1) -> None:
+def ablate(request: AblationRequest, jobs: Jobs = None, threads: Threads = 1) -> None:
     """Switch off every non-ideality but one, and all but one; train and measure each; name the one that limits.
 
     With --updates in place of that: exact, accumulated and per-sample updates, each by exact and by noisy reads.
@@ -22,11 +22,11 @@ def ablate(request: AblationRequest, threads: Threads = 1) -> None:
     from hwsim.reports.ablation_updates import updates_conclusion, updates_table, write_updates_page
 
     ablation = plan_updates(request) if request.updates else plan_ablation(request)
-    use_threads(threads)
+    pool = use_processes(jobs, threads)
     names = "updates and reads" if request.updates else ", ".join(item.name for item in ablation.properties)
     print(f"{ablation.run.model.name} on {ablation.device.name}, {ablation.case}: {names}", flush=True)
     print(f"folder: {ablation.folder}", flush=True)
-    with_progress(lambda progress: run_ablation(ablation, progress))
+    with_progress(lambda progress: run_ablation(ablation, progress, pool))
     if request.updates:
         ways = update_results(ablation)
         console.print(updates_table(ways))

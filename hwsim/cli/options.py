@@ -8,16 +8,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from hwsim.jobs.request import ACCELERATOR, Request, check_number
 
+if TYPE_CHECKING:
+    from hwsim.jobs.executors import Processes
+
 DataDir = Annotated[Path | None, typer.Option(help="Folder that holds the data sets; else $HWSIM_DATA or the cache.")]
 Accelerator = Annotated[str | None, typer.Option(help=f"{ACCELERATOR} [default: as the study says]")]
 Seed = Annotated[int, typer.Option(help="Root of the random streams.", min=0, max=2**63)]
 Threads = Annotated[int, typer.Option(help="Threads of torch; small networks are fastest on one.")]
+Jobs = Annotated[int | None, typer.Option(help="Processes that compute at once. [default: one a core]")]
 DeviceArgument = Annotated[str, typer.Argument(help="Shelf name, folder or rpu-config.yaml.")]
 
 Asked = TypeVar("Asked", bound=Request)
@@ -35,6 +39,14 @@ def use_threads(count: int) -> None:
     check_number("--threads", count, 1, 1024)
 
     torch.set_num_threads(count)
+
+
+def use_processes(jobs: int | None, threads: int) -> Processes:
+    """Compute in so many processes, of so many threads each; by default as many as the cores allow."""
+    from hwsim.jobs.executors import Processes
+
+    use_threads(threads)
+    return Processes(jobs, threads)
 
 
 def options_of(request: type[Asked], *left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

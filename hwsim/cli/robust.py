@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import Threads, options_of, use_threads
+from hwsim.cli.options import Jobs, Threads, options_of, use_processes
 from hwsim.experiments.requests import AttackRequest, CorruptRequest
 
 if TYPE_CHECKING:
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 @app.command()
 @options_of(AttackRequest)
-def attack(request: AttackRequest, threads: Threads = 1) -> None:
+def attack(request: AttackRequest, jobs: Jobs = None, threads: Threads = 1) -> None:
     """Attack a model and check that the attack works; worst case over attacks, image by image.
 
     AutoAttack's standard ensemble, unless you ask for less (pgd, smoke, quick, or one attack). Adversarial images are
     frozen and classified again on fresh read noise and on several programmed device instances. Where a check fails,
-    the lowest accuracy of all stands in the result with the flag.
+    the lowest accuracy of all stands in the result with the flag. How long it takes is said before it starts; --budget
+    chooses the effort that fits a time, and what takes more than an hour asks for it.
     """
+    from hwsim.experiments.attack.effort import plan_within
     from hwsim.experiments.attack.gallery import keep_gallery
-    from hwsim.experiments.attack.plan import plan_attack
     from hwsim.experiments.attack.results import write_results
     from hwsim.experiments.attack.work import run_attack
     from hwsim.reports.folder import current_page
 
-    job = plan_attack(request)
-    use_threads(threads)
+    pool = use_processes(jobs, threads)
+    job = plan_within(request, pool.workers, lambda line: print(line, flush=True))
     where = f"{job.device.name}, {job.instances} instances" if job.device else "float"
     print(f"{job.subject.name} on {job.data.name}, {where}: {job.examples} images\nfolder: {job.folder}", flush=True)
-    records = with_progress(lambda progress: run_attack(job, progress))
+    records = with_progress(lambda progress: run_attack(job, progress, pool))
     _tell_attack(write_results(job, records))
     keep_gallery(job)
     print(f"report: {current_page(job.folder)}")
@@ -67,7 +68,7 @@ def _tell_attack(results: AttackResults) -> None:
 
 @app.command()
 @options_of(CorruptRequest)
-def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
+def corrupt(request: CorruptRequest, jobs: Jobs = None, threads: Threads = 1) -> None:
     """Accuracy under natural corruptions, by type and severity, with a heat map and a picture of the images."""
     from hwsim.experiments.corruption.job import plan_corrupt, run_corrupt
     from hwsim.experiments.corruption.pictures import keep_pictures
@@ -75,9 +76,9 @@ def corrupt(request: CorruptRequest, threads: Threads = 1) -> None:
     from hwsim.reports.folder import current_page
 
     job = plan_corrupt(request)
-    use_threads(threads)
+    pool = use_processes(jobs, threads)
     print(f"{job.subject.name} on {job.data.name}: {job.examples} images\nfolder: {job.folder}", flush=True)
-    records = with_progress(lambda progress: run_corrupt(job, progress))
+    records = with_progress(lambda progress: run_corrupt(job, progress, pool))
     _tell_corrupt(write_results(job, records))
     keep_pictures(job)
     print(f"report: {current_page(job.folder)}")

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import DataDir, Threads, options_of, use_threads
+from hwsim.cli.options import DataDir, Jobs, Threads, options_of, use_processes
 from hwsim.experiments.requests import RunRequest
 
 
 @app.command()
 @options_of(RunRequest)
-def run(request: RunRequest, threads: Threads = 1) -> None:
+def run(request: RunRequest, jobs: Jobs = None, threads: Threads = 1) -> None:
     """Train an EBM by EP in float and in situ on a device, and measure both side by side.
 
     The same command goes on with an interrupted run where it was, and shows a finished one.
@@ -25,9 +25,9 @@ def run(request: RunRequest, threads: Threads = 1) -> None:
     from hwsim.reports.folder import current_page
 
     job = plan_run(request)
-    use_threads(threads)
+    pool = use_processes(jobs, threads)
     print(f"{job.model.name} on {job.device.name}: {job.device.summary}\nrun folder: {job.folder}", flush=True)
-    with_progress(lambda progress: work.run(job, progress))
+    with_progress(lambda progress: work.run(job, progress, pool))
     page = current_page(job.folder)
     console.print(terminal_table(job.folder))
     print(f"report: {page}")

@@ -10,13 +10,13 @@ import typer
 from rich.table import Column, Table
 
 from hwsim.cli.app import app, console, with_progress
-from hwsim.cli.options import Accelerator, DataDir, Threads, command_line
+from hwsim.cli.options import Accelerator, DataDir, Jobs, Threads, command_line
 
 
 @app.command()
 def sweep(
     study: Annotated[str | None, typer.Argument(help="Shelf name, folder or study.yaml. [default: list them]")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Points measured at once. [default: one a core]")] = None,
+    jobs: Jobs = None,
     threads: Threads = 1,
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, in place of processes.")] = None,
     quick: Annotated[bool, typer.Option(help="The study's coarse form.")] = False,

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ablation.job": ["Ablation", "plan_ablation", "run_ablation"],
         "ablation.results": ["Results", "results", "verdict", "write_table"],
         "ablation.updates": ["UPDATES", "UpdateResults", "plan_updates", "update_results", "write_update_table"],
+        "attack.effort": ["plan_within"],
         "attack.gallery": ["keep_gallery"],
         "attack.plan": ["plan_attack"],
         "attack.records": ["AttackResults", "CheckRecord", "ThreatResult"],

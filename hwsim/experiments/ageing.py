@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 
 from hwsim.cards.device import DeviceCard
 from hwsim.crossbar.synapse import Compensated, Device, KnownAges
 from hwsim.crossbar.wrapped import innermost_device
 from hwsim.errors import InputError
+from hwsim.jobs.durations import UNITS_S, parse_duration
 
-UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
 DRIFT_TIMES_S = (1.0, UNITS_S["h"], UNITS_S["day"], UNITS_S["month"])
 """Ages at which a drifting device is measured by default."""
-_SPELLINGS = {"": "s", "d": "day", "days": "day", "months": "month", "years": "year"}
 
 
 def parse_ages(text: str, option: str = "--age") -> tuple[float, ...]:
     """Ages in seconds from ``1h``, ``0, 3600, 1 month``. Raises InputError that says what is wrong."""
-    ages = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", part.lower())
-        unit = _SPELLINGS.get(match.group(2), match.group(2)) if match else ""
-        try:
-            seconds = float(match.group(1)) * UNITS_S[unit] if match else math.nan
-        except (ValueError, KeyError):
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:
-            raise InputError(
-                f"{option}: expected times after programming such as 3600, 1h or 1day,1month "
-                f"(units {', '.join(UNITS_S)}), got {text!r}"
-            )
-        ages.append(seconds)
+    ages = tuple(parse_duration(part, option) for part in text.split(","))
     if len(set(ages)) < len(ages):
         raise InputError(f"{option}: expected different times, got {text!r}")
-    return tuple(ages)
+    return ages
 
 
 def told_age(seconds: float) -> str:

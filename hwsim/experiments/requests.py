@@ -68,6 +68,9 @@ class AttackRequest(SubjectRequest):
     cascade: bool = option(False, "Attack only what earlier attacks left: faster.", "--cascade")
     checks: bool = option(True, "The checks that unmask, after white-box attacks.")
     check_images: int = option(100, "Images behind the checks, at most.", least=1)
+    budget: str | None = option(
+        None, "Time that it may take: 20min, 1h30m, none. (default: all of it, up to an hour; beyond it, it asks)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.requests import SubjectRequest
 from hwsim.experiments.trained import programmed
 from hwsim.experiments.training.learners import classifier_of
+from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Job
 from hwsim.jobs.place import CPU, check_place
 from hwsim.jobs.weights import WEIGHTS, load_weights
@@ -77,6 +79,7 @@ class SubjectJob(Job):
         draws: classifications of an image on each instance, each on fresh read noise.
         examples: test images, the first ones.
         place: where torch computes; no part of the configuration.
+        given: instances that are there already, of a job that is part of another; by default it programs its own.
     """
 
     subject: Subject
@@ -85,10 +88,23 @@ class SubjectJob(Job):
     draws: int
     examples: int
     place: str = CPU
+    given: list[Network] | None = field(default=None, compare=False, repr=False)
 
     def images(self, rows: slice) -> data.Split:
         """Test images and labels, where torch computes."""
         return self.data.test[rows].to(self.place)
+
+    def pool(self, pool: Pool | None) -> Pool | None:
+        """Where it is done: on the CPU in several processes, a GPU is one process's."""
+        return pool if self.place == CPU else None
+
+    @cached_property
+    def nets(self) -> list[Network]:
+        """The instances of the device, each programmed with the model's weights once; none in float."""
+        if self.given is not None or self.device is None:
+            return self.given or []
+        streams, states = Streams(self.seed).child("programmed"), self.folder / "states"
+        return programmed_instances(self.subject, self.device.device, self.instances, streams, states)
 
     @property
     def label(self) -> str:
@@ -131,14 +147,6 @@ def read_source(text: str, data_name: str, data_dir: Path | None, place: str = C
     model, _, weights = text.rpartition(":")
     given = (model, Path(weights)) if weights.endswith(".safetensors") and model else (text, None)
     return read_subject(*given, data_name, data_dir, place)[0]
-
-
-def instances_of(job: SubjectJob) -> list[Network]:
-    """The job's instances of its device, each programmed with the model's weights once; none in float."""
-    if job.device is None:
-        return []
-    streams, states = Streams(job.seed).child("programmed"), job.folder / "states"
-    return programmed_instances(job.subject, job.device.device, job.instances, streams, states)
 
 
 def programmed_instances(subject: Subject, device: Device, count: int, streams: Streams, folder: Path) -> list[Network]:

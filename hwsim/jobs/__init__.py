@@ -1,4 +1,4 @@
-"""What every job has: its folder, its files, its receipt, its checkpoints, and processes that run it.
+"""What every job has: its folder, its files, its receipt, its checkpoints, and processes that run it side by side.
 
 No physics, and nothing of what a particular job measures, belongs here.
 """
@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "checkpoint": ["load_state", "save_state"],
+        "durations": ["UNITS_S", "parse_duration", "told_duration"],
         "engine": ["Log", "working"],
         "executors": ["Cluster", "Here", "Pool", "Processes"],
         "folder": ["busy", "held", "read_json"],
@@ -26,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "option",
         ],
         "store": ["kept_aside", "read_lines", "remove_leftovers", "write_json", "write_text", "written_aside"],
+        "tasks": ["Task", "do_tasks"],
         "weights": ["CONDUCTANCES", "WEIGHTS", "load_weights", "save_conductances", "save_weights"],
     },
 )

@@ -14,24 +14,40 @@ from hwsim.jobs.folder import claimed
 from hwsim.jobs.job import Job
 from hwsim.jobs.receipt import RECEIPT, write_receipt
 from hwsim.jobs.records import R, Record, damage, read_log
-from hwsim.jobs.store import append_line, kept_aside, write_lines
+from hwsim.jobs.store import append_line, kept_aside, locked, write_lines
 
 S = TypeVar("S", bound=Record)
 
 
 class Log(Generic[R]):
-    """The records of a job, one a line, each known by its key."""
+    """The records of a job, one a line, each known by its key.
+
+    Several processes may write into it, each the records of other keys; ``refresh`` shows what others wrote.
+    """
 
     def __init__(self, path: Path, *kinds: type[R]) -> None:
-        self.path = path
+        self.path, self.kinds = path, kinds
         self.grown = False
-        reading = read_log(path, *kinds)
+        self._records: dict[tuple[Hashable, ...], R] = {}
+        self._others: list[dict[str, Any]] = []
+        with locked(path):
+            self._read()
+
+    def refresh(self) -> None:
+        """Read it again."""
+        known = len(self._records)
+        with locked(self.path):
+            self._read()
+        self.grown |= len(self._records) != known
+
+    def _read(self) -> None:
+        reading = read_log(self.path, *self.kinds)
         self._records = {record.key: record for record in reading.records}
         self._others = reading.others
         if reading.damaged:
-            aside = kept_aside(path)
+            aside = kept_aside(self.path)
             logging.getLogger("hwsim").warning(
-                "%s: %s; it is kept as %s, and what is missing is done again", path, damage(reading), aside.name
+                "%s: %s; it is kept as %s, and what is missing is done again", self.path, damage(reading), aside.name
             )
         if reading.damaged or reading.torn:
             self._write()
@@ -47,17 +63,28 @@ class Log(Generic[R]):
 
     def add(self, record: R) -> None:
         """Keep a record; it replaces the one of its key, as where a process died between a record and a checkpoint."""
-        if record.key in self._records:
-            self._records[record.key] = record
-            self._write()
-        else:
-            append_line(self.path, record.plain())
-            self._records[record.key] = record
+        with locked(self.path):
+            if record.key in self._records:
+                self._read()
+                self._records[record.key] = record
+                self._write()
+            else:
+                append_line(self.path, record.plain())
+                self._records[record.key] = record
         self.grown = True
 
     def _write(self) -> None:
         """All records anew, each once."""
         write_lines(self.path, [*(record.plain() for record in self), *self._others])
+
+    def arrange(self, order: Callable[[R], Any]) -> None:
+        """Put the records in order; those of equal place keep theirs. Readers take what comes as it comes."""
+        with locked(self.path):
+            self._read()
+            arranged = sorted(self, key=order)
+            if arranged != list(self):
+                self._records = {record.key: record for record in arranged}
+                self._write()
 
     def once(self, key: tuple[Hashable, ...], measure: Callable[[], R]) -> None:
         """Measure what is not there yet and keep it, with the seconds that it took."""

@@ -1,7 +1,7 @@
-"""Where points are measured: processes of this machine, or the workers of a Dask cluster.
+"""Where work is done: processes of this machine, or the workers of a Dask cluster.
 
-Both are a ``concurrent.futures.Executor``; what differs is how one is made, how many points it takes at once, and
-whether it can be made anew after a worker died.
+Both are a ``concurrent.futures.Executor``; what differs is how one is made, how much it takes at once, and whether it
+can be made anew after a worker died.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any, Protocol
 
@@ -20,9 +19,6 @@ from hwsim.errors import InputError
 from hwsim.jobs.request import check_number
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-ORPHAN_CHECK_S = 1.0
-"""How often a worker looks whether the process that started it still lives."""
 
 CONNECT_S = 20
 """How long a cluster has to answer."""
@@ -32,7 +28,7 @@ class Pool(Protocol):
     """A place to compute in.
 
     Attributes:
-        workers: how many points are measured at once.
+        workers: how much is done at once.
         remote: may they not see the files of this machine?
     """
 
@@ -49,7 +45,7 @@ class Pool(Protocol):
 
 
 class Here:
-    """This process, one point after the other."""
+    """This process, one piece of work after the other."""
 
     workers = 1
     remote = False
@@ -76,8 +72,9 @@ class _Inline(Executor):
 class Processes:
     """``jobs`` processes of this machine with so many threads each; ``jobs`` None: as many as the cores allow.
 
-    They are spawned, not forked: the fork of a process that has used torch's threads may hang. A worker whose
-    sweep was killed ends by itself.
+    They are spawned, not forked: the fork of a process that has used torch's threads may hang. A worker ends with the
+    process that started it, however that ends. InputError in a worker that is only being set up: it runs the script
+    that asks for workers, once more.
     """
 
     remote = False
@@ -86,19 +83,28 @@ class Processes:
         for name, count in (("jobs", jobs), ("threads", threads)):
             if count is not None:
                 check_number(f"--{name}", count, 1, 1024)
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise InputError('jobs: a script that uses more than one process needs `if __name__ == "__main__":`')
         self.workers = jobs or max(1, cores() // threads)
-        self._threads = threads
+        self.threads = threads
         self._executor: ProcessPoolExecutor | None = None
         self._others: Sequence[Any] = ()
+        self._messages: Any = None
 
     def executor(self) -> Executor:
         self.stop()
         self._others = multiprocessing.active_children()
         spawn = multiprocessing.get_context("spawn")
         # Read when a library is loaded, so they have to stand before the worker starts.
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self._threads)))
-        self._executor = ProcessPoolExecutor(self.workers, spawn, _prepare, (self._threads, os.getpid()))
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(self.threads)))
+        self._messages = spawn.SimpleQueue()
+        self._executor = ProcessPoolExecutor(self.workers, spawn, _prepare, (self.threads, self._messages))
         return self._executor
+
+    def messages(self) -> Iterator[Any]:
+        """What workers have sent by ``send`` since the last call."""
+        while self._messages is not None and not self._messages.empty():
+            yield self._messages.get()
 
     def stop(self) -> None:
         if self._executor is None:
@@ -115,17 +121,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _prepare(threads: int, parent: int) -> None:
-    """Set a worker up: its threads, and what it does about signals and the death of its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the sweep itself deals with it
+_sent: Any = None
+"""In a worker, where ``send`` puts messages."""
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(ORPHAN_CHECK_S)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _prepare(threads: int, messages: Any) -> None:
+    """Set a worker up: its threads, its messages, and what it does about signals and the death of its parent."""
+    global _sent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it deals with it
+    _sent = messages
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     importlib.import_module("torch").set_num_threads(threads)
+
+
+def send(message: Any) -> None:
+    """From a worker to the process that started it."""
+    _sent.put(message)
 
 
 class Cluster:

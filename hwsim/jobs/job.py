@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -27,6 +28,8 @@ class Job(ABC):
         device: what it is done on; None: exact arithmetic.
         seed: root of all random streams.
         command: what does it again.
+        again: plans the same job; by it a worker process gets the job, which holds too much to travel. None: only
+            the process that has it can do it.
         out: the folder that was named for it, see ``folder``.
     """
 
@@ -34,6 +37,7 @@ class Job(ABC):
     device: DeviceCard | None
     seed: int
     command: str = ""
+    again: Callable[[], Job] | None = field(default=None, compare=False, repr=False)
     out: Path | None = None
 
     @property

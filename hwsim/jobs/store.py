@@ -46,6 +46,14 @@ def written_aside(path: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A file that several processes write into, for this one alone; the lock goes with the process, however it ends."""
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that are gone were writing aside; whoever is still at it has its file locked."""
     for path in [*folder.rglob(f".*{PART}")]:

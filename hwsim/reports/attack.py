@@ -50,7 +50,7 @@ def _page(job: JobFolder, results: AttackResults) -> Page:
     checks = _checks(threats)
     config = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
     return Page(
-        title=f"{results.model} on {results.device}: attack",
+        title=f"{results.model} on {results.device}: attack{_effort(results)}",
         lead=f"hwsim attack on {results.data}",
         status=Status(len(threats), len(threats), "threat"),
         question=f"Accuracy of {results.model} on {results.device} under {knows}.",
@@ -70,6 +70,11 @@ def _page(job: JobFolder, results: AttackResults) -> Page:
             reproduce(job.path, job.receipt, config),
         ],
     )
+
+
+def _effort(results: AttackResults) -> str:
+    """Where a budget of time left less than was requested."""
+    return "" if results.effort is None or results.effort.name == "full" else f", {results.effort.name} effort only"
 
 
 def _answer(results: AttackResults) -> str:

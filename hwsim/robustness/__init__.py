@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "apgd": ["Apgd"],
         "attacker": ["Ways", "effort", "fitting", "other_ways", "over_draws", "surrogate"],
-        "attacks": ["Attack", "pgd"],
+        "attacks": ["Attack", "input_gradient", "margin", "pgd"],
         "checks.strength": ["main_table", "probe_of"],
         "checks.unmask": ["unmask"],
         "classifier": ["Classifier", "EquilibriumClassifier", "TorchClassifier"],
@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "library": ["Ead", "Fab", "FmnL0", "HopSkipJump", "Square"],
         "measure": ["BATCH", "Measured"],
         "models": ["as_classifier"],
+        "passes": ["Passes", "passes_of", "passes_of_checks"],
         "scores": ["mce", "mean_corruption_accuracy", "mean_corruption_interval", "ratio_intervals", "relative_mce"],
         "security": ["AttackResult"],
         "sparse": ["SparseRs"],

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 from cli_settings import small
-from safetensors.torch import load_file
+from folder_bits import bits
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -35,34 +34,9 @@ KILLS = {"run": [0.08, 0.4, 0.58, 0.74, 0.87], "train": [0.2, 0.45, 0.6, 0.9], "
 
 FULL = {"run": [0.8], "train": [0.4, 0.62, 0.8], "attack": [0.4, 0.75]}
 
-TIMES = {"seconds", "seconds_per_repeat", "started", "finished", "command", "git"}
-
 
 class Died(BaseException):
     """The process is gone: nothing that catches errors catches this."""
-
-
-def without_times(value: Any) -> Any:
-    """The same without what a clock says and where the folder lies."""
-    if isinstance(value, dict):
-        return {key: without_times(each) for key, each in value.items() if key not in TIMES}
-    return [without_times(each) for each in value] if isinstance(value, list) else value
-
-
-def bits(folder: Path) -> dict[str, Any]:
-    """Every number that a job left: its records, each as often as it stands, its results, the bytes of its tensors."""
-    left: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.suffix == ".safetensors":
-            left[name] = {key: tensor.numpy().tobytes() for key, tensor in load_file(path).items()}
-        elif path.suffix == ".jsonl":
-            left[name] = sorted(json.dumps(without_times(json.loads(line))) for line in path.read_text().splitlines())
-        elif path.suffix == ".json" and path.name != "receipt.json":
-            left[name] = without_times(json.loads(path.read_text()))
-        elif path.suffix in (".yaml", ".csv"):
-            left[name] = path.read_text()
-    return left
 
 
 class Disk:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,12 @@ from hwsim.experiments.device_run.job import RunJob, plan_run
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.requests import AblationRequest, RunRequest
 from hwsim.experiments.trained import deployed, float_device, programmed, trained
-from hwsim.jobs.engine import working
+from hwsim.jobs.engine import Log, working
+from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Job, Progress
 from hwsim.jobs.records import Record
 from hwsim.jobs.request import TrainingRequest
+from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.rng import Streams
 
 LOG = "ablation.jsonl"
@@ -165,24 +168,44 @@ def plan_ablation(request: AblationRequest) -> Ablation:
         seed=run.seed,
         out=request.out,
         command=request.command,
+        again=partial(plan_ablation, request),
     )
 
 
-def run_ablation(ablation: Ablation, progress: Progress) -> None:
-    """Do what is not done yet; every finished training is a line of ``ablation.jsonl``.
+def run_ablation(ablation: Ablation, progress: Progress, pool: Pool | None = None) -> None:
+    """Do what is not done yet, by default in this process; every finished training is a line of ``ablation.jsonl``.
 
     Raises InputError where the folder holds another job and WorkError where work fails. A training that diverges is a
     result: it classifies nothing.
     """
-    repeats = range(ablation.run.repeats)
+    repeats, names = range(ablation.run.repeats), [name for name, _ in ablation.work()]
     with working(ablation, VariantRecord, log=LOG, repeats=list(repeats)) as log:
-        work = ablation.work()
-        progress.total(len(repeats) * len(work))
-        for repeat in repeats:
-            for name, variant in work:
-                log.once((name, repeat), partial(_measured, ablation, name, variant, repeat))
-                _checkpoint(ablation, name, repeat).unlink(missing_ok=True)
-                progress.done(f"{name}, repeat {repeat + 1}")
+        progress.total(len(repeats) * len(names))
+        do_tasks(ablation, log, list(_tasks(ablation)), progress, pool, lambda r: (r.repeat, names.index(r.variant)))
+
+
+def _tasks(ablation: Ablation) -> Iterator[Task]:
+    """Every variant of every repeat; those that are programmed take the weights of one training in float."""
+    for repeat in range(ablation.run.repeats):
+        source = ()
+        if ablation.case == "programmed":
+            source = (f"float, repeat {repeat + 1}",)
+            yield Task(*source, _train_in_float, (repeat,))
+        for name, _ in ablation.work():
+            yield Task(f"{name}, repeat {repeat + 1}", _measure, (name, repeat), after=source)
+
+
+def _measure(ablation: Ablation, log: Log[VariantRecord], progress: Progress, name: str, repeat: int) -> None:
+    variant = dict(ablation.work())[name]
+    log.once((name, repeat), partial(_measured, ablation, name, variant, repeat))
+    _checkpoint(ablation, name, repeat).unlink(missing_ok=True)
+    progress.done(f"{name}, repeat {repeat + 1}")
+
+
+def _train_in_float(ablation: Ablation, log: Log[VariantRecord], progress: Progress, repeat: int) -> None:
+    """Where one that diverges is told by the variants."""
+    with suppress(WorkError):
+        _in_float(ablation, repeat, Streams(ablation.run.seed).child("repeat", repeat))
 
 
 def _measured(ablation: Ablation, name: str, variant: Variant, repeat: int) -> VariantRecord:
@@ -209,10 +232,14 @@ def _ready(ablation: Ablation, name: str, variant: Variant, repeat: int, streams
         state = _checkpoint(ablation, name, repeat)
         source = trained(model, device, variant.recipe, data, streams, instance=own, checkpoint=state)
         return deployed(model.energy, device, source, new)
-    state = _checkpoint(ablation, "float", repeat)
-    recipe = model.settled_learning
-    source = trained(model, float_device(model), recipe, data, streams, instance=own, checkpoint=state)
-    return programmed(model.energy, device, source, new)
+    return programmed(model.energy, device, _in_float(ablation, repeat, streams), new)
+
+
+def _in_float(ablation: Ablation, repeat: int, streams: Streams) -> Network:
+    """The weights that are programmed: trained now, or before."""
+    model, state = ablation.run.model, _checkpoint(ablation, "float", repeat)
+    on, recipe, own = float_device(model), model.settled_learning, streams.child("ablation")
+    return trained(model, on, recipe, ablation.run.data, streams, instance=own, checkpoint=state)
 
 
 def _checkpoint(ablation: Ablation, name: str, repeat: int) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from hwsim.cards.device import read_device, with_exact_updates
@@ -74,6 +75,7 @@ def plan_updates(request: AblationRequest) -> Ablation:
         seed=run.seed,
         out=request.out,
         command=request.command,
+        again=partial(plan_updates, request),
     )
 
 

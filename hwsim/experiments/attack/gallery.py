@@ -7,25 +7,21 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hwsim.ebm.network import Network
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.work import Unit
 from hwsim.experiments.gallery import FILE, Gallery, Perturbed, perturbed, write_gallery
-from hwsim.experiments.subject import instances_of
 from hwsim.rng import Streams
 
 
-def keep_gallery(job: AttackJob, net: Network | None = None) -> Path:
-    """Write the first slice's worst images of every threat, with the labels that ``net`` gives them.
-
-    On a device ``net`` is an instance of it, by default the first that the job programmed; else the float model.
-    """
-    if net is None and job.device is not None:
-        net = instances_of(job)[0]
+def keep_gallery(job: AttackJob) -> Path:
+    """Write the first slice's worst images of every threat, with the labels that the first instance gives them."""
+    age, target = job.moments[0], job.targets[0]
+    net = job.nets[0] if job.nets else None
     if net is not None:
         net.reseed_reads(Streams(job.seed).child("gallery"))
+        if age is not None:
+            net.age(age)
     classifier = job.subject.classifier(net)
-    age, target = job.moments[0], job.targets[0]
     _, x, y = Unit(job.threats[0], age, target, 0).images(job)
 
     def read(name: str, images: Tensor) -> Perturbed:

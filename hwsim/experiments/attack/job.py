@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,21 @@ from hwsim.robustness.attacker import effort, fitting
 from hwsim.robustness.attacks import Attack
 from hwsim.robustness.suite import Pgd, Transfer, attacks_named
 from hwsim.robustness.threat import Threat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """How much of what was requested is done, by a budget of time.
+
+    Attributes:
+        name: of the effort, see ``attack.effort``; "full" is what was requested.
+        attack, images: what was requested.
+    """
+
+    name: str
+    budget_s: float
+    attack: str
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +43,7 @@ class AttackJob(SubjectJob):
         cascade: each attack sees only the images that the ones before left; see ``evaluate``.
         checked: images behind the checks that unmask, at most.
         slice_images: images attacked at once.
+        chosen: by a budget of time; None where there is none.
     """
 
     kind = "attack"
@@ -43,6 +59,7 @@ class AttackJob(SubjectJob):
     cascade: bool = False
     checked: int = 100
     slice_images: int = 100
+    chosen: Chosen | None = None
 
     @cached_property
     def attacks(self) -> tuple[Attack, ...]:
@@ -94,6 +111,7 @@ class AttackJob(SubjectJob):
                 "parts": [repr(attack) for attack in self.attacks if not isinstance(attack, Transfer)],
             },
             **plain,
+            **({"effort": asdict(self.chosen)} if self.chosen else {}),
             "transfer_from": [source.identity for source in self.sources],
             "seed": self.seed,
             "seeds": list(self.seeds),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
 from hwsim.experiments.attack.job import AttackJob
@@ -49,6 +51,7 @@ def plan_attack(request: AttackRequest) -> AttackJob:
         checks=request.checks,
         checked=request.check_images,
         cascade=request.cascade,
+        again=partial(plan_attack, request),
     )
     names = [each.name for each in job.attacks]
     if twice := sorted({name for name in names if names.count(name) > 1}):

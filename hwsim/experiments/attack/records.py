@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
+from hwsim.experiments.attack.job import Chosen
 from hwsim.jobs.records import Record
 from hwsim.stats.interval import Interval
 
@@ -188,6 +189,7 @@ class AttackResults:
     threats: list[ThreatResult]
     caveats: list[str]
     config_hash: str
+    effort: Chosen | None = None
 
 
 ATTACK_RECORDS = (EqualInstances, SliceRecord, WorstSeedRecord, ChecksRecord)

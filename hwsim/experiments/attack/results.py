@@ -26,6 +26,7 @@ from hwsim.experiments.attack.records import (
     WorstSeedRecord,
 )
 from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
+from hwsim.jobs.durations import told_duration
 from hwsim.jobs.records import Record, write_file
 from hwsim.jobs.store import written_aside
 from hwsim.robustness.suite import attacks_named, least_classes
@@ -52,6 +53,7 @@ def write_results(job: AttackJob, records: Sequence[Record]) -> AttackResults:
         threats=[_threat(job, str(threat), age, records) for threat, age in job.conditions],
         caveats=list(caveats(job, records)),
         config_hash=job.config_hash,
+        effort=job.chosen,
     )
     with written_aside(job.folder / "examples.csv") as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -173,6 +175,11 @@ def _matrix(job: AttackJob, slices: Sequence[OfSlice], part: Callable[[Any], Any
 
 def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
     """What has to be known before a figure is believed or compared."""
+    if job.chosen is not None and (job.attack, job.examples) != (job.chosen.attack, job.chosen.images):
+        yield (
+            f"Not the full effort: {job.chosen.name} (--budget {told_duration(job.chosen.budget_s)}), {job.attack} on "
+            f"{job.examples:,} images. {job.chosen.attack} on {job.chosen.images:,} was requested and may leave less."
+        )
     if job.subject.net is not None:
         yield (
             "Not comparable with RobustBench's leaderboard, at its budgets either: it admits no model with an "

@@ -7,7 +7,7 @@ not been. Where there are several attack seeds, the worst image over them is mea
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,13 @@ from hwsim.experiments.attack.records import (
     SliceRecord,
     WorstSeedRecord,
 )
-from hwsim.experiments.subject import instances_of, reseed
+from hwsim.experiments.subject import reseed
 from hwsim.jobs.engine import Log, working
+from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Progress
 from hwsim.jobs.records import Record
 from hwsim.jobs.store import written_aside
+from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.rng import Streams
 from hwsim.robustness.attacker import Ways, other_ways, over_draws
 from hwsim.robustness.checks.strength import main_table, probe_of
@@ -45,44 +47,85 @@ from hwsim.robustness.threat import Threat
 from hwsim.robustness.warm import warmed
 
 
-def run_attack(job: AttackJob, progress: Progress) -> list[Record]:
-    """Do what is not done yet; the records of everything, in order. ``attack.results`` sums them up.
+def run_attack(job: AttackJob, progress: Progress, pool: Pool | None = None) -> list[Record]:
+    """Do what is not done yet, by default in this process; the records of everything, in order.
 
-    Raises InputError where the folder holds another evaluation, and WorkError where work fails.
+    ``attack.results`` sums them up. Raises InputError where the folder holds another evaluation, and WorkError where
+    work fails.
     """
     with working(job, *ATTACK_RECORDS) as log:
-        return _attack(job, instances_of(job), log, progress)
+        return _attack(job, log, progress, job.pool(pool))
 
 
-def attack_nets(job: AttackJob, nets: list[Network], progress: Progress) -> list[Record]:
-    """Attack these device instances (none: the float network), in a folder that another job has claimed."""
-    return _attack(job, nets, Log(job.folder / "metrics.jsonl", *ATTACK_RECORDS), progress)
+def attack_within(job: AttackJob, progress: Progress) -> list[Record]:
+    """The same in a folder that another job has claimed, of which this one is a part."""
+    return _attack(job, Log(job.folder / "metrics.jsonl", *ATTACK_RECORDS), progress)
 
 
-def _attack(job: AttackJob, nets: list[Network], log: Log[Any], progress: Progress) -> list[Record]:
-    slices = range(-(-job.examples // job.slice_images))
-    units = len(job.conditions) * len(job.targets) * len(slices) * len(job.seeds)
-    checked = job.checks and job.white_box
-    progress.total(units * len(job.attacks) + len(job.conditions) * checked)
-    if len(nets) > 1:
-        log.once(("chips",), partial(_equal, nets))
-    for threat, age in job.conditions:
-        for net in nets:
-            if age is not None:
-                net.age(age)
-        for unit in (Unit(threat, age, target, part) for target in job.targets for part in slices):
-            for seed in job.seeds:
-                if unit.key("attack", seed) in log:
-                    progress.done(f"{threat}: kept", len(job.attacks))
-                log.once(unit.key("attack", seed), partial(_slice, job, nets, unit, seed, progress))
-            if len(job.seeds) > 1:
-                of_seeds = [log[unit.key("attack", seed)] for seed in job.seeds]
-                log.once(unit.key("worst"), partial(_worst_seed, job, nets, unit, of_seeds))
-        if checked:
-            own = [r for r in log if isinstance(r, SliceRecord) and (r.threat, r.age_s) == (str(threat), age)]
-            log.once(("checks", str(threat), age), partial(_checks, job, nets, threat, age, own))
-            progress.done(f"{threat}: checks")
+def _attack(job: AttackJob, log: Log[Any], progress: Progress, pool: Pool | None = None) -> list[Record]:
+    tasks = list(_tasks(job))
+    slices, checks = (sum(task.work is work for task in tasks) for work in (_attack_slice, _check))
+    progress.total(slices * len(job.attacks) + checks)
+    if len(job.nets) > 1:  # which programs them, before any worker loads them
+        log.once(("chips",), partial(_equal, job.nets))
+    places = {_key_of(task): place for place, task in enumerate(tasks)}
+    do_tasks(job, log, tasks, progress, pool, lambda record: places.get(record.key, -1))
     return list(log)
+
+
+def _tasks(job: AttackJob) -> Iterator[Task]:
+    """Slices and seeds need nothing of each other; the worst over seeds and the checks see what they left."""
+    parts, several = range(-(-job.examples // job.slice_images)), len(job.seeds) > 1
+    for threat, age in job.conditions:
+        attacked = []
+        for unit in (Unit(threat, age, target, part) for target in job.targets for part in parts):
+            own = [Task(unit.name(job, seed), _attack_slice, (unit, seed)) for seed in job.seeds]
+            attacked += [task.name for task in own]
+            yield from own
+            if several:
+                yield Task(unit.name(job), _find_worst, (unit,), after=tuple(task.name for task in own))
+        if job.checks and job.white_box:
+            name = f"{threat}{_old(age)}: checks"
+            yield Task(name, _check, (threat, age), after=tuple(attacked))
+
+
+def _key_of(task: Task) -> tuple[Hashable, ...]:
+    """Of the record that a task leaves."""
+    if task.work is _check:
+        threat, age = task.args
+        return "checks", str(threat), age
+    unit, *seed = task.args
+    return unit.key("attack" if seed else "worst", *seed)
+
+
+def _attack_slice(job: AttackJob, log: Log[Any], progress: Progress, unit: Unit, seed: int) -> None:
+    if unit.key("attack", seed) in log:
+        progress.done(f"{unit.threat}: kept", len(job.attacks))
+    log.once(unit.key("attack", seed), partial(_slice, job, _nets(job, unit), unit, seed, progress))
+
+
+def _find_worst(job: AttackJob, log: Log[Any], progress: Progress, unit: Unit) -> None:
+    of_seeds = [log[unit.key("attack", seed)] for seed in job.seeds]
+    log.once(unit.key("worst"), partial(_worst_seed, job, _nets(job, unit), unit, of_seeds))
+
+
+def _check(job: AttackJob, log: Log[Any], progress: Progress, threat: Threat, age: float | None) -> None:
+    own = [r for r in log if isinstance(r, SliceRecord) and (r.threat, r.age_s) == (str(threat), age)]
+    nets = _nets(job, Unit(threat, age, 0, 0))
+    log.once(("checks", str(threat), age), partial(_checks, job, nets, threat, age, own))
+    progress.done(f"{threat}: checks")
+
+
+def _nets(job: AttackJob, unit: Unit) -> list[Network]:
+    """The device instances, those of a unit at its age."""
+    for number, net in enumerate(job.nets):
+        if unit.age is not None and unit.target in (None, number):
+            net.age(unit.age)
+    return job.nets
+
+
+def _old(age: float | None) -> str:
+    return "" if age is None else f", {told_age(age)} old"
 
 
 def _equal(nets: Sequence[Network]) -> EqualInstances:
@@ -102,6 +145,13 @@ class Unit:
     def key(self, kind: str, *seed: int) -> tuple[Hashable, ...]:
         """Of its records."""
         return kind, str(self.threat), self.age, self.target, self.part, *seed
+
+    def name(self, job: AttackJob, seed: int | None = None) -> str:
+        """In words."""
+        where = "" if self.target is None or not job.device else f", chip {self.target + 1}"
+        which = "" if len(job.seeds) == 1 else ", worst seed" if seed is None else f", attack seed {seed}"
+        rows, _, _ = self.images(job)
+        return f"{self.threat}{where}{_old(self.age)}{which}, images {rows.start} to {rows.stop - 1}"
 
     def path(self, job: AttackJob, seed: int | None = None) -> Path:
         """The file of its adversarial images, those of one attack seed or the worst over all."""
@@ -127,16 +177,13 @@ class Unit:
 def _slice(job: AttackJob, nets: list[Network], unit: Unit, seed: int, progress: Progress) -> SliceRecord:
     """Attack one slice of the images and keep the worst of each."""
     threat, target = unit.threat, unit.target
-    rows, x, y = unit.images(job)
+    _, x, y = unit.images(job)
     measured_on = nets if target is None else [nets[target]]
     streams = unit.streams(job, seed)
     _reseed(job, measured_on, streams.child("attacked"))
 
     def tell(name: str, done: int, total: int) -> None:
-        where = "" if target is None else f", chip {target + 1}"
-        where += "" if unit.age is None else f", {told_age(unit.age)} old"
-        where += "" if len(job.seeds) == 1 else f", attack seed {seed}"
-        progress.done(f"{threat}: {name or 'measured'}{where}, images {rows.start} to {rows.stop - 1}", min(done, 1))
+        progress.done(f"{unit.name(job, seed)}: {name or 'measured'}", min(done, 1))
 
     rng, classifiers = streams.generator("attack"), job.subject.classifiers(measured_on)
     how: Any = {"draws": job.draws, "progress": tell, "cascade": job.cascade}

@@ -12,7 +12,6 @@ from typing import Any
 from hwsim.cards.yamlfile import did_you_mean
 from hwsim.data.dataset import load_corrupted
 from hwsim.data.split import Split
-from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.experiments.ageing import ages_of
 from hwsim.experiments.corruption.records import CorruptionRecord
@@ -20,13 +19,14 @@ from hwsim.experiments.requests import CorruptRequest
 from hwsim.experiments.subject import (
     Subject,
     SubjectJob,
-    instances_of,
     read_source,
     reseed,
     resolved_subject,
 )
-from hwsim.jobs.engine import working
+from hwsim.jobs.engine import Log, working
+from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Progress
+from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.rng import Streams
 from hwsim.robustness.corruptions.condition import Condition, corrupted
 from hwsim.robustness.corruptions.corruptions import COMMON, CORRUPTIONS, SEVERITIES
@@ -110,6 +110,7 @@ def plan_corrupt(request: CorruptRequest) -> CorruptJob:
         else None,
         corrupted_dir=directory,
         age=ages[0] if ages else None,
+        again=partial(plan_corrupt, request),
     )
     for condition in job.conditions:  # what cannot be made is told before anything is measured
         if condition.kind != "corruption" or condition.level == severities[0]:
@@ -117,26 +118,34 @@ def plan_corrupt(request: CorruptRequest) -> CorruptJob:
     return job
 
 
-def run_corrupt(job: CorruptJob, progress: Progress) -> list[CorruptionRecord]:
-    """Measure what is not measured yet; the records of everything."""
+def run_corrupt(job: CorruptJob, progress: Progress, pool: Pool | None = None) -> list[CorruptionRecord]:
+    """Measure what is not measured yet, by default in this process; the records of everything."""
     with working(job, CorruptionRecord) as log:
         cases = ["model", *(["baseline"] if job.baseline else [])]
-        progress.total(len(job.conditions) * len(cases))
-        nets = instances_of(job)
-        for net in nets:
-            if job.age is not None:
-                net.age(job.age)
-        for condition in job.conditions:
-            for case in cases:
-                log.once((case, condition.name, condition.level), partial(_measured, job, nets, case, condition))
-                progress.done(f"{case}: {condition}")
+        tasks = [
+            Task(f"{case}: {condition}", _measure, (case, condition)) for condition in job.conditions for case in cases
+        ]
+        progress.total(len(tasks))
+        assert len(job.nets) in (0, job.instances)  # programmed before any worker loads them
+        columns = [(condition.name, condition.level) for condition in job.conditions]
+        do_tasks(
+            job, log, tasks, progress, job.pool(pool), lambda r: (columns.index((r.name, r.level)), cases.index(r.case))
+        )
         return list(log)
 
 
-def _measured(job: CorruptJob, nets: list[Network], case: str, condition: Condition) -> CorruptionRecord:
+def _measure(job: CorruptJob, log: Log[CorruptionRecord], progress: Progress, case: str, condition: Condition) -> None:
+    log.once((case, condition.name, condition.level), partial(_measured, job, case, condition))
+    progress.done(f"{case}: {condition}")
+
+
+def _measured(job: CorruptJob, case: str, condition: Condition) -> CorruptionRecord:
     x, y = job.corrupted(condition).to(job.place)
     subject = job.subject if case == "model" or job.baseline is None else job.baseline
-    measured_on = nets if case == "model" else []
+    measured_on = job.nets if case == "model" else []
+    for net in measured_on:
+        if job.age is not None:
+            net.age(job.age)
     reseed(measured_on, Streams(job.seed).child("judged", case, condition.name, condition.level))
     measured = measure(subject.classifiers(measured_on), x, y, job.draws)
     return CorruptionRecord(

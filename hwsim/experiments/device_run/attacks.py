@@ -8,7 +8,7 @@ from hwsim.ebm.network import Network
 from hwsim.experiments.attack.gallery import keep_gallery
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.results import write_results
-from hwsim.experiments.attack.work import attack_nets
+from hwsim.experiments.attack.work import attack_within
 from hwsim.experiments.device_run.job import RunJob, attack_of
 from hwsim.experiments.device_run.records import AttackRecord
 from hwsim.experiments.gallery import file_stem
@@ -18,8 +18,8 @@ from hwsim.robustness.suite import check_attacks
 from hwsim.robustness.threat import parse
 
 
-def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob:
-    """What attacks one case: in float, or one device instance with the float network ``trained`` known beside it.
+def case_job(job: RunJob, case: str, repeat: int, net: Network, in_float: Network) -> AttackJob:
+    """What attacks one case: in float, or one device instance ``net`` with the float network known beside it.
 
     Raises InputError where the section's attacks do not go with its threats.
     """
@@ -29,7 +29,7 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
     identity = {"run": job.config_hash, "case": case, "repeat": repeat}
     # Devices of a run are aged by the run itself, case by case.
     attacks = AttackJob(
-        subject=Subject(job.model.name, identity, job.model, trained),
+        subject=Subject(job.model.name, identity, job.model, in_float),
         device=None if case == "float" else job.device,
         data=job.data,
         threats=threats,
@@ -38,6 +38,7 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
         knows=config.knows or "conductances",
         eot=config.eot,
         instances=1,
+        given=[] if case == "float" else [net],
         draws=config.draws,
         sources=(),
         examples=min(config.examples, len(job.data.test), evaluation.examples or len(job.data.test)),
@@ -52,14 +53,14 @@ def case_job(job: RunJob, case: str, repeat: int, trained: Network) -> AttackJob
     return attacks
 
 
-def attack_case(job: RunJob, case: str, repeat: int, net: Network, trained: Network) -> Iterator[AttackRecord]:
+def attack_case(job: RunJob, case: str, repeat: int, net: Network, in_float: Network) -> Iterator[AttackRecord]:
     """One record a threat: the figure to report with its interval and flags, and where the rest lies."""
-    attacks = case_job(job, case, repeat, net if case == "float" else trained)
+    attacks = case_job(job, case, repeat, net, in_float)
     attacks.folder.mkdir(parents=True, exist_ok=True)
-    records = attack_nets(attacks, [] if case == "float" else [net], Quiet())
+    records = attack_within(attacks, Quiet())
     results = write_results(attacks, records)
     if repeat == 0:  # the one whose images the page shows
-        keep_gallery(attacks, None if case == "float" else net)
+        keep_gallery(attacks)
     for left in results.threats:
         yield AttackRecord(
             case=case,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hwsim.cards.device import DeviceCard, read_device
@@ -96,4 +97,5 @@ def plan_run(request: RunRequest) -> RunJob:
         repeats=request.repeats,
         out=request.out,
         command=request.command,
+        again=partial(plan_run, request),
     )

@@ -1,4 +1,4 @@
-"""The main job: train in float and on the device, then measure both, cell by cell, in a folder that can go on."""
+"""The main job: train in float and on the device, then measure both, case by case, in a folder that can go on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from hwsim.cards.build import layer_names
-from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.composite import layout
-from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.updates.log import PULSES
 from hwsim.ebm.network import Network
 from hwsim.experiments.ageing import usual_ages
@@ -36,8 +33,10 @@ from hwsim.experiments.trained import deployed, float_device, programmed, traine
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.update_quality import as_records, kept_records, lines
 from hwsim.jobs.engine import Log, working
-from hwsim.jobs.job import Progress
+from hwsim.jobs.executors import Pool
+from hwsim.jobs.job import Progress, Quiet
 from hwsim.jobs.store import write_json, written_aside
+from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.learning.train import Epoch
 from hwsim.rng import Streams
 from hwsim.robustness.corruptions.condition import Condition
@@ -47,8 +46,8 @@ RELAXED_IMAGES = 64
 """Test images behind the picture of a relaxation."""
 
 
-def run(job: RunJob, progress: Progress) -> None:
-    """Do what of the job is not done yet and leave a complete run folder.
+def run(job: RunJob, progress: Progress, pool: Pool | None = None) -> None:
+    """Do what of the job is not done yet and leave a complete run folder; ``pool``: where, by default in this process.
 
     Raises InputError where the folder holds another job's results or another process is at it, and
     WorkError where work fails; whatever was finished stays and is not done again.
@@ -62,44 +61,66 @@ def run(job: RunJob, progress: Progress) -> None:
         quality = partial(as_records, job.model, device, job.in_situ, job.data.train, job.seed)
         for line in lines(kept_records(job.folder, quality)):
             progress.note(line)
-        learned: list[Tensor] | None = None
-        for repeat in range(job.repeats):
-            in_float: Network | None = None
-            for case, net in _networks(job, repeat, log, progress):
-                in_float = in_float or net
-                _measure_case(job, case, repeat, net, columns, log, progress)
-                if attacks:
-                    _attack_case(job, case, repeat, net, in_float, log, progress)
-            learned = in_float.weights() if in_float else None
+        places = {case: place for place, case in enumerate(job.cases())}
+        do_tasks(job, log, list(_tasks(job)), progress, pool, lambda record: (record.repeat, places[record.case]))
         if not (job.folder / "cost.json").exists():
+            learned = _learnt(job, "float", job.repeats - 1, log, Quiet()).weights()
             write_json(job.folder / "cost.json", cost_section(job, weights=learned))
 
 
-def _networks(job: RunJob, repeat: int, log: Log[Any], progress: Progress) -> Iterator[tuple[str, Network]]:
-    """Each case of the matrix with its network, trained or programmed, in the order of ``RunJob.cases``."""
-    streams = Streams(job.seed).child("repeat", repeat)
-    states, device, energy = job.folder / "states", job.device.device, job.model.energy
+def _tasks(job: RunJob) -> Iterator[Task]:
+    """Of each repeat, what needs nothing of each other: what is programmed and attacked knows the float weights."""
+    attacks = job.model.evaluation.attack is not None
+    for repeat in range(job.repeats):
+        in_float = f"float, repeat {repeat + 1}"
+        yield Task(in_float, _float, (repeat,))
+        yield Task(f"programmed, repeat {repeat + 1}", _programmed, (repeat,), after=(in_float,))
+        yield Task(f"in-situ, repeat {repeat + 1}", _in_situ, (repeat,), after=(in_float,) if attacks else ())
 
-    def learnt(case: str, on: Device, recipe: LearningConfig) -> Network:
-        def keep(epoch: Epoch, seconds: float) -> None:
-            log.add(EpochRecord.of(epoch, seconds, case=case, repeat=repeat))
-            progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
 
-        # The same initial weights and the same order of examples for all cases: the difference is the device's.
-        kept: Any = {"checkpoint": states / f"{case}-{repeat}.safetensors", "on_epoch": keep}
-        return trained(job.model, on, recipe, job.data, streams, instance=streams.child(case), **kept)
+def _float(job: RunJob, log: Log[Any], progress: Progress, repeat: int) -> None:
+    net = _learnt(job, "float", repeat, log, progress)
+    _measure_case(job, "float", repeat, net, net, log, progress)
 
-    in_float = learnt("float", float_device(job.model), job.model.settled_learning)
-    yield "float", in_float
-    state = states / f"programmed-{repeat}.safetensors"
-    net = programmed(energy, device, in_float, streams.child("programmed"), state=state)
-    yield "programmed", net
+
+def _programmed(job: RunJob, log: Log[Any], progress: Progress, repeat: int) -> None:
+    """The float weights on a device instance, as it is and at every age of one that drifts."""
+    in_float, streams = _learnt(job, "float", repeat, log, Quiet()), Streams(job.seed).child("repeat", repeat)
+    state, device = job.folder / "states" / f"programmed-{repeat}.safetensors", job.device.device
+    net = programmed(job.model.energy, device, in_float, streams.child("programmed"), state=state)
+    _measure_case(job, "programmed", repeat, net, in_float, log, progress)
     for age, seconds in usual_ages(device).items():
         net.age(seconds)
-        yield f"programmed, {age}", net
-    in_situ = learnt("in-situ", device, job.in_situ)
-    state = states / f"in-situ-deployed-{repeat}.safetensors"
-    yield "in-situ", deployed(energy, device, in_situ, streams.child("in-situ", "deployed"), state=state)
+        _measure_case(job, f"programmed, {age}", repeat, net, in_float, log, progress)
+
+
+def _in_situ(job: RunJob, log: Log[Any], progress: Progress, repeat: int) -> None:
+    source, streams = _learnt(job, "in-situ", repeat, log, progress), Streams(job.seed).child("repeat", repeat)
+    state, own = job.folder / "states" / f"in-situ-deployed-{repeat}.safetensors", streams.child("in-situ", "deployed")
+    net = deployed(job.model.energy, job.device.device, source, own, state=state)
+    attacks = job.model.evaluation.attack is not None
+    in_float = _learnt(job, "float", repeat, log, Quiet()) if attacks else None
+    _measure_case(job, "in-situ", repeat, net, in_float, log, progress)
+
+
+def _learnt(job: RunJob, case: str, repeat: int, log: Log[Any], progress: Progress) -> Network:
+    """The network that was trained for a case, or is now: in float, or in situ."""
+    streams = Streams(job.seed).child("repeat", repeat)
+    in_float = case == "float"
+    on = float_device(job.model) if in_float else job.device.device
+    recipe = job.model.settled_learning if in_float else job.in_situ
+    told = [0]
+
+    def keep(epoch: Epoch, seconds: float) -> None:
+        told[0] += 1
+        log.add(EpochRecord.of(epoch, seconds, case=case, repeat=repeat))
+        progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
+
+    # The same initial weights and the same order of examples for all cases: the difference is the device's.
+    kept: Any = {"checkpoint": job.folder / "states" / f"{case}-{repeat}.safetensors", "on_epoch": keep}
+    net = trained(job.model, on, recipe, job.data, streams, instance=streams.child(case), **kept)
+    progress.done(f"{case}, repeat {repeat + 1}: trained", recipe.epochs - told[0])
+    return net
 
 
 def _measure_case(
@@ -107,12 +128,13 @@ def _measure_case(
     case: str,
     repeat: int,
     net: Network,
-    columns: list[Condition],
+    in_float: Network | None,
     log: Log[Any],
     progress: Progress,
 ) -> None:
+    """All that is measured on a network; ``in_float``: the weights that an attacker may know beside it."""
     streams = Streams(job.seed).child("repeat", repeat, case)
-    evaluation, inference = job.model.evaluation, job.model.inference
+    evaluation, inference, columns = job.model.evaluation, job.model.inference, conditions(job.model.evaluation)
     x, labels = job.data.test[: evaluation.examples]
 
     def evaluated(condition: Condition) -> EvaluationRecord:
@@ -145,6 +167,8 @@ def _measure_case(
             log.add(record)
     _keep_weights(job.folder / "weights" / f"{file_stem(case)}-{repeat}.safetensors", net)
     progress.done(f"{case}, repeat {repeat + 1}: diagnostics")
+    if evaluation.attack is not None and in_float is not None:
+        _attack_case(job, case, repeat, net, in_float, log, progress)
 
 
 def _attack_case(

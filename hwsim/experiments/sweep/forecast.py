@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hwsim.experiments.sweep import measurements
 from hwsim.experiments.sweep.work import Folder, Plan
+from hwsim.jobs.durations import told_duration
 
 
 def forecast(planned: Plan, folder: Folder, workers: int) -> str:
@@ -30,7 +31,7 @@ def forecast(planned: Plan, folder: Folder, workers: int) -> str:
     if not all(rest):
         return f"{text}; how long it takes is told after the first ones"
     total = sum(each or 0.0 for each in rest)
-    return f"{text}; about {duration(total / min(workers, left))} {source}, {duration(total)} of computing"
+    return f"{text}; about {told_duration(total / min(workers, left))} {source}, {told_duration(total)} of computing"
 
 
 def lacking(planned: Plan) -> list[str]:
@@ -47,7 +48,7 @@ def lacking(planned: Plan) -> list[str]:
     speed = planned.study.speed_gmac_per_s
 
     def time_of(works: Iterable[float]) -> str:
-        return f"about {duration(sum(works) / speed / 1e9)}" if speed else ""
+        return f"about {told_duration(sum(works) / speed / 1e9)}" if speed else ""
 
     lines = [f"{count} points lack weights and will fail until these commands have made them:"]
     for command, works in commands.items():
@@ -58,15 +59,6 @@ def lacking(planned: Plan) -> list[str]:
         total = time_of(work for works in commands.values() for work in works.values())
         lines.append(f"  together {total} at {speed:g}e9 multiply-accumulates a second, which is counted, not measured")
     return lines
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 40 s, 12 min, 3.5 h, 6.0 days."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"
 
 
 def seconds_of(planned: Plan, key: str) -> float | None:
