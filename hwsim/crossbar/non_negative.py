@@ -123,8 +123,9 @@ class NonNegativeDevice(WrappedDevice):
         low, high = _ends(device.synapse(post, pre, streams))
         inner = device.synapse(post, pre, streams)
         _fix_scale(inner)
-        inner.program(torch.zeros(post, pre))  # from now on its scale is the one that all programming has
         synapse = NonNegativeSynapse(inner, self.conductances, low, high)
+        # From now on its scale is the one that all programming has. What is stuck is so at what a user programs.
+        synapse.program(torch.full((post, pre), self.conductances.lowest))
         if self.array != Array():
             if not isinstance(inner, Placeable) or not isinstance(inner, ArrayReads):
                 raise InputError(f"array: {type(inner).__name__} has no devices to place in an array")
@@ -135,7 +136,6 @@ class NonNegativeDevice(WrappedDevice):
                 lowest=synapse.lowest / inner.scale,
             )
             inner.place_in(ArrayCircuit(replace(self.array, units=units), (post, pre), streams.child("array")))
-        synapse.program(torch.full((post, pre), self.conductances.lowest))
         synapse.meter.reset()
         return synapse
 

@@ -124,6 +124,15 @@ def test_wires_and_faults_act_on_the_conductances_themselves() -> None:
     assert_close(array.weight().double(), expected, rtol=1e-5, atol=1e-7)
 
 
+def test_devices_are_stuck_at_what_was_programmed_first() -> None:
+    device = hw.ArrayDevice(hw.CellDevice(IdealCell()), hw.Array(faults=Faults(stuck_last=1.0)))
+    array = non_negative(device, RANGE).synapse(3, 4, Streams(0))
+    first = torch.full((3, 4), 0.7)
+    array.program(first)
+    array.program(torch.full((3, 4), 1.2))
+    assert_close(array.weight(), first)
+
+
 def test_what_was_saved_is_taken_over_with_its_lowest_weights() -> None:
     device = non_negative(hw.device("soft-bounds-cell"), RANGE)
     first, other = device.synapse(4, 5, Streams(0)), device.synapse(4, 5, Streams(1))
@@ -190,7 +199,7 @@ def test_ranges_that_are_none_are_refused(settings: dict[str, float], words: str
 
 def test_the_array_has_the_conductances_that_the_network_sees() -> None:
     """Without wires and faults, whatever the scale of programming: the devices in microsiemens are the weights."""
-    array = hw.Array(transpose_mismatch=1e-9)
+    array = hw.Array(wire_solver="exact")
     synapse = non_negative(hw.ArrayDevice(hw.device("soft-bounds-cell"), array), Range()).synapse(3, 4, hw.Streams(0))
     synapse.program(torch.rand(3, 4, generator=torch.Generator().manual_seed(0)))
     named = synapse.conductances()
