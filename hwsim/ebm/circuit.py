@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -64,13 +63,14 @@ class GivenSources:
 
     circuit: Circuit
     x: Tensor
+    sources: Tensor
 
     noisy = False
 
-    @cached_property
-    def sources(self) -> Tensor:
-        volts = self.circuit.input_V * self.x.flatten(1)
-        return torch.cat([volts, -volts], 1)
+    @classmethod
+    def of(cls, circuit: Circuit, x: Tensor) -> GivenSources:
+        volts = circuit.input_V * x.flatten(1)
+        return cls(circuit, x, torch.cat([volts, -volts], 1))
 
     @property
     def blocks(self) -> int:
@@ -199,4 +199,4 @@ class GivenSources:
         return (self.circuit.input_V * (plus - minus)).reshape(self.x.shape)
 
     def chosen(self, rows: Tensor, s: State) -> tuple[GivenSources, State]:
-        return replace(self, x=self.x[rows]), tuple(layer[rows] for layer in s)
+        return replace(self, x=self.x[rows], sources=self.sources[rows]), tuple(layer[rows] for layer in s)

@@ -160,7 +160,7 @@ class ResistiveNetwork(Network):
                     f"array {number}: a conductance is negative ({matrix.min().item():g}); a resistive network needs a "
                     "device whose weights are not, see devices.non_negative"
                 )
-        return GivenSources(self._circuit(conductances), x)
+        return GivenSources.of(self._circuit(conductances), x)
 
     def _circuit(self, conductances: Sequence[Tensor]) -> Circuit:
         layers = []

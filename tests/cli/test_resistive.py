@@ -7,14 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from cli_settings import small
 from htmlpage import Page
 from job_progress import Silent
+from torch.testing import assert_close
 
 from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.device_run.work import run
 from hwsim.experiments.requests import RunRequest
+from hwsim.experiments.subject import read_subject
 from hwsim.reports.device_run import write_report
+from hwsim.robustness.warm import Warm, warmed
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -60,6 +64,22 @@ def test_its_report_shows_power_and_voltages(folder: Path) -> None:
     assert "Static power of the settled circuit" in text
     assert "Node voltages at rest" in text
     assert (folder / "figures" / "node-voltages.svg").exists()
+
+
+def test_an_attacker_who_remembers_sees_the_same_gradient() -> None:
+    """A relaxation from a warm start records nothing, and the gradient behind it is the whole one all the same."""
+    subject, data = read_subject("drn-digits", None, None, None)
+    cold = subject.surrogate("implicit")
+    warm = warmed(cold, data.test.x[:16])
+    assert isinstance(warm, Warm)
+    x, rng = data.test.x[:4], torch.Generator().manual_seed(0)
+    for _ in range(3):
+        x = (x + 0.02 * torch.randn(x.shape, generator=rng)).clamp(0, 1)
+        gradients = []
+        for classifier in (cold, warm):
+            at = x.clone().requires_grad_(True)
+            gradients += torch.autograd.grad(classifier.differentiable(at)[:, 0].sum(), at)
+        assert_close(gradients[1], gradients[0], rtol=1e-2, atol=1e-3 * float(gradients[0].abs().max()))
 
 
 def test_it_is_attacked_and_corrupted_as_any_model(hwsim_here: Call, tmp_path: Path) -> None:
