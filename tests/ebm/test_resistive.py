@@ -365,3 +365,56 @@ def test_diodes_far_from_rest_do_not_overflow() -> None:
     for value in (diode.current(v, 10.0), diode.co_content(v, 10.0), diode.rest(v, torch.ones_like(v), 10.0)):
         assert torch.isfinite(value).all()
     assert diode.scale_V == THERMAL_V
+
+
+# --- how an update is written ---
+
+
+class Recording(FloatSynapse):
+    """Keeps the rows of every update instead of writing them."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__(weight)
+        self.rows: list[tuple[Tensor, Tensor]] = []
+
+    def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
+        self.rows.append((pre, rate * post))
+
+    @property
+    def written(self) -> Tensor:
+        return torch.stack([post.T @ pre for pre, post in self.rows]).sum(0)
+
+    @property
+    def pulses(self) -> float:
+        """What a pulsed device spends, up to a constant."""
+        return sum((post.abs().T @ pre.abs()).sum().item() for pre, post in self.rows)
+
+
+def recorded(form: str, beta: float) -> list[Recording]:
+    net = network(SHOCKLEY, scale=2.0).mapped(lambda synapse: Recording(synapse.weight()))
+    rule = EquilibriumProp(beta, "centred", DEEP, DEEP, UpDown(), form)
+    x = images(2)
+    rule.step(net, SquaredError(), x, labels_of(x), [1.0] * 3, torch.Generator().manual_seed(0))
+    return [synapse for synapse in net.synapses if isinstance(synapse, Recording)]
+
+
+def test_a_difference_of_squared_drops_is_written_as_products_of_differences_and_sums() -> None:
+    """(far - near)^2 of one phase less that of the other: four outer products a sample, each with a difference in it.
+
+    So the pulses that are sent fall with the nudge like the update (which is divided by it here): nothing large is
+    written up and taken down again. Two phases written apart send their whole squares.
+    """
+    spent: dict[str, list[list[float]]] = {}
+    for form in ("difference", "two-phase"):
+        strong, weak = recorded(form, 0.04), recorded(form, 0.01)
+        spent[form] = [[synapse.pulses for synapse in side] for side in (strong, weak)]
+        for a, b in zip(strong, recorded("difference", 0.04), strict=True):
+            assert_close(a.written, b.written, rtol=1e-8, atol=1e-10)
+    for strong, weak in zip(*spent["difference"], strict=True):
+        assert weak == pytest.approx(strong, rel=0.02)
+    for strong, weak in zip(*spent["two-phase"], strict=True):
+        assert weak == pytest.approx(4 * strong, rel=0.02)
+    for whole, parts in zip(spent["two-phase"][1], spent["difference"][1], strict=True):
+        assert whole > 20 * parts
+    factors = [pre.abs().amax(1) * post.abs().amax(1) for pre, post in recorded("difference", 0.04)[1].rows]
+    assert int((torch.cat(factors) > 1e-12).sum()) == 4 * 2  # products a sample, of two samples
