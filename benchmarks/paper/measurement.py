@@ -27,7 +27,7 @@ from hwsim.experiments.subject import Subject
 from hwsim.experiments.sweep.measurement import Measurement, Missing, Record
 from hwsim.experiments.sweep.study import Spec
 from hwsim.experiments.trained import programmed
-from hwsim.jobs.place import check_place
+from hwsim.jobs.place import check_place, products_in
 from hwsim.jobs.weights import WEIGHTS, load_weights
 from hwsim.rng import Streams
 from hwsim.robustness.attacks import input_gradient, pgd
@@ -105,6 +105,7 @@ def _subject(spec_json: str, path: str, time: float, place: str) -> Subject:
     return Subject(config.name, {}, config, net)
 
 
+@products_in()
 def _compute(spec: Spec) -> Record:
     request = request_of(spec)
     subject, x, y = _ready(request)

@@ -46,7 +46,12 @@ class AdversarialConfig(Card):
 
 
 class Recipe(Card):
-    """What all rules have. ``rate_scale`` multiplies all rates: what a device asks of any network, deep or shallow."""
+    """What all rules have.
+
+    ``rate_scale`` multiplies all rates: what a device asks of any network, deep or shallow. ``precision``: of the
+    products of reads in float training, ``hwsim.crossbar.reduced``; results are always classified in float32. tf32 acts
+    on NVIDIA's GPUs alone, bf16 on energy-based networks.
+    """
 
     epochs: int = Field(default=20, ge=0)
     batch_size: int = Field(default=32, ge=1)
@@ -60,6 +65,7 @@ class Recipe(Card):
     augment: AugmentConfig = AugmentConfig()
     adversarial: AdversarialConfig | None = None
     validation_examples: int | None = Field(default=None, ge=1)
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
 
     @model_validator(mode="after")
     def _scheduled(self) -> Recipe:
@@ -159,6 +165,8 @@ class BackpropConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> BackpropConfig:
+        if self.precision == "bf16":
+            raise ValueError("precision: bf16 is for energy-based networks; expected float32 or tf32")
         if self.optimiser == "adamw" and self.momentum:
             raise ValueError("momentum: acts under optimiser 'sgd' only, and it is 'adamw'")
         return self

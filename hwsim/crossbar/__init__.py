@@ -10,6 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "reduced": ["PRECISIONS", "ReducedSynapse", "reduced"],
         "array": ["Array", "ArrayDevice"],
         "averaged": ["AveragedDevice"],
         "cell_array": ["CellDevice", "bounded"],

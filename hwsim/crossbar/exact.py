@@ -68,6 +68,8 @@ class FloatSynapse:
     """
 
     noisy = False
+    rounded = False
+    """Are the products of its reads computed in fewer bits than its weights have?"""
 
     def __init__(
         self, weight: Tensor, momentum: float = 0.0, weight_decay: float = 0.0, lowest: float = -math.inf
@@ -209,5 +211,5 @@ class FloatSynapse:
 
 
 def is_exact(synapse: object) -> bool:
-    """Are the reads of a synapse plain products with its matrix, and nothing else?"""
-    return isinstance(synapse, FloatSynapse) and synapse.matrix is not None
+    """Are the reads of a synapse plain products with its matrix, and nothing else, in whatever precision?"""
+    return isinstance(synapse, FloatSynapse) and (synapse.matrix is not None or synapse.rounded)

@@ -146,19 +146,19 @@ def augment(
 ) -> Tensor:
     """Each image of (B, C, H, W) mirrored with probability 1/2 and shifted by up to ``crop_padding`` pixels.
 
-    The border is filled as ``crop_border``, a key of BORDERS, says. Every draw comes from ``rng``, a generator on
-    the CPU.
+    The border is filled as ``crop_border``, a key of BORDERS, says. Every draw comes from ``rng``, where that computes.
     """
     if crop_padding < 0:
         raise ValueError(f"augment: expected crop_padding >= 0, got {crop_padding}")
     count, _, height, width = x.shape
-    columns = torch.arange(width).expand(count, width)
-    rows = torch.arange(height).expand(count, height)
+    place = rng.device
+    columns = torch.arange(width, device=place).expand(count, width)
+    rows = torch.arange(height, device=place).expand(count, height)
     if flip:
-        mirrored = torch.rand(count, 1, generator=rng) < 0.5
+        mirrored = torch.rand(count, 1, generator=rng, device=place) < 0.5
         columns = torch.where(mirrored, width - 1 - columns, columns)
     if crop_padding:
-        shifts = torch.randint(0, 2 * crop_padding + 1, (count, 2), generator=rng)
+        shifts = torch.randint(0, 2 * crop_padding + 1, (count, 2), generator=rng, device=place)
         rows, columns = rows + shifts[:, :1], columns + shifts[:, 1:]
         x = torch.nn.functional.pad(x, (crop_padding,) * 4, mode=BORDERS[crop_border])
     rows, columns = rows.to(x.device), columns.to(x.device)

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "hopfield": ["GivenInput", "LayeredHopfield", "Normalise"],
         "inference": ["infer"],
         "linearised": ["Blocks", "Linearised"],
+        "look": ["costs_nothing", "due", "fetched", "seen"],
         "netlist": ["to_spice"],
         "network": ["Given", "Network"],
         "resistive": ["ResistiveNetwork"],

@@ -24,7 +24,7 @@ from hwsim.crossbar.reads.kernels import kernels
 from hwsim.crossbar.reads.window import Window, as_rows
 from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.energy import Coupling, Writable
-from hwsim.ebm.links import Reading
+from hwsim.ebm.links import Reading, bias_of, ones_for
 from hwsim.errors import InputError
 
 POOLS = ("none", "max", "average")
@@ -89,7 +89,7 @@ class Convolution:
         elif self.pool == "average":
             drive = functional.avg_pool2d(drive, _POOL)
         if self.bias is not None:
-            bias = self.bias.read(pre.new_ones(1, 1)).view(1, -1, 1, 1)
+            bias = bias_of(self.bias, pre).view(1, -1, 1, 1)
             # A noisy read's gradient is its own function, whose output is not to be written into.
             drive = drive + bias if drive.requires_grad else drive.add_(bias)
         return Reading(drive, switches)
@@ -121,7 +121,7 @@ class Convolution:
             # Learning rules add and subtract what couplings hold, and the constant 1 is part of a patch only.
             return (Coupling(self.synapse, self.window.patches(pre), as_rows(slope)),)
         rows = as_rows(post)
-        constant = rows.new_ones(1, 1).expand(len(rows), 1)
+        constant = ones_for(rows)
         return Coupling(self.kernels, pre, slope), Coupling(self.bias, constant, rows)
 
     def replaced(self, synapses: Sequence[Synapse]) -> Convolution:

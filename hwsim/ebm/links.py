@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import torch
@@ -125,7 +126,7 @@ class Dense:
             return self.synapse.read(_with_one(pre))
         matrix, bias = _exact(self.synapse), _exact(self.bias)
         if matrix is None or bias is None:
-            return self.synapse.read(pre) + self.bias.read(pre.new_ones(1, 1))
+            return self.synapse.read(pre) + bias_of(self.bias, pre).T
         self.synapse.meter.vectors_read += pre.shape[0]
         self.bias.meter.vectors_read += 1
         if self.post < pre.shape[0]:
@@ -173,7 +174,7 @@ class Dense:
         pre = pre.flatten(1)
         if self.bias is None:
             return (Coupling(self.synapse, _with_one(pre), post),)
-        return Coupling(self.synapse, pre, post), Coupling(self.bias, pre.new_ones(len(pre), 1), post)
+        return Coupling(self.synapse, pre, post), Coupling(self.bias, ones_for(pre), post)
 
     def replaced(self, synapses: Sequence[Synapse]) -> Dense:
         """The same link on other arrays."""
@@ -183,6 +184,26 @@ class Dense:
 def _exact(synapse: Synapse) -> Tensor | None:
     """The matrix that reads of a synapse are plain products with, None where they are more than that."""
     return synapse.matrix if isinstance(synapse, FloatSynapse) else None
+
+
+def bias_of(bias: Synapse, like: Tensor) -> Tensor:
+    """(post, 1): digital biases, read with a constant 1 of the type of ``like``."""
+    matrix = _exact(bias)
+    if matrix is None:
+        return bias.read(like.new_ones(1, 1)).T
+    bias.meter.vectors_read += 1
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def _ones(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it outlives the call
+        return torch.ones(1, 1, dtype=dtype, device=device).expand(rows, 1)
+
+
+def ones_for(rows: Tensor) -> Tensor:
+    """(N, 1): the constant that drives a bias of ``rows`` (N, ...); the same tensor every time, so that it is known."""
+    return _ones(len(rows), rows.dtype, rows.device)
 
 
 def _with_one(pre: Tensor) -> Tensor:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Relaxable, State, examples
+from hwsim.ebm.look import costs_nothing, due
 from hwsim.ebm.solvers import FRESH, SOLVERS, OddEven, Solver, Synchronous, UpDown
 
 
@@ -127,7 +129,7 @@ class _Guard:
         self._plain = torch.zeros(len(s[0]), dtype=torch.bool, device=s[0].device)
 
     def plain(self, energy: Relaxable, s: State, change: Tensor) -> Tensor | None:
-        """(B,) the examples that go on by plain sweeps after a step to ``s`` by ``change``; None where none does."""
+        """(B,) the examples that go on by plain sweeps after a step to ``s`` by ``change``; None: none is seen to."""
         falling = change < self._lowest
         self._lowest = torch.where(falling, change, self._lowest)
         self._waiting = torch.where(falling, 0, self._waiting + 1)
@@ -136,7 +138,7 @@ class _Guard:
             before, self._value = self._value, energy.value(s)
             rounding = 8 * torch.finfo(before.dtype).eps * before.abs()
             self._plain = self._plain | (self._value > before + rounding)
-        return self._plain if bool(self._plain.any()) else None
+        return None if costs_nothing(self._plain) and not bool(self._plain.any()) else self._plain
 
     def keep(self, rows: Tensor) -> None:
         """Go on with the examples ``rows`` alone."""
@@ -154,7 +156,8 @@ def settle(
     examples settle, and the mean of the last ten states.
 
     A phase that stops early lets go of each example when it is settled, so that what becomes of it does not depend
-    on the others in its batch. Where reads are noisy, or states are averaged, it goes on until all are settled.
+    on the others in its batch. Where reads are noisy, or states are averaged, it goes on until all are settled. On a
+    GPU the batch keeps its size and it is looked at every few steps whether any example still moves (``look``).
 
     A solver that is ``bold`` is guarded: an example whose energy rises, or whose residual has not fallen for
     some steps, goes on by plain sweeps.
@@ -172,7 +175,8 @@ def settle(
     """
     energy = energy if solver.revisits else planned(energy)
     if phase.stop_early and phase.average_last == 1 and not energy.noisy:
-        return _settle_each(energy, s, solver, phase, watch)
+        each = _settle_each if costs_nothing(s[0]) else _settle_masked
+        return each(energy, s, solver, phase, watch)
     batch, device = len(s[0]), s[0].device
     moved_at = torch.zeros(batch, dtype=torch.long, device=device)
     total: list[Tensor] | None = None
@@ -191,7 +195,7 @@ def settle(
             moved_at = torch.where(residual > phase.tolerance, done, moved_at)
         if guard:
             memory = memory._replace(plain=guard.plain(energy, s, residual))
-        settled = phase.stop_early and bool((residual <= phase.tolerance).all())
+        settled = phase.stop_early and due(residual, done) and bool((residual <= phase.tolerance).all())
         if phase.average_last > 1 and (left < phase.average_last or settled):
             averaged += 1
             total = [a.clone() for a in s] if total is None else [t.add_(a) for t, a in zip(total, s, strict=True)]
@@ -247,6 +251,35 @@ def _settle_each(energy: Relaxable, s: State, solver: Solver, phase: Phase, watc
             rows, moving = rows[index], moving[index]
     s = s if whole is None else _merged(whole, rows, moving, s)
     return Settled(s, _outcome(residual, phase), moved_at, residual)
+
+
+def _settle_masked(energy: Relaxable, s: State, solver: Solver, phase: Phase, watch: Watcher | None) -> Settled:
+    """The same in a batch of one size: all examples take every step, and each keeps the state in which it settled."""
+    batch, device = len(s[0]), s[0].device
+    moved_at = torch.zeros(batch, dtype=torch.long, device=device)
+    residual = torch.full((batch,), torch.inf, dtype=s[0].dtype, device=device)
+    moving = torch.ones(batch, dtype=torch.bool, device=device)
+    kept: State | None = None
+    memory, guard = FRESH, _Guard(energy, s) if solver.bold else None
+    for done in range(1, phase.steps + 1):
+        last, (s, memory) = s, solver.step(energy, s, memory)
+        kept = s if kept is None else tuple(map(partial(_where, moving), s, kept))
+        if watch is not None:
+            watch(done, tuple(layer.clone() for layer in kept))
+        change = _change(last, s)
+        residual = torch.where(moving, change, residual)
+        moved_at = torch.where(moving & (change > phase.tolerance), done, moved_at)
+        moving = moving & ~(change <= phase.tolerance)  # NaN is not settled
+        if done == phase.steps or (due(moving, done) and not bool(moving.any())):
+            break
+        if guard:
+            memory = memory._replace(plain=guard.plain(energy, s, change))
+    return Settled(kept or s, _outcome(residual, phase), moved_at, residual)
+
+
+def _where(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The examples ``rows`` (B,) of ``a``, the others of ``b``."""
+    return torch.where(rows.reshape(-1, *[1] * (a.dim() - 1)), a, b)
 
 
 def _merged(whole: State | None, rows: Tensor, which: Tensor, s: State) -> State:

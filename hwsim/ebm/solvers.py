@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hwsim.ebm.dense import DenseChain
 from hwsim.ebm.energy import Relaxable, State, within
+from hwsim.ebm.look import seen
 
 
 class Memory(NamedTuple):
@@ -311,7 +312,7 @@ def _accepted(energy: Relaxable, s: State, swept: State, output: Tensor | None, 
     better = energy.value(tried) <= before + _ROUNDING * torch.finfo(before.dtype).eps * before.abs()  # not where NaN
     if plain is not None:
         better = better & ~plain
-    if bool(better.all()):
+    if seen(better.all()):
         return tried
     swept = _moved(energy, swept, second, 1.0)
     rows = [better.reshape(-1, *[1] * (layer.dim() - 1)) for layer in s]

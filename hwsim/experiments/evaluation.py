@@ -97,7 +97,7 @@ def relaxed(net: Network, x: Tensor, inference: InferenceConfig, streams: Stream
     exact = net.float_twin().given(x)
     given = net.given(x, hold=inference.hold_input)
     energy, residual, last = [], [], [given.start()]
-    moved_at = torch.zeros(len(x), dtype=torch.long)
+    moved_at = torch.zeros(len(x), dtype=torch.long, device=x.device)
 
     def watch(step: int, s: tuple[Tensor, ...]) -> None:
         change = torch.stack([(a - b).abs().flatten(1).amax(1) for a, b in zip(s, last[0], strict=True)]).amax(0)

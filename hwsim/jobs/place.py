@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -30,3 +33,19 @@ def check_place(place: str, on_device: bool = False) -> None:
     if (number := int(place.partition(":")[2] or 0)) >= torch.cuda.device_count():
         known = ", ".join(f"cuda:{n}" for n in range(torch.cuda.device_count()))
         raise InputError(f"--accelerator {place}: there is no CUDA device {number}; expected one of {known}")
+
+
+@contextmanager
+def products_in(precision: str = "float32") -> Iterator[None]:
+    """Products of float32 matrices and images are computed in TF32 inside where ``precision`` is "tf32", else in full.
+
+    On GPUs torch computes convolutions in TF32 unless it is told not to, and matrix products in full.
+    """
+    matrices: Any = torch.backends.cuda.matmul
+    images: Any = torch.backends.cudnn
+    before = matrices.allow_tf32, images.allow_tf32
+    matrices.allow_tf32 = images.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        matrices.allow_tf32, images.allow_tf32 = before

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ep": ["EquilibriumProp"],
         "equilibrium_gradients": ["Equilibrium", "Implicit", "Unrolled", "equilibrium_logits"],
         "exact": ["ExactGradient"],
+        "graph": ["Graphed", "Recorded"],
         "gradient_ways": ["NudgedInput", "Truncated", "way_named"],
         "response_gradient": ["Known", "LinearResponse"],
         "rule": ["LearningRule", "StepStats"],

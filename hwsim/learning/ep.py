@@ -29,6 +29,7 @@ from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Cost, Coupling, Energy, Nudged, State
 from hwsim.ebm.hopfield import GivenInput
 from hwsim.ebm.inference import infer
+from hwsim.ebm.look import costs_nothing, fetched
 from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Outcome, Phase, Settled, Solver, Synchronous, settle
 from hwsim.errors import InputError
@@ -65,7 +66,34 @@ class Contrast(NamedTuple):
     negative: tuple[Coupling, ...]
     width: float
     ends: tuple[Settled, ...] = ()
-    open_share: float = 0.0
+    open_share: float | Tensor = 0.0
+
+
+class Compared(NamedTuple):
+    """What a step found, before anything is written.
+
+    Attributes:
+        positive, negative: one coupling an array and bias, in the order of the network's synapses.
+        scale: what their difference is multiplied by.
+        form: how it is written, see ``written``.
+        stats: what the step saw.
+    """
+
+    positive: tuple[Coupling, ...]
+    negative: tuple[Coupling, ...]
+    scale: float
+    form: str
+    stats: StepStats
+
+
+@torch.no_grad()
+def write(net: Network, compared: Compared, rates: Sequence[float]) -> None:
+    """Write a step's updates, and end the step on every array."""
+    couplings = compared.positive, compared.negative
+    for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
+        for pre, post in written(positive, negative, compared.form):
+            positive.synapse.update(pre, post * compared.scale, rate)
+    net.tick()
 
 
 class Contrastive(ABC):
@@ -84,31 +112,33 @@ class Contrastive(ABC):
     def _contrast(self, side: Side, other: Side, target: Tensor, rng: torch.Generator) -> Contrast:
         """What is compared; the second state is reached on the ``other`` side."""
 
-    @torch.no_grad()
     def step(
         self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
+        compared = self.compare(net, cost, x, labels, rng)
+        write(net, compared, rates)
+        return compared.stats
+
+    @torch.no_grad()
+    def compare(self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rng: torch.Generator) -> Compared:
+        """All phases of a step on a batch; nothing is written. Off the CPU the host looks only where it is ``due``."""
         side, opposite = self._at_rest(net, cost, x), negative_phase(net)
         other = side if opposite is net else self._at_rest(opposite, cost, x)
         free, cost = side.free, side.cost
         target = cost.encode(labels, free.state[-1])
         contrast = self._contrast(side, other, target, rng)
         scale = 1.0 / (len(x) * contrast.width)
-        couplings = contrast.positive, contrast.negative
-        for positive, negative, rate in zip(*couplings, per_synapse(net, rates), strict=True):
-            for pre, post in written(positive, negative, self.update_form):
-                positive.synapse.update(pre, post * scale, rate)
-        net.tick()
         phases = (free, *contrast.ends)
         ends = torch.stack([phase.outcome for phase in phases])
-        return StepStats(
-            cost=cost.value(free.state[-1], target).mean().item(),
-            correct=int((net.outputs(free.state).argmax(1) == labels).sum()),
+        stats = StepStats(
+            cost=fetched(cost.value(free.state[-1], target).mean()),
+            correct=fetched((net.outputs(free.state).argmax(1) == labels).sum()),
             examples=len(x),
-            unsettled_share=(ends >= Outcome.MAX_STEPS).sum(1).max().item() / len(x),
-            residual=torch.stack([phase.residual.mean() for phase in phases]).max().item(),  # NaN stays NaN
+            unsettled_share=fetched((ends >= Outcome.MAX_STEPS).sum(1).max().double()) / len(x),
+            residual=fetched(torch.stack([phase.residual.mean() for phase in phases]).max()),  # NaN stays NaN
             open_share=contrast.open_share,
         )
+        return Compared(contrast.positive, contrast.negative, scale, self.update_form, stats)
 
     def _at_rest(self, net: Network, cost: Cost, x: Tensor) -> Side:
         given = net.given(x, hold=self.hold_input)
@@ -185,7 +215,9 @@ class EquilibriumProp(Contrastive):
         count, betas = len(target), (self.beta, -self.beta)
         rows = torch.arange(count, device=target.device).repeat(2)
         twice, start = side.relaxed.chosen(rows, side.free.state)
-        nudges = Nudged(twice, side.cost, target.repeat(2, 1), target.new_tensor(betas).repeat_interleave(count))
+        if isinstance(side.given, GivenInput):  # the least of the two, which is not looked at where it is used
+            side.given.check_bowl(betas[1] * side.cost.bowl(side.free.state[-1], target)[1])
+        nudges = Nudged(twice, side.cost, target.repeat(2, 1), torch.cat([target.new_full((count,), b) for b in betas]))
         both = settle(nudges, start, solver=self.solver, phase=self.nudged)
         ends = both.part(slice(count)), both.part(slice(count, None))
         energies = (Nudged(side.given, side.cost, target, beta) for beta in betas)
@@ -202,7 +234,7 @@ class EquilibriumProp(Contrastive):
             )
         response = response_to(given, side.cost, target, free.state, self.nudged)
         pair = contrast_of(given, side.cost, target, free.state, response.way)
-        return Contrast(*pair, width=2.0, open_share=response.open.sum().item() / len(target))
+        return Contrast(*pair, width=2.0, open_share=fetched(response.open.sum().double()) / len(target))
 
 
 def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Tensor, Tensor]]:
@@ -216,7 +248,7 @@ def written(positive: Coupling, negative: Coupling, form: str) -> list[tuple[Ten
         return [(b, a), (d, -c)]
     if form == "interleaved":
         return [(torch.stack([b, d], 1).flatten(0, 1), torch.stack([a, -c], 1).flatten(0, 1))]
-    if b is d or torch.equal(b, d):
+    if b is d or (costs_nothing(b) and torch.equal(b, d)):
         return [(b, a - c)]
     return [(torch.cat([b + d, b - d]), torch.cat([a - c, a + c]).mul_(0.5))]
 

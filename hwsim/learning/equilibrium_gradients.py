@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recomputed
 
 from hwsim.ebm.energy import Energy, State
+from hwsim.ebm.look import due
 from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Phase, Solver, Synchronous, settle
 
@@ -169,7 +170,8 @@ def _conjugate_residuals(product: Callable[[Blocks], Blocks], right: Blocks, pha
     found, directions = torch.zeros_like(left), list[tuple[Tensor, Tensor, Tensor]]()
     for done in range(phase.steps):
         # News travels one kept block a product: until it has reached them all, that little is left means nothing.
-        if phase.stop_early and done >= len(names) and bool((left.abs().amax(1) <= bound).all()):
+        ripe = phase.stop_early and done >= len(names) and due(left, done)
+        if ripe and bool((left.abs().amax(1) <= bound).all()):
             break
         towards = left
         answer = product(dict(zip(names, _unflat(towards, shapes), strict=True)))

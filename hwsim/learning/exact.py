@@ -12,6 +12,7 @@ from torch import Tensor
 from hwsim.crossbar.exact import FloatSynapse, is_exact
 from hwsim.ebm.energy import Cost, Writable
 from hwsim.ebm.hopfield import LayeredHopfield
+from hwsim.ebm.look import fetched
 from hwsim.ebm.network import Network
 from hwsim.ebm.settle import Phase, Synchronous, settle
 from hwsim.learning.ep import written
@@ -58,7 +59,7 @@ Rows = list[tuple[Tensor, Tensor]]
 @torch.no_grad()
 def _responded(
     net: LayeredHopfield, cost: Cost, x: Tensor, labels: Tensor, way: Implicit
-) -> tuple[list[tuple[Writable, Rows]], _Found, float]:
+) -> tuple[list[tuple[Writable, Rows]], _Found, float | Tensor]:
     """What to write to every array for the gradient by linear response, where it was taken, and the open share."""
     exact = all(is_exact(synapse) for synapse in net.synapses)
     twin = net if exact else net.mapped(lambda synapse: FloatSynapse(synapse.weight()))
@@ -71,7 +72,7 @@ def _responded(
     still = settle(given, state, solver=Synchronous(), phase=Phase(1))
     found = _Found(cost.value(state[-1], target).mean(), twin.outputs(state), still.residual)
     arrays = [array for link in net.links for array in link.writables]
-    return list(zip(arrays, factors, strict=True)), found, response.open.sum().item() / len(x)
+    return list(zip(arrays, factors, strict=True)), found, fetched(response.open.sum().double()) / len(x)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class ExactGradient:
         self, net: Network, cost: Cost, x: Tensor, labels: Tensor, rates: Sequence[float], rng: torch.Generator
     ) -> StepStats:
         del rng
-        open_share = 0.0
+        open_share: float | Tensor = 0.0
         if isinstance(self.through, Implicit) and isinstance(net, LayeredHopfield):
             writes, found, open_share = _responded(net, cost, x, labels, self.through)
         else:
@@ -110,10 +111,10 @@ class ExactGradient:
                 array.update(pre, post, rate)
         net.tick()
         return StepStats(
-            cost=found.cost.item(),
-            correct=int((found.output.argmax(1) == labels).sum()),
+            cost=fetched(found.cost),
+            correct=fetched((found.output.argmax(1) == labels).sum()),
             examples=len(x),
-            unsettled_share=(~(found.residual <= self.tolerance)).double().mean().item(),  # NaN has not settled
-            residual=found.residual.mean().item(),
+            unsettled_share=fetched((~(found.residual <= self.tolerance)).double().mean()),  # NaN has not settled
+            residual=fetched(found.residual.mean()),
             open_share=open_share,
         )

@@ -25,6 +25,7 @@ from torch import Tensor
 from hwsim.ebm.energy import Cost, Coupling, State
 from hwsim.ebm.hopfield import GivenInput
 from hwsim.ebm.linearised import Blocks, Linearised
+from hwsim.ebm.look import costs_nothing, due
 from hwsim.ebm.settle import Phase
 
 LEAST_CURVATURE = 1e-2
@@ -69,7 +70,8 @@ def linear_response(energy: GivenInput, s: State, pull: State, phase: Phase, fir
         back = near.couple(answer(v), kept)
         return {i: near.own[i] * v[i] - back[i] if i in back else near.own[i] * v[i] for i in kept}
 
-    right = near.couple({i: g[i] / near.own[i] for i in rest}, kept) if any(bool(g[i].any()) for i in rest) else {}
+    pulled = any(not costs_nothing(g[i]) or bool(g[i].any()) for i in rest)
+    right = near.couple({i: g[i] / near.own[i] for i in rest}, kept) if pulled else {}
     left = {i: g[i] + right[i] if i in right else g[i] for i in kept}
     u = {i: torch.zeros_like(layer) for i, layer in left.items()}
     largest = _largest(g).clamp_min(torch.finfo(s[0].dtype).tiny)
@@ -88,7 +90,8 @@ def linear_response(energy: GivenInput, s: State, pull: State, phase: Phase, fir
     while products < phase.steps:
         # News travels one kept block a product: until it has reached them all, that little is left means nothing.
         solved = _largest(left) <= phase.tolerance * largest
-        if phase.stop_early and products >= len(kept) and bool((solved | opened).all()):
+        ripe = phase.stop_early and products >= len(kept) and due(solved, products)
+        if ripe and bool((solved | opened).all()):
             break
         turned = stiff(way)
         products += 1

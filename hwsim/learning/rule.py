@@ -15,7 +15,7 @@ from hwsim.ebm.network import Network
 
 @dataclass(frozen=True)
 class StepStats:
-    """What one training step saw, before its update.
+    """What one training step saw, before its update: numbers, or on a GPU tensors without dimensions that hold them.
 
     Attributes:
         cost: mean cost over the batch at the free state.
@@ -26,12 +26,12 @@ class StepStats:
         open_share: share of examples at no minimum of the energy, where a linear response found that out.
     """
 
-    cost: float
-    correct: int
+    cost: float | Tensor
+    correct: float | Tensor
     examples: int
-    unsettled_share: float
-    residual: float
-    open_share: float = 0.0
+    unsettled_share: float | Tensor
+    residual: float | Tensor
+    open_share: float | Tensor = 0.0
 
 
 @runtime_checkable

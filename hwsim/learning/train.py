@@ -112,28 +112,31 @@ def train_epochs(
         x, labels: (N, ...) and (N,) training examples, where the learner computes. The last N modulo ``batch_size`` of
             an epoch's order are left out.
 
-    Raises WorkError when the training diverges, naming the epoch and what to try.
+    Raises WorkError when the training diverges, naming the epoch and what to try: at once on the CPU; elsewhere at the
+    end of the epoch, because the statistics are fetched once an epoch. There ``augment`` draws where the images are.
     """
     size = min(schedule.batch_size, len(x))
     batches = len(x) // size
     for epoch in range(done, schedule.epochs):
         own = streams.child("epoch", epoch)
-        order = torch.randperm(len(x), generator=own.generator("data"))
-        signs, changes = own.generator("update"), own.child("augment").generator("data")
+        order = torch.randperm(len(x), generator=own.generator("data")).to(x.device)
+        signs, changes = own.generator("update"), own.child("augment").generator("data", x.device)
         for synapse in learner.synapses:
             synapse.meter.reset()
-        totals, correct = [0.0, 0.0, 0.0], 0
+        steps: list[StepStats] = []
         for batch in range(batches):
             index = order[batch * size : (batch + 1) * size]
             images = x[index] if augment is None else augment(x[index], changes)
             stats = learner.step(images, labels[index], schedule.rate_factor(epoch + batch / batches), signs)
-            if not math.isfinite(stats.cost):
-                raise WorkError(
-                    f"training diverged in epoch {epoch + 1}, batch {batch + 1}: the cost is {stats.cost}; "
-                    f"try {schedule.cure}"
-                )
-            correct += stats.correct
-            for i, value in enumerate((stats.cost, stats.unsettled_share, stats.residual)):
+            if isinstance(stats.cost, float):
+                _check_finite(stats.cost, epoch, batch, schedule)
+            steps.append(stats)
+        totals, correct = [0.0, 0.0, 0.0], 0.0
+        names = ("cost", "unsettled_share", "residual", "correct")
+        for batch, (*values, hits) in enumerate(zip(*(_numbers(steps, name) for name in names), strict=True)):
+            _check_finite(values[0], epoch, batch, schedule)
+            correct += hits
+            for i, value in enumerate(values):
                 totals[i] += value / batches
         yield Epoch(
             epoch=epoch + 1,
@@ -146,6 +149,22 @@ def train_epochs(
             k_max=[synapse.meter.k_max for synapse in learner.synapses],
             k_limit=[synapse.meter.k_limit for synapse in learner.synapses],
         )
+
+
+def _check_finite(cost: float, epoch: int, batch: int, schedule: Schedule) -> None:
+    """WorkError where the cost of a batch is NaN or infinite."""
+    if not math.isfinite(cost):
+        raise WorkError(
+            f"training diverged in epoch {epoch + 1}, batch {batch + 1}: the cost is {cost}; try {schedule.cure}"
+        )
+
+
+def _numbers(steps: Sequence[StepStats], name: str) -> list[float]:
+    """One statistic of all steps; what is elsewhere is fetched at once."""
+    values = [getattr(step, name) for step in steps]
+    if values and isinstance(values[0], Tensor):
+        return torch.stack([torch.as_tensor(value, device=values[0].device).double() for value in values]).tolist()
+    return [float(value) for value in values]
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from hwsim.ebm.look import costs_nothing, due
 from hwsim.errors import InputError
-from hwsim.robustness.attacks import check_images, check_norm, confirmed, loss_of
+from hwsim.robustness.attacks import check_images, check_norm, confirmed, loss_of, put
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.threat import Threat
 from hwsim.robustness.warm import cold
@@ -166,7 +167,7 @@ class _Climb:
             self.x.clone(),
         )
         work = self._begin(rng)
-        work = self._judged(work, ended, leaving)
+        work = self._judged(work, ended, leaving and costs_nothing(self.x))
         sparse = self.threat.norm == "l1"
         window = max(1, int((0.04 if sparse else 0.22) * steps))
         shrink, least = max(1, int(0.03 * steps)), max(1, int(0.06 * steps))
@@ -176,7 +177,7 @@ class _Climb:
                 break
             self._move(work, 0.75 if step else 1.0)
             self._climbed(work)
-            work = self._judged(work, ended, leaving)
+            work = self._judged(work, ended, leaving and due(self.x, step + 1))
             since += 1
             if since == window:
                 if sparse:
@@ -249,8 +250,9 @@ class _Climb:
         loss, work.gradient, self.scores = self._climb_at(work.now, work.rows)
         work.rises += (loss > work.loss).to(loss.dtype)
         work.loss = loss
-        better = loss > work.best_loss
-        work.best[better], work.best_gradient[better] = work.now[better], work.gradient[better]
+        better = _each(loss > work.best_loss, work.now)
+        work.best = torch.where(better, work.now, work.best)
+        work.best_gradient = torch.where(better, work.gradient, work.best_gradient)
         work.best_loss = torch.maximum(work.best_loss, loss)
 
     def _adapt_step(self, work: _Images, window: int) -> None:
@@ -282,8 +284,8 @@ class _Climb:
         fools = self.scores.argmax(1) != work.y
         if leaving:
             fools = confirmed(self.classifier, work.now, work.y, fools)
-        rows = work.rows[fools]
-        ended.fooled[rows], ended.fooling[rows] = True, work.now[fools]
+        put(ended.fooled, work.rows, fools, fools)
+        put(ended.fooling, work.rows, fools, work.now)
         if not leaving or not bool(fools.any()):
             return work
         self._note(work, ended)

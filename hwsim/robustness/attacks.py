@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hwsim.ebm.look import due
 from hwsim.errors import InputError
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.threat import Threat
@@ -119,13 +120,13 @@ def pgd(
         rows = torch.nonzero(best.reached <= 0)[:, 0] if leaving else torch.arange(len(x), device=x.device)
         start = threat.random_start(x, rng) if random_start else x.clone()
         own, now = _Best(x), start[rows]
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             if not len(rows):
                 break
             gradient, logits = input_gradient(classifier, now, y[rows], loss)
             own.offer(now, gap(logits, rows), rows)
             now = threat.project(now + away * step_size * threat.steepest(gradient), x[rows])
-            if leaving:
+            if leaving and due(now, step):
                 kept = ~confirmed(classifier, own.images[rows], y[rows], own.reached[rows] > 0)
                 rows, now = rows[kept], now[kept]
         if not classifier.noisy:
@@ -153,6 +154,11 @@ REDRAWN = 10
 """Fresh draws behind the mean margin by which ``pgd`` keeps an image where the classifier is noisy."""
 
 
+def put(into: Tensor, rows: Tensor, which: Tensor, values: Tensor) -> None:
+    """``into[rows]`` = ``values`` for the entries ``which`` of ``rows``, in one size whatever is in ``which``."""
+    into[rows] = torch.where(which.reshape(-1, *[1] * (values.dim() - 1)), values, into[rows])
+
+
 class _Best:
     """The images of the largest margin so far, one by one."""
 
@@ -164,8 +170,8 @@ class _Best:
         """Images of the places ``rows``, by default of all, and their margins."""
         rows = torch.arange(len(self.reached), device=reached.device) if rows is None else rows
         better = reached > self.reached[rows]
-        into = rows[better]
-        self.images[into], self.reached[into] = images[better], reached[better]
+        put(self.images, rows, better, images)
+        put(self.reached, rows, better, reached)
 
 
 def fgsm(classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, *, loss: str = "ce") -> Tensor:

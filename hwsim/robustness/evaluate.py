@@ -16,7 +16,7 @@ from torch import Tensor
 from hwsim.data.split import as_split
 from hwsim.errors import InputError
 from hwsim.rng import generator_of
-from hwsim.robustness.attacks import Attack, check_images
+from hwsim.robustness.attacks import Attack, check_images, put
 from hwsim.robustness.measure import measure
 from hwsim.robustness.models import as_classifier
 from hwsim.robustness.suite import attacks_named
@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What became of each of B images. Shares are over instances and noise draws; 0 or 1 without noise.
+    """What became of each of B images. Shares are over instances and noise draws; 0 or 1 without noise; on the CPU.
 
     Attributes:
         clean: (B,) share of draws that found the label of the untouched image.
@@ -132,15 +132,17 @@ def evaluate(
     for done, attack in enumerate(attacks):
         if progress is not None:
             progress(attack.name, done, len(attacks))
-        rows = torch.nonzero(least > 0)[:, 0] if cascade else torch.arange(len(x), device=x.device)
+        rows = torch.nonzero(least > 0)[:, 0] if cascade else torch.arange(len(x))
         share, outside = least.clone(), 0.0
         if len(rows):
-            own, labels = x[rows], y[rows]
+            at = rows.to(x.device)
+            own, labels = x[at], y[at]
             moved, outside = _kept_inside(attack(attacked, own, labels, threat, rng).detach(), own, threat)
             share[rows] = measure(judges, moved, labels, draws).share
             tried.append((moved, share))
             worse = share[rows] < least[rows]
-            worst_images[rows[worse]], least[rows[worse]] = moved[worse], share[rows[worse]]
+            put(worst_images, at, worse.to(x.device), moved)
+            put(least, rows, worse, share[rows])
         shares[attack.name] = torch.minimum(share, least) if cascade else share
         strayed[attack.name] = outside * len(rows) / max(len(x), 1)
     noisy = [judge for judge in judges if judge.noisy]
@@ -154,7 +156,7 @@ def evaluate(
         attacked=shares,
         worst=measure(judges, worst_images, y, draws).share,
         worst_images=worst_images,
-        distance=threat.distance(worst_images, x),
+        distance=threat.distance(worst_images, x).cpu(),
         strayed=strayed,
         draws=draws if noisy else 1,
     )
@@ -170,7 +172,7 @@ def _clearly_worst(tried: Sequence[tuple[Tensor, Tensor]], draws: int) -> tuple[
     clear = 2 * (0.5 / draws) ** 0.5  # two standard errors of a difference of shares, at their largest
     for moved, share in tried:
         lower = share < least - clear
-        images[lower], least[lower] = moved[lower], share[lower]
+        images[lower.to(images.device)], least[lower] = moved[lower.to(images.device)], share[lower]
     return images, least
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hwsim.robustness.attacks import check_images, check_norm, margin
+from hwsim.ebm.look import due
+from hwsim.robustness.attacks import check_images, check_norm, margin, put
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.threat import Threat, by_pixel, top_pixels
 
@@ -45,8 +46,10 @@ class SparseRs:
         chosen = top_pixels(uniform(by_pixel(x)), count, x)
         best = torch.where(chosen, uniform(x).round(), x)
         reached = margin(classifier.logits(best), y)
+        left = torch.arange(len(x), device=x.device)
         for query in range(1, self.queries):
-            left = torch.nonzero(reached <= 0)[:, 0]
+            if due(x, query):
+                left = torch.nonzero(reached <= 0)[:, 0]
             if not len(left):
                 break
             free = by_pixel(x).shape[1] - count
@@ -61,9 +64,9 @@ class SparseRs:
             candidate = torch.where(added, uniform(clean).round(), candidate)
             gap = margin(classifier.logits(candidate), y[left])
             better = gap >= reached[left]
-            rows = left[better]
-            best[rows], reached[rows] = candidate[better], gap[better].to(reached.dtype)
-            chosen[rows] = (taken & ~removed | added)[better]
+            put(best, left, better, candidate)
+            put(reached, left, better, gap.to(reached.dtype))
+            put(chosen, left, better, taken & ~removed | added)
         return best
 
     def _share(self, query: int) -> float:

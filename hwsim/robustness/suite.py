@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hwsim.errors import InputError
 from hwsim.robustness.apgd import Apgd
-from hwsim.robustness.attacks import Attack, check_images, check_norm, confirmed, fgsm, input_gradient, margin, pgd
+from hwsim.robustness.attacks import Attack, check_images, check_norm, confirmed, fgsm, input_gradient, margin, pgd, put
 from hwsim.robustness.classifier import Classifier
 from hwsim.robustness.library import Ead, Fab, FmnL0, HopSkipJump, LibraryAttack, Square
 from hwsim.robustness.sparse import SparseRs
@@ -67,12 +67,13 @@ class RandomSearch:
     def __call__(self, classifier: Classifier, x: Tensor, y: Tensor, threat: Threat, rng: torch.Generator) -> Tensor:
         check_images(x, y)
         best, reached = x.clone(), margin(classifier.logits(x), y)
+        rows = torch.arange(len(x), device=x.device)
         for _ in range(self.draws):
             towards = torch.randn(x.shape, generator=rng, device=rng.device, dtype=x.dtype).to(x.device)
             candidate = threat.project(x + threat.epsilon * threat.steepest(towards), x)
             gap = margin(classifier.logits(candidate), y)
-            better = gap > reached
-            best[better], reached[better] = candidate[better], gap[better]
+            put(best, rows, gap > reached, candidate)
+            reached = torch.maximum(reached, gap)
         return best
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hwsim.ebm.energy import State
 from hwsim.ebm.hopfield import GivenInput
+from hwsim.ebm.look import seen
 from hwsim.ebm.network import Given
 from hwsim.ebm.settle import OddEven, Phase, settle
 from hwsim.ebm.spectrum import over_relaxation
@@ -117,7 +118,7 @@ class Warm:
         with torch.no_grad():
             given = self._given(x)
             start, begun, near = self._start(given, x)
-            how = self.brief if bool(near.all()) else self.first
+            how = self._how(near)
             state = settle(given, start, solver=how.solver, phase=how.phase).state
             response = begun.response if begun is not None else Known()
             self.memory.keep(begun, Entry(x.detach().flatten(1).clone(), state, response))
@@ -127,7 +128,7 @@ class Warm:
         with torch.enable_grad():
             given = self._given(x)
             start, begun, near = self._start(given, x)
-            through = (self.brief if bool(near.all()) else self.first).through
+            through = self._how(near).through
             u = begun.response.u if begun is not None else None
             response = Known(None if u is None else tuple(layer * _each(near, layer) for layer in u))
             if isinstance(through, LinearResponse):
@@ -146,13 +147,16 @@ class Warm:
         prepared = x if self.cold.prepare is None else self.cold.prepare(x)
         return self.cold.net.given(prepared, hold=self.cold.hold_input)
 
+    def _how(self, near: Tensor) -> EquilibriumClassifier:
+        return self.first if self.first is self.brief or not bool(near.all()) else self.brief
+
     def _start(self, given: Given, x: Tensor) -> tuple[State, Entry | None, Tensor]:
         """(where to begin, what that was taken from, (B,) bool, which images are near it)."""
         found = self.memory.nearest(x)
         if found is None:
             return given.start(), None, torch.zeros(len(x), dtype=torch.bool, device=x.device)
         begun, near = found
-        if bool(near.all()):
+        if seen(near.all()):
             return begun.state, begun, near
         with torch.no_grad():
             own = given.start()

@@ -32,6 +32,7 @@ from hwsim.experiments.subject import reseed
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Progress
+from hwsim.jobs.place import products_in
 from hwsim.jobs.records import Record
 from hwsim.jobs.store import written_aside
 from hwsim.jobs.tasks import Task, do_tasks
@@ -53,7 +54,7 @@ def run_attack(job: AttackJob, progress: Progress, pool: Pool | None = None) -> 
     ``attack.results`` sums them up. Raises InputError where the folder holds another evaluation, and WorkError where
     work fails.
     """
-    with working(job, *ATTACK_RECORDS) as log:
+    with working(job, *ATTACK_RECORDS) as log, products_in():
         return _attack(job, log, progress, job.pool(pool))
 
 

@@ -26,6 +26,7 @@ from hwsim.experiments.subject import (
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Progress
+from hwsim.jobs.place import products_in
 from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.rng import Streams
 from hwsim.robustness.corruptions.condition import Condition, corrupted
@@ -120,7 +121,7 @@ def plan_corrupt(request: CorruptRequest) -> CorruptJob:
 
 def run_corrupt(job: CorruptJob, progress: Progress, pool: Pool | None = None) -> list[CorruptionRecord]:
     """Measure what is not measured yet, by default in this process; the records of everything."""
-    with working(job, CorruptionRecord) as log:
+    with working(job, CorruptionRecord) as log, products_in():
         cases = ["model", *(["baseline"] if job.baseline else [])]
         tasks = [
             Task(f"{case}: {condition}", _measure, (case, condition)) for condition in job.conditions for case in cases

@@ -63,7 +63,12 @@ def plan_training(request: TrainRequest) -> TrainJob:
     dataset = data.load(request.data or config.data, request.data_dir)
     check_fit(document, config, dataset)
     recipe = in_situ_recipe(document, config, card) if card else config.learning
-    check_batch(document, "in_situ" if card else "learning", recipe.batch_size, len(dataset.train))
+    section = "in_situ" if card else "learning"
+    if recipe.precision != "float32" and card:
+        raise document.error((section, "precision"), "acts on float alone; devices are computed as they are")
+    if recipe.precision == "tf32" and request.accelerator == CPU:
+        raise document.error((section, "precision"), "tf32 is computed by NVIDIA's GPUs alone; give --accelerator cuda")
+    check_batch(document, section, recipe.batch_size, len(dataset.train))
     return TrainJob(
         model=config,
         recipe=recipe,

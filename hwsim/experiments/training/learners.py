@@ -19,7 +19,9 @@ from hwsim.cards.model import InferenceConfig, ModelConfig
 from hwsim.cards.network import EnergyConfig, ModuleConfig
 from hwsim.cards.recipe import BackpropConfig, LearningConfig
 from hwsim.crossbar.exact import FloatDevice
+from hwsim.crossbar.reduced import reduced
 from hwsim.crossbar.synapse import Device, Synapse
+from hwsim.ebm.look import fetched
 from hwsim.ebm.network import Network
 from hwsim.ebm.spectrum import measured_factor
 from hwsim.experiments.evaluation import measure, relaxation, relaxed
@@ -67,13 +69,15 @@ class EquilibriumModel(NetworkLearner):
         super().__init__(net, learning_rule(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
         self.inference = inference
         self._recipe, self._factor, self._steps = recipe, 1.0, 0
+        self._read = net.mapped(reduced) if recipe.precision == "bf16" else net
+        """What the phases of learning read; it shares its weights with ``net``, which predicts."""
 
     def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
         if self._recipe.damping == "auto":
             if self._steps % MEASURED_EVERY == 0:
                 self._sweep_by(measured_factor(self.net, x[:MEASURED_ON], self._factor))
             self._steps += 1
-        return super().step(x, labels, factor, rng)
+        return self._rule.step(self._read, self._cost, x, labels, [rate * factor for rate in self._rates], rng)
 
     def _sweep_by(self, factor: float) -> None:
         """Relax by over-relaxed sweeps with this factor from now on."""
@@ -157,8 +161,8 @@ class ModuleModel:
             self._optimiser.zero_grad()
             cost.backward()
             self._optimiser.step()
-        hits = int((logits.detach().argmax(1) == labels).sum())
-        return StepStats(cost.item(), hits, len(x), 0.0, 0.0)
+        hits = (logits.detach().argmax(1) == labels).sum()
+        return StepStats(fetched(cost.detach()), fetched(hits), len(x), 0.0, 0.0)
 
     def _moved(self, x: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
         """The batch, its first images moved against the module as it predicts: BatchNorm's averages stay out of it."""

@@ -27,6 +27,7 @@ from hwsim.experiments.training.resume import train
 from hwsim.experiments.update_quality import as_records, kept_records, lines
 from hwsim.jobs import receipt
 from hwsim.jobs.engine import Log, working
+from hwsim.jobs.place import products_in
 from hwsim.jobs.store import write_json, written_aside
 from hwsim.jobs.weights import CONDUCTANCES, load_weights, save_conductances
 from hwsim.learning.train import Epoch
@@ -88,19 +89,14 @@ def run_training(
             quality = partial(as_records, job.model, job.device.device, job.recipe, job.data.train, job.seed)
             for line in lines(kept_records(folder, quality)):
                 (note or (lambda line: None))(line)
-        train(
-            model,
-            job.recipe,
-            data.train,
-            streams,
-            checkpoint=state,
-            on_epoch=partial(validate, log),
-        )
+        with products_in(job.recipe.precision):
+            train(model, job.recipe, data.train, streams, checkpoint=state, on_epoch=partial(validate, log))
         if not best.exists():
             model.save_weights(best)
         with written_aside(weights) as aside:
             shutil.copyfile(best, aside)
-        return _card(job, model, data, weights, list(log), revision)
+        with products_in():
+            return _card(job, model, data, weights, list(log), revision)
 
 
 def _device(job: TrainJob) -> Device | list[Device]:
