@@ -22,6 +22,7 @@ from .data.dataset import load_data as load_data
 from .devices.cell import BaseCell as BaseCell
 from .ebm.build import Conv as Conv
 from .ebm.build import hopfield as hopfield
+from .ebm.build import predictive_coding as predictive_coding
 from .ebm.costs import CrossEntropy as CrossEntropy
 from .ebm.costs import SquaredError as SquaredError
 from .ebm.diode import Diode as Diode
@@ -30,6 +31,8 @@ from .ebm.hopfield import Normalise as Normalise
 from .ebm.inference import infer as infer
 from .ebm.netlist import to_spice as to_spice
 from .ebm.network import Network as Network
+from .ebm.predictive import ErrorSweeps as ErrorSweeps
+from .ebm.predictive import PredictiveCoding as PredictiveCoding
 from .ebm.resistive import ResistiveNetwork as ResistiveNetwork
 from .ebm.settle import Outcome as Outcome
 from .ebm.settle import Phase as Phase

@@ -1,6 +1,6 @@
 """What a training gradient costs and how good it is: contrasts of EP, linear responses, the exact rule, backprop.
 
-    python benchmarks/speed/gradients.py [--model ep-cnn-small] [--twin bp-cnn-matched] [--data-dir DIR] [--batches 3]
+    python benchmarks/speed/gradients.py [--model ep-cnn-small] [--twin MODEL] [--data-dir DIR] [--batches 3]
 
 Whole training steps (statistics, momentum and weight decay included) on batches of training images, at the initial
 weights and at the shipped ones. The cosine of each layer's gradient, the least over the batches, to the contrast of
@@ -93,7 +93,7 @@ def timed(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ep-cnn-small")
-    parser.add_argument("--twin", default="bp-cnn-matched")
+    parser.add_argument("--twin", default="ff-cnn-small-cross-entropy")
     parser.add_argument("--data-dir")
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hwsim.cards.network import EnergyConfig, LayeredConfig, NormaliseConfig, ResistiveConfig
+from hwsim.cards.network import (
+    ConvConfig,
+    EnergyConfig,
+    LayeredConfig,
+    NormaliseConfig,
+    PredictiveConfig,
+    ResistiveConfig,
+)
 from hwsim.cards.recipe import AdversarialConfig, LearningConfig
 from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.exact import FloatDevice
@@ -21,7 +28,7 @@ from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.gain import GainDevice
 from hwsim.crossbar.updates.log import logged
 from hwsim.crossbar.updates.normalised import NormalisedDevice
-from hwsim.ebm.build import Conv, layered_hopfield
+from hwsim.ebm.build import Conv, Layer, layered_hopfield, predictive
 from hwsim.ebm.circuit import SOURCES
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost
@@ -69,13 +76,18 @@ def network(
     """
     if isinstance(config, ResistiveConfig):
         return resistive(config, device, streams)
-    common: dict[str, Any] = {"c": config.c, "output": config.output, "start": config.start, "bias": config.bias}
-    common |= {"normalise": normalisation(config.normalise), "bias_device": FloatDevice(momentum, place=place)}
-    if isinstance(config, LayeredConfig):
-        return layered_hopfield(config.layers, device, streams, **common)
+    common: dict[str, Any] = {"c": config.c, "bias": config.bias, "normalise": normalisation(config.normalise)}
+    common |= {"bias_device": FloatDevice(momentum, place=place)}
+    if isinstance(config, PredictiveConfig):
+        return predictive(_image_layers(config), device, streams, **common)
+    common |= {"output": config.output, "start": config.start}
+    layers = config.layers if isinstance(config, LayeredConfig) else _image_layers(config)
+    return layered_hopfield(layers, device, streams, **common)
+
+
+def _image_layers(config: ConvConfig | PredictiveConfig) -> list[Layer]:
     channels, height, width = config.image
-    convolutions = [Conv(**layer.model_dump()) for layer in config.convolutions]
-    return layered_hopfield([(channels, height, width), *convolutions, *config.dense], device, streams, **common)
+    return [(channels, height, width), *(Conv(**layer.model_dump()) for layer in config.convolutions), *config.dense]
 
 
 def resistive(config: ResistiveConfig, device: Device | Sequence[Device], streams: Streams) -> ResistiveNetwork:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Solvers = Literal["synchronous", "odd-even", "up-down", "anderson", "newton"]
+Solvers = Literal["synchronous", "odd-even", "up-down", "anderson", "newton", "error-sweeps"]
 
 
 class Card(BaseModel):

@@ -44,7 +44,7 @@ TAGS = {"network": "type", "learning": "rule"}
 """Sections of a model card that come in several kinds, and the key that says which."""
 
 
-NETWORK_TYPES = "'layered-hopfield', 'conv-hopfield', 'resistive', 'module'"
+NETWORK_TYPES = "'layered-hopfield', 'conv-hopfield', 'resistive', 'predictive-coding', 'module'"
 
 
 Config = TypeVar("Config", bound=BaseModel)

@@ -152,6 +152,6 @@ def require_energy(model: ModelConfig) -> EnergyConfig:
     if isinstance(model.network, ModuleConfig):
         raise InputError(
             f"model {model.name}: is a feed-forward torch module; this needs an energy-based network "
-            "(network.type layered-hopfield, conv-hopfield or resistive)"
+            "(network.type layered-hopfield, conv-hopfield, resistive or predictive-coding)"
         )
     return model.network

@@ -149,6 +149,37 @@ class ConvConfig(_EnergyConfig):
         return len(self.convolutions) + len(self.dense)
 
 
+class PredictiveConfig(Card):
+    """A predictive coding network; names are those of ``hwsim.ebm.predictive.PredictiveCoding``.
+
+    Images of (channels, height, width), convolutions where there are any, then fully connected layers, classes last.
+    """
+
+    type: Literal["predictive-coding"]
+    image: list[int] = Field(min_length=3, max_length=3)
+    convolutions: list[ConvolutionConfig] = Field(default=[])
+    dense: list[int] = Field(min_length=1)
+    c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    bias: Literal["digital", "column"] = "digital"
+    init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    cost: Literal["squared-error", "cross-entropy"] = "squared-error"
+    normalise: NormaliseConfig | None = None
+
+    @model_validator(mode="after")
+    def _sizes(self) -> PredictiveConfig:
+        for name, sizes in (("image", self.image), ("dense", self.dense)):
+            _positive(name, sizes)
+        return self
+
+    @property
+    def outputs(self) -> int:
+        return self.dense[-1]
+
+    @property
+    def links(self) -> int:
+        return len(self.convolutions) + len(self.dense)
+
+
 class ModuleConfig(Card):
     """A feed-forward torch module, made by ``module(image, classes, **parameters)``.
 
@@ -190,5 +221,5 @@ def _positive(name: str, sizes: list[int]) -> None:
         raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
 
 
-EnergyConfig = LayeredConfig | ConvConfig | ResistiveConfig
-NetworkConfig = LayeredConfig | ConvConfig | ResistiveConfig | ModuleConfig
+EnergyConfig = LayeredConfig | ConvConfig | ResistiveConfig | PredictiveConfig
+NetworkConfig = LayeredConfig | ConvConfig | ResistiveConfig | PredictiveConfig | ModuleConfig

@@ -12,7 +12,15 @@ from hwsim.cards.build import array_shapes
 from hwsim.cards.device import DeviceCard
 from hwsim.cards.layers import Layer, build
 from hwsim.cards.model import EvaluationConfig, ModelConfig
-from hwsim.cards.network import EnergyConfig, ModuleConfig, ResistiveConfig, VectorConfig
+from hwsim.cards.network import (
+    ConvConfig,
+    EnergyConfig,
+    LayeredConfig,
+    ModuleConfig,
+    PredictiveConfig,
+    ResistiveConfig,
+    VectorConfig,
+)
 from hwsim.cards.recipe import LearningConfig, LearningSection
 from hwsim.cards.size import check_size
 from hwsim.cards.updates import Place, check_modes, parse_mode
@@ -26,6 +34,7 @@ from hwsim.rng import Streams
 
 DEFAULT_MODEL = "digits-mlp"
 DEFAULT_DEVICE = "ideal"
+ERROR_SWEEPS = "error-sweeps"
 
 
 Settings = list[tuple[str, Any]]
@@ -63,6 +72,8 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
                 ("learning", key), "pulses belong to devices, and float has none; put it under in_situ"
             )
     _takes(config.network, config.learning, lambda keys, message: document.error(("learning", *keys), message))
+    if config.inference.solver == ERROR_SWEEPS:
+        _has_errors(config.network, ("inference", "solver"), document.error)
     if len(config.learning.rates) != config.network.links:
         raise _rates_error(document, ("learning", "rates"), config.learning.rates, config.network.links)
     check_size(document, config)
@@ -112,14 +123,16 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
 
 def _takes(network: EnergyConfig, recipe: LearningSection, place: Place) -> None:
     """InputError for what works on other energies alone."""
-    if not isinstance(network, ResistiveConfig) or not isinstance(recipe, LearningConfig):
+    if isinstance(recipe, LearningConfig) and recipe.solver == ERROR_SWEEPS:
+        _has_errors(network, ("solver",), place)
+    if isinstance(network, LayeredConfig | ConvConfig | ModuleConfig) or not isinstance(recipe, LearningConfig):
         return
-    what = "not for a network of type resistive"
+    what = f"not for a network of type {network.type}"
     if recipe.damping == "auto":
         raise place(("damping",), f"auto is {what}; give a number, such as 1.0")
     if recipe.nudge == "linear-response":
         raise place(("nudge",), f"linear-response is {what}; use centred, or rule exact-gradient")
-    if recipe.gain_rate:
+    if recipe.gain_rate and isinstance(network, ResistiveConfig):
         raise place(("gain_rate",), f"a digital gain behind an array is {what}: a circuit has no place for it")
 
 
@@ -129,6 +142,14 @@ def _tried(device: Device, key: str, place: Place) -> None:
         device.synapse(2, 3, Streams(0))
     except InputError as error:
         raise place((key,), str(error).removeprefix(f"{key}: ")) from error
+
+
+def _has_errors(network: EnergyConfig, keys: Keys, place: Place) -> None:
+    if not isinstance(network, PredictiveConfig):
+        message = (
+            f"{ERROR_SWEEPS} is for networks of type predictive-coding, got {network.type}; use odd-even or up-down"
+        )
+        raise place(keys, message)
 
 
 def _rates_error(document: Document, keys: tuple[str, ...], rates: list[float], links: int) -> InputError:

@@ -66,6 +66,8 @@ class Recipe(Card):
     adversarial: AdversarialConfig | None = None
     validation_examples: int | None = Field(default=None, ge=1)
     precision: Literal["float32", "tf32", "bf16"] = "float32"
+    stop_at_training_accuracy: float | None = Field(default=None, gt=0, le=1)
+    """End after the first epoch whose images, each measured before its batch was learned, were so well classified."""
 
     @model_validator(mode="after")
     def _scheduled(self) -> Recipe:
@@ -153,7 +155,9 @@ class LearningConfig(Recipe):
 
 
 class BackpropConfig(Recipe):
-    """A recipe for a feed-forward module: the cross-entropy's gradient by backpropagation.
+    """A recipe for a feed-forward module: a cost's gradient by backpropagation.
+
+    ``cost``: cross-entropy, or the squared error against one-hot targets that networks with an energy learn by.
 
     ``momentum`` is that of 'sgd', whose weight decay is L2; that of 'adamw' is decoupled, and acts on every parameter.
     """
@@ -161,6 +165,7 @@ class BackpropConfig(Recipe):
     rule: Literal["backpropagation"]
     optimiser: Literal["sgd", "adamw"] = "sgd"
     rate: float = Field(ge=0, allow_inf_nan=False)
+    cost: Literal["cross-entropy", "squared-error"] = "cross-entropy"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -169,6 +174,8 @@ class BackpropConfig(Recipe):
             raise ValueError("precision: bf16 is for energy-based networks; expected float32 or tf32")
         if self.optimiser == "adamw" and self.momentum:
             raise ValueError("momentum: acts under optimiser 'sgd' only, and it is 'adamw'")
+        if self.label_smoothing and self.cost != "cross-entropy":
+            raise ValueError(f"label_smoothing: acts on the cross-entropy only, and cost is {self.cost!r}")
         return self
 
     @property

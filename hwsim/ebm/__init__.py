@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "build": ["Conv", "layered_hopfield"],
+        "build": ["Conv", "Layer", "layered_hopfield", "predictive"],
         "circuit": ["SOURCES"],
         "convolution": ["Convolution"],
         "costs": ["CrossEntropy", "SquaredError"],
@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "look": ["costs_nothing", "due", "fetched", "seen"],
         "netlist": ["to_spice"],
         "network": ["Given", "Network"],
+        "predictive": ["ErrorSweeps", "PredictiveCoding"],
         "resistive": ["ResistiveNetwork"],
         "settle": ["OddEven", "Outcome", "PHASE", "Phase", "SOLVER", "SOLVERS", "Settled", "Solver", "Synchronous"],
         "solvers": ["FRESH", "OddEven", "Solver", "Synchronous"],

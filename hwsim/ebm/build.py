@@ -12,6 +12,7 @@ from hwsim.crossbar.synapse import Device
 from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.hopfield import LayeredHopfield, Normalise
 from hwsim.ebm.links import Dense, Link, with_biases
+from hwsim.ebm.predictive import PredictiveCoding
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -118,6 +119,61 @@ def layered_hopfield(
 
     ``streams``: layer l's array gets the streams of the child ``("layer", l)``.
     """
+    links = _chain(layers, device, streams, bias, bias_device)
+    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
+
+
+def predictive_coding(
+    layers: Sequence[Layer],
+    device: Device | Sequence[Device] | None = None,
+    seed: int | Streams = 0,
+    *,
+    gain: float = 2.0,
+    c: float = 1.0,
+    bias: str = "digital",
+    bias_device: Device | None = None,
+    normalise: Normalise | None = None,
+) -> PredictiveCoding:
+    """A predictive coding network with its initial weights, one array of ``device`` a link.
+
+    Whittington and Bogacz 2017; trained by equilibrium propagation in arXiv 2606.03584. Arguments are those of
+    ``hopfield``. Raises InputError for layers that do not fit together.
+
+    >>> import hwsim as hw
+    >>> net, data = hw.predictive_coding([64, 32, 10], gain=3.0), hw.load_data("digits").validation
+    >>> rule = hw.EquilibriumProp(0.1, free=hw.Phase(1), nudged=hw.Phase(5), solver=hw.ErrorSweeps())
+    >>> len(hw.train(net, rule, data, rates=0.1, epochs=1))
+    1
+    """
+    streams = seed if isinstance(seed, Streams) else Streams(seed)
+    device = FloatDevice() if device is None else device
+    net = predictive(layers, device, streams, c=c, bias=bias, bias_device=bias_device, normalise=normalise)
+    net.program(net.initial_weights(gain, streams))
+    return net
+
+
+def predictive(
+    layers: Sequence[Layer],
+    device: Device | Sequence[Device],
+    streams: Streams,
+    *,
+    c: float = 1.0,
+    bias: str = "digital",
+    bias_device: Device | None = None,
+    normalise: Normalise | None = None,
+) -> PredictiveCoding:
+    """The network of ``predictive_coding`` with its arrays as they are made; streams as in ``layered_hopfield``."""
+    return PredictiveCoding(_chain(layers, device, streams, bias, bias_device), c=c, normalise=normalise)
+
+
+def _chain(
+    layers: Sequence[Layer],
+    device: Device | Sequence[Device],
+    streams: Streams,
+    bias: str,
+    bias_device: Device | None,
+) -> list[Link]:
+    """The links between the layers on new arrays."""
     shape, above = _checked(layers)
     devices = [device] * len(above) if isinstance(device, Device) else list(device)
     if len(devices) != len(above):
@@ -133,7 +189,7 @@ def layered_hopfield(
             arrays = with_biases(layer, math.prod(shape), on, own, bias, bias_device)
             links.append(Dense(*arrays, pre_shape=shape))
         shape = links[-1].post_shape
-    return LayeredHopfield(links, c=c, output=output, start=start, normalise=normalise)
+    return links
 
 
 def _checked(layers: Sequence[Layer]) -> tuple[tuple[int, ...], list[int | Conv]]:

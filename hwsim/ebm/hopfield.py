@@ -21,7 +21,7 @@ from torch import Tensor
 from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.costs import ThroughReadout
 from hwsim.ebm.energy import Bound, Cost, Coupling, State, examples
-from hwsim.ebm.links import Dense, Link, Reading
+from hwsim.ebm.links import Dense, Link, Reading, uniform_weights
 from hwsim.ebm.look import costs_nothing
 from hwsim.ebm.network import Given, Network
 from hwsim.errors import InputError
@@ -161,18 +161,8 @@ class LayeredHopfield(Network):
         return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
 
     def initial_weights(self, gain: float, streams: Streams) -> list[Tensor]:
-        """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``synapses``.
-
-        gain 1 is torch's default (Kaiming with a = sqrt 5); the recipes here use 2.
-        """
-        weights = []
-        for index, link in enumerate(self.links):
-            rng = streams.child("layer", index).generator("init")
-            bound = gain / link.fan_in**0.5
-            drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
-            bias = torch.zeros(len(drawn), 1)
-            weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
-        return weights
+        """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``synapses``."""
+        return uniform_weights(self.links, gain, streams)
 
 
 @dataclass

@@ -219,3 +219,18 @@ def with_biases(
     if bias != "digital":
         raise InputError(f"network.bias: expected 'digital' or 'column', got {bias!r}")
     return device.synapse(post, pre, streams), (bias_device or FloatDevice()).synapse(post, 1, streams.child("bias"))
+
+
+def uniform_weights(links: Sequence[Link], gain: float, streams: Streams) -> list[Tensor]:
+    """Weights uniform within gain / sqrt(fan in) and zero biases, in the order of the links' arrays.
+
+    gain 1 is torch's default (Kaiming with a = sqrt 5); the recipes here use 2.
+    """
+    weights = []
+    for index, link in enumerate(links):
+        rng = streams.child("layer", index).generator("init")
+        bound = gain / link.fan_in**0.5
+        drawn = (torch.rand(link.synapse.shape[0], link.fan_in, generator=rng) * 2 - 1) * bound
+        bias = torch.zeros(len(drawn), 1)
+        weights += [torch.cat([drawn, bias], 1)] if link.bias is None else [drawn, bias]
+    return weights

@@ -13,7 +13,8 @@ from torch import Tensor
 from hwsim.ebm.dense import planned
 from hwsim.ebm.energy import Relaxable, State, examples
 from hwsim.ebm.look import costs_nothing, due
-from hwsim.ebm.solvers import FRESH, SOLVERS, OddEven, Solver, Synchronous, UpDown
+from hwsim.ebm.solver_names import SOLVERS
+from hwsim.ebm.solvers import FRESH, OddEven, Solver, Synchronous, UpDown
 
 
 class Outcome(IntEnum):

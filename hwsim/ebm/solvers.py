@@ -6,7 +6,7 @@ extrapolation (``Anderson``) or the curvature of the energy (``Newton``) says th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -218,24 +218,8 @@ class Newton:
         return _accepted(energy, s, swept, moved, memory.plain), memory
 
 
-SOLVERS: dict[str, Callable[[float], Solver]] = {
-    "synchronous": Synchronous,
-    "odd-even": OddEven,
-    "up-down": UpDown,
-    "anderson": lambda damping: _undamped("anderson", damping, Anderson()),
-    "newton": lambda damping: _undamped("newton", damping, Newton()),
-}
-"""Solvers by name, each made from its damping."""
-
-
 _OVERSHOOT = 2.0
 _DEEPEST = 5
-
-
-def _undamped(name: str, damping: float, solver: Solver) -> Solver:
-    if damping != 1.0:
-        raise ValueError(f"solver damping: {name!r} takes none, got {damping}")
-    return solver
 
 
 def _check_damping(damping: float, most: float = 1.0) -> None:

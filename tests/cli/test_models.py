@@ -48,7 +48,12 @@ TINY = {
     "exact-cnn-small": EP,
     "bp-cnn": MODULE,
     "bp-cnn-small": MODULE,
-    "bp-cnn-matched": MODULE,
+    "ff-cnn-small-cross-entropy": MODULE,
+    "ff-cnn-small-squared-error": MODULE,
+    "ff-cnn-small-stopped": MODULE,
+    "ep-cnn-small-cross-entropy": EP,
+    "adv-ep-cnn-small": [*EP, "learning.adversarial.steps=2"],
+    "pc-cnn-small": EP[:2],
     "adv-cnn-l2": [*MODULE, "learning.adversarial.steps=2"],
     "adv-cnn-linf": [*MODULE, "learning.adversarial.steps=2", "learning.adversarial.share=0.5"],
     "vit": VIT,
@@ -122,7 +127,13 @@ def test_controls_have_the_layers_of_what_they_control() -> None:
     assert read_model("exact-cnn-small")[1].network == energy
     convolutions = [layer.model_dump() for layer in energy.convolutions]  # pyright: ignore[reportAttributeAccessIssue]
     usual = {"kernel": 3, "stride": 1, "padding": 1, "pool": "none"}
-    for name in ("bp-cnn-small", "bp-cnn-matched", "adv-cnn-l2", "adv-cnn-linf"):
+    for name in (
+        "bp-cnn-small",
+        "ff-cnn-small-cross-entropy",
+        "ff-cnn-small-squared-error",
+        "adv-cnn-l2",
+        "adv-cnn-linf",
+    ):
         network = read_model(name)[1].network
         given = network.parameters["convolutions"]  # pyright: ignore[reportAttributeAccessIssue]
         assert [{**usual, **layer} for layer in given] == convolutions, name
@@ -135,7 +146,7 @@ def test_trains_and_is_judged_as_its_card_says(hwsim_here: Call, tmp_path: Path,
     card = json.loads((tmp_path / "t" / "card.json").read_text())
     records = read_lines(tmp_path / "t" / "metrics.jsonl")
     assert card["curve"] == [r["accuracy_validation"] for r in records]
-    settles = name in ("ep-cnn", "ep-cnn-small", "exact-cnn-small")
+    settles = read_model(name)[1].network.type != "module"
     assert ("unsettled_share_test" in card) == ("steps to energy" in out) == ("energy" in records[0]) == settles
     if name == "exact-cnn-small":
         assert all(record["residual"] > 0 for record in records)
@@ -352,17 +363,54 @@ def test_a_run_needs_an_energy(hwsim_here: Call, tiny_cifar: Path) -> None:
 
 def test_backpropagation_that_diverges_is_a_sentence(hwsim_here: Call, tmp_path: Path, tiny_cifar: Path) -> None:
     settings = [*MODULE, "learning.rate=1e20"]
-    code, _, err = hwsim_here(*arguments("bp-cnn-matched", tiny_cifar, tmp_path / "t", *settings))
+    code, _, err = hwsim_here(*arguments("ff-cnn-small-cross-entropy", tiny_cifar, tmp_path / "t", *settings))
     assert code == 1
     assert "epoch 1" in err
     assert "smaller learning.rate" in err
+
+
+def test_a_training_stops_at_its_training_accuracy(
+    hwsim_here: Call, tmp_path: Path, tiny_cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first epoch that has it, in float and by EP; and it stays stopped when it is taken up again."""
+    for model, settings in (("ff-cnn-small-stopped", MODULE), ("ep-cnn-small", EP)):
+        out = tmp_path / model
+        whole = [*settings, "learning.epochs=6", "learning.schedule=constant"]
+        assert hwsim_here(*arguments(model, tiny_cifar, tmp_path / f"{model}-whole", *whole))[0] == 0
+        records = read_lines(tmp_path / f"{model}-whole" / "metrics.jsonl")
+        reached = [record["accuracy_train"] for record in records if record["kind"] == "training"]
+        first = next(i for i, accuracy in enumerate(reached) if accuracy >= max(reached[:4]))
+        stop = [*whole, f"learning.stop_at_training_accuracy={max(reached[:4])}"]
+        for _ in range(2):
+            assert hwsim_here(*arguments(model, tiny_cifar, out, *stop))[0] == 0
+            stopped = [r["accuracy_train"] for r in read_lines(out / "metrics.jsonl") if r["kind"] == "training"]
+            assert stopped == reached[: first + 1]
+    code, _, err = hwsim_here(*arguments("ep-cnn-small", tiny_cifar, out, "learning.stop_at_training_accuracy=2"))
+    assert code == 2
+    assert "learning.stop_at_training_accuracy" in err
+
+
+def test_squared_error_is_what_networks_with_an_energy_learn_by(tmp_path: Path) -> None:
+    """The gradient of a step on a linear module against its formula."""
+    _, config = read_model("ff-cnn-small-squared-error", [("learning.momentum", 0.0), ("learning.weight_decay", 0.0)])
+    model = model_of(config, config.learning, FloatDevice(), Streams(0))
+    x, labels = torch.rand(5, 3, 32, 32), torch.tensor([0, 1, 2, 3, 4])
+    head = model.module.head  # type: ignore[union-attr]
+    before, seen = head.bias.detach().clone(), []
+    hook = head.register_forward_hook(lambda module, given, out: seen.append(out.detach()))
+    model.step(x, labels, 1.0, torch.Generator().manual_seed(0))
+    hook.remove()
+    slope = (seen[-1] - torch.eye(10)[labels]).mean(0)
+    torch.testing.assert_close(head.bias.detach(), before - 0.05 * slope)
+    with pytest.raises(InputError, match="label_smoothing: acts on the cross-entropy only"):
+        read_model("ff-cnn-small-squared-error", [("learning.label_smoothing", 0.1)])
 
 
 def test_list_and_show(hwsim_here: Call) -> None:
     code, out, _ = hwsim_here("model", "list")
     assert code == 0
     assert all(name in out for name in shelf.items("models"))
-    code, out, _ = hwsim_here("model", "show", "bp-cnn-matched")
+    code, out, _ = hwsim_here("model", "show", "ff-cnn-small-cross-entropy")
     assert code == 0
     assert "features.0.weight: 32 x 3 x 5 x 5" in out
     assert "label_smoothing: 0.0" in out

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from hwsim.cards import modules
 from hwsim.cards.build import COSTS, adversary, layer_names, learning_rule, network
@@ -118,7 +117,7 @@ class EquilibriumModel(NetworkLearner):
 
 
 class ModuleModel:
-    """A torch module that learns by backpropagation of the cross-entropy.
+    """A torch module that learns by backpropagation of the cross-entropy or the squared error.
 
     All that its own code draws from torch's generators (dropout) is seeded for each step, so that a training that
     was stopped goes on bit for bit.
@@ -127,7 +126,7 @@ class ModuleModel:
     def __init__(self, config: ModuleConfig, recipe: BackpropConfig, streams: Streams, place: str = "cpu") -> None:
         self.module = modules.build(config, streams).to(place)
         self.classifier = modules.classifier(config, self.module)
-        self._smoothing = recipe.label_smoothing
+        self._cost, self._smoothing = COSTS[recipe.cost], recipe.label_smoothing
         self._rate = recipe.rate
         if recipe.optimiser == "adamw":
             self._optimiser: torch.optim.Optimizer = torch.optim.AdamW(
@@ -157,7 +156,9 @@ class ModuleModel:
             self.module.train()
             prepare = self.classifier.prepare
             logits = self.module(x if prepare is None else prepare(x))
-            cost = functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+            target = self._cost.encode(labels, logits)
+            target = (1 - self._smoothing) * target + self._smoothing / target.shape[1]
+            cost = self._cost.value(logits, target).mean()
             self._optimiser.zero_grad()
             cost.backward()
             self._optimiser.step()

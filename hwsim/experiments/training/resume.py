@@ -6,6 +6,7 @@ What a resumed training repeats exactly is what the device's state can hold: eve
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,8 @@ def train(
         on_epoch: gets each finished epoch; epochs that the checkpoint holds are left out. The last one may come twice
             where a run died before its checkpoint was written.
 
+    Ends early where the recipe says at which training accuracy.
+
     Raises WorkError when the training diverges, naming the epoch and what to try.
     """
     done = 0
@@ -57,7 +60,11 @@ def train(
         # Recorded before it is kept: after a crash in between, the epoch is run and recorded again, never lost.
         if on_epoch is not None:
             on_epoch(epoch, time.perf_counter() - started)
-        _keep(learner, checkpoint, epoch.epoch)
+        stopped = epoch.accuracy_train >= (recipe.stop_at_training_accuracy or math.inf)
+        # A training that has stopped is over: whoever takes it up again finds all its epochs done.
+        _keep(learner, checkpoint, recipe.epochs if stopped else epoch.epoch)
+        if stopped:
+            return
         started = time.perf_counter()
 
 

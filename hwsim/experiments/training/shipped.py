@@ -194,8 +194,7 @@ def described(card: dict[str, Any]) -> str:
     lines += ["", f"Accuracy after each epoch in %, on validation images: {_listed(card['curve'])}."]
     if "curve_train" in card:
         lines += [f"On training images, on the way: {_listed(card['curve_train'])}."]
-    if settles:
-        steps = card["accuracy_validation_by_steps"]
+    if steps := card.get("accuracy_validation_by_steps"):
         by_steps = ", ".join(f"{100 * share:.1f} after {n}" for n, share in steps.items())
         first = min(SHORTENED_ON, card["accuracy_validation"]["images"])
         lines += ["", f"With fewer steps of inference, on the first {first:,} validation images, in %: {by_steps}."]
