@@ -144,7 +144,7 @@ def _tried(device: Device, key: str, place: Place) -> None:
         raise place((key,), str(error).removeprefix(f"{key}: ")) from error
 
 
-def _has_errors(network: EnergyConfig, keys: Keys, place: Place) -> None:
+def _has_errors(network: EnergyConfig, keys: tuple[int | str, ...], place: Place) -> None:
     if not isinstance(network, PredictiveConfig):
         message = (
             f"{ERROR_SWEEPS} is for networks of type predictive-coding, got {network.type}; use odd-even or up-down"

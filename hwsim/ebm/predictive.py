@@ -224,6 +224,9 @@ class GivenPrediction:
         reading = self._reading(s, 0)
         return self.net.links[0].backward(s[0] - reading.drive, reading.switches)
 
+    def power(self, s: State) -> None:
+        """None: layers are states of a digital loop, not of a circuit."""
+
     def couplings(self, s: State) -> tuple[Coupling, ...]:
         """dE/dW_l = -e_l f(h_{l-1})^T."""
         couplings: list[Coupling] = []
