@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "array": ["ArraySettings"],
-        "build": ["COSTS", "adversary", "hardware", "layer_names", "learning_rule"],
+        "build": ["COSTS", "adversary", "as_built", "hardware", "layer_names", "learning_rule"],
         "card": ["Card"],
         "device": ["DeviceCard", "describe", "read_device", "with_exact_updates"],
         "differences": ["diff"],

@@ -90,13 +90,18 @@ def _image_layers(config: ConvConfig | PredictiveConfig) -> list[Layer]:
     return [(channels, height, width), *(Conv(**layer.model_dump()) for layer in config.convolutions), *config.dense]
 
 
+def as_built(config: EnergyConfig, device: Device) -> Device:
+    """A device as the arrays of this network have it: as conductances, where the network is a circuit."""
+    return non_negative(device, config.conductances) if isinstance(config, ResistiveConfig) else device
+
+
 def resistive(config: ResistiveConfig, device: Device | Sequence[Device], streams: Streams) -> ResistiveNetwork:
     """The resistive network of a card, each array on its device as conductances."""
     devices = [device] * config.links if isinstance(device, Device) else list(device)
     inputs, *hidden, classes = config.layers
     below, above = [2 * inputs, *hidden], [*hidden, 2 * classes]
     arrays = [
-        non_negative(on, config.conductances).synapse(post, pre + SOURCES, streams.child("layer", layer))
+        as_built(config, on).synapse(post, pre + SOURCES, streams.child("layer", layer))
         for layer, (on, post, pre) in enumerate(zip(devices, above, below, strict=True))
     ]
     return ResistiveNetwork(

@@ -49,6 +49,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "updates.pull": ["held_weight", "pull_per_pulse"],
         "updates.pulsed": ["count_rows", "layers_of", "mean_granularity", "write_period"],
         "work": ["Work", "cost_of"],
-        "wrapped": ["innermost_device"],
+        "wrapped": ["WrappedDevice", "innermost_device"],
     },
 )

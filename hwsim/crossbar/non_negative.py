@@ -104,6 +104,12 @@ class NonNegativeDevice(WrappedDevice):
     conductances: Range = field(default_factory=Range)
     array: Array = field(default_factory=Array)
 
+    compensation = ""
+
+    def uncompensated(self) -> NonNegativeDevice:
+        """The same: nothing is done against its drift."""
+        return self
+
     @property
     def ideal(self) -> bool:
         return self.device.ideal and self.array.exact and self.array.programming.scheme == "ideal"

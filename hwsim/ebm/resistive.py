@@ -203,6 +203,10 @@ class ResistiveNetwork(Network):
             unit_uS=self.unit_uS,
         )
 
+    def float_twin(self) -> ResistiveNetwork:
+        """The same with exact copies of the conductances, which cannot become negative either."""
+        return self.mapped(lambda synapse: FloatSynapse(synapse.weight(), lowest=0.0))
+
     def initial_weights(self, gain: float, streams: Streams) -> list[Tensor]:
         """Uniform conductances from 0 to gain / sqrt(nodes below), in units of ``unit_uS``."""
         weights = []

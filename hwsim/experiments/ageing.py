@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hwsim.cards.device import DeviceCard
 from hwsim.crossbar.synapse import Compensated, Device, KnownAges
-from hwsim.crossbar.wrapped import innermost_device
+from hwsim.crossbar.wrapped import WrappedDevice, innermost_device
 from hwsim.errors import InputError
 from hwsim.jobs.durations import UNITS_S, parse_duration
 
@@ -30,8 +30,9 @@ def told_age(seconds: float) -> str:
 
 def compensation(device: Device) -> str:
     """What a device does against its drift, in words."""
-    inner = innermost_device(device)
-    how = inner.compensation if isinstance(inner, Compensated) else ""
+    while isinstance(device, WrappedDevice) and not isinstance(device, Compensated):
+        device = device.device
+    how = device.compensation if isinstance(device, Compensated) else ""
     return f"compensated {how}" if how else "not compensated"
 
 

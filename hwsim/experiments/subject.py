@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from hwsim.cards import shelf
+from hwsim.cards.build import as_built
 from hwsim.cards.device import read_device
 from hwsim.cards.model import ModelConfig
 from hwsim.cards.plugins import plugin, read_code
@@ -22,6 +23,7 @@ from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.ebm.network import Network
 from hwsim.errors import InputError
+from hwsim.experiments.ageing import compensation
 from hwsim.experiments.evaluation import relaxation
 from hwsim.experiments.requests import SubjectRequest
 from hwsim.experiments.trained import programmed
@@ -105,6 +107,13 @@ class SubjectJob(Job):
             return self.given or []
         streams, states = Streams(self.seed).child("programmed"), self.folder / "states"
         return programmed_instances(self.subject, self.device.device, self.instances, streams, states)
+
+    @property
+    def compensation(self) -> str:
+        """What the device does against its drift in this network, in words."""
+        assert self.device is not None
+        assert self.subject.config is not None
+        return compensation(as_built(self.subject.config.energy, self.device.device))
 
     @property
     def label(self) -> str:

@@ -13,9 +13,10 @@ from htmlpage import Page
 from job_progress import Silent
 from torch.testing import assert_close
 
+from hwsim.experiments.corruption.job import plan_corrupt
 from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.device_run.work import run
-from hwsim.experiments.requests import RunRequest
+from hwsim.experiments.requests import CorruptRequest, RunRequest
 from hwsim.experiments.subject import read_subject
 from hwsim.reports.device_run import write_report
 from hwsim.robustness.warm import Warm, warmed
@@ -95,3 +96,13 @@ def test_it_is_attacked_and_corrupted_as_any_model(hwsim_here: Call, tmp_path: P
     given = ("--types", "contrast", "--severities", "5", "--device", "ecram", "--examples", "20", "--instances", "1")
     code, text, _ = hwsim_here("corrupt", *MODEL, *given, "--out", str(out))
     assert code == 0, text
+
+
+def test_no_drift_is_said_to_be_compensated(tmp_path: Path) -> None:
+    """pcm-inference multiplies its reads by a factor; a circuit that relaxes by itself has none."""
+    said = {
+        model: plan_corrupt(CorruptRequest(model=model, device="pcm-inference", out=tmp_path, types="contrast"))
+        for model in ("drn-digits", "digits-mlp")
+    }
+    assert said["drn-digits"].compensation == "not compensated"
+    assert said["digits-mlp"].compensation.startswith("compensated by one factor")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.experiments.ageing import compensation, told_age
+from hwsim.experiments.ageing import told_age
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.records import (
     AttackResults,
@@ -202,7 +202,7 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
         yield _knowledge(job.knows)
         if job.ages:
             ages = ", ".join(told_age(age) for age in job.ages)
-            yield f"At {ages} after programming; the drift is {compensation(job.device.device)}."
+            yield f"At {ages} after programming; the drift is {job.compensation}."
         elif job.device.device.drifts:
             yield "Right after programming: this device drifts, and ageing is not part of the figure (--age 1h,1month)."
         if not job.device.device.ideal and job.instances < 5:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.errors import InputError
-from hwsim.experiments.ageing import compensation, told_age
+from hwsim.experiments.ageing import told_age
 from hwsim.experiments.corruption.job import CorruptJob
 from hwsim.experiments.corruption.records import CorruptionRecord, CorruptionResults, Means, Row
 from hwsim.jobs.records import write_file
@@ -114,7 +114,7 @@ def _caveats(job: CorruptJob) -> list[str]:
     if side != 32:
         caveats.append(f"Lengths are those for 32 x 32 pixels; on images of {side} x {side} a blur weighs differently.")
     if job.device and job.age is not None:
-        how = compensation(job.device.device)
+        how = job.compensation
         caveats.append(f"At {told_age(job.age)} after programming; the drift is {how}.")
     elif job.device and job.device.device.drifts:
         caveats.append("Right after programming: this device drifts, and ageing is not part of the figure (--age 1h).")
