@@ -259,6 +259,24 @@ def test_biases_on_the_array_are_the_same_network() -> None:
         assert_close(whole, torch.cat(apart[2 * index : 2 * index + 2], 1))
 
 
+@KINDS
+def test_an_example_ends_alone_as_in_company(kind: str) -> None:
+    net = network(kind)
+    x = images(net, 6)
+    phase = Phase(40, tolerance=1e-9, stop_early=True)
+
+    def ends(x: Tensor, y: Tensor) -> State:
+        given, cost = net.given(x), hw.SquaredError()
+        energy = Nudged(given, cost, cost.encode(y, given.start()[-1]), 0.1)
+        return settle(energy, given.start(), solver=hw.ErrorSweeps(), phase=phase).state
+
+    together = ends(x, labels(x))
+    for row in range(len(x)):
+        alone = ends(x[row : row + 1], labels(x)[row : row + 1])
+        for one, all_ in zip(alone, together, strict=True):
+            assert_close(one[0], all_[row], rtol=0, atol=1e-12)
+
+
 def test_what_cannot_be_is_said() -> None:
     net = network("dense")
     with pytest.raises(hw.InputError, match="expected 7 values an example, got 3"):
