@@ -21,6 +21,9 @@ from typing import Any, NoReturn, Protocol, get_args, get_origin
 
 from hwsim.cards.yamlfile import Document, Keys, shown
 
+MOST_ELEMENTS = 16
+"""Devices of one unit cell. Each takes its part of every update: thousands of them would never end."""
+
 
 class Vocabulary(Protocol):
     """What the fields of a family of classes are and what may stand in them."""
@@ -238,6 +241,8 @@ class Filler:
             return held
         if not isinstance(given, list):
             raise self.document.error(keys, f"expected a list, each entry a map, got {shown(given)}")
+        if len(given) > max(MOST_ELEMENTS, len(held)):
+            raise self.document.error(keys, f"expected at most {MOST_ELEMENTS} entries, got {len(given):,}")
         replaces = [isinstance(item, str) or (isinstance(item, dict) and "class" in item) for item in given]
         if not all(replaces) and len(given) != len(held):
             raise self.document.error(

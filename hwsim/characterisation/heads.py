@@ -60,25 +60,35 @@ _ROLES = {
     "g": "g|conductance|cond|g mean|g read|gread|conductance read|weight|w|gch|gds|g ch|channel conductance",
     "r": "r|resistance|res|r read|rread|rds|r mean",
     "i": "i|current|id|ids|i read|iread|read current|current read|drain current|i d|i ds|i mean",
-    "read voltage": "v|voltage|vread|v read|read voltage|vd|vds|v ds|bias|drain voltage",
+    "read voltage": "v|voltage|vread|v read|read voltage|vd|vds|v ds|bias|drain voltage|meas v|v meas|measured voltage"
+    "|measurement voltage|sense voltage|v sense",
     "pulse voltage": "vpulse|v pulse|pulse voltage|amplitude|pulse amplitude|vp|vg|vgs|gate voltage|write voltage"
-    "|v write|vwrite|v gate|v prog|vprog|programming voltage|v p",
+    "|v write|vwrite|v gate|v prog|vprog|programming voltage|v p|pulse v|pulse amp|write v|set v",
     "up": "up|set|ltp|potentiation|pot|potentiate|increase|increasing|set ramp|up ramp",
     "down": "down|reset|ltd|depression|dep|depress|decrease|decreasing|reset ramp|down ramp",
+    "time": "time|t|time stamp|timestamp|pulse time",
+    "width": "width|pulse width|duration|pulse duration|pw|t pulse|pulse length",
+    "applied": "num applied|applied|pulses applied|n applied|number applied",
     "ramp": "ramp|rmp|train|trace|curve|g ramp",
 }
 ROLE_OF = {name: role for role, names in _ROLES.items() for name in names.split("|")}
+_BRACKET_INSIDE = re.compile(r"^(.*?)\s*[(\[{]\s*([^()\[\]{}]*)\s*[)\]}][\s_]+([A-Za-z].*)$")
 _BRACKET = re.compile(r"^(.*?)\s*[(\[{]\s*([^()\[\]{}]*)\s*[)\]}]\s*(\d*)$")
 
 
 @dataclass(frozen=True)
 class Head:
-    """A column: its head as written, its role ("" if unknown), unit (None if not given) and number ("up 3" has 3)."""
+    """A column: its head as written, its role ("" if unknown), unit (None if not given) and number ("up 3" has 3).
+
+    A column of one direction (``R_LTP``, ``up current``) has the role ``up`` or ``down``; ``quantity`` is what was read
+    there, "" if the head does not say.
+    """
 
     text: str
     role: str
     unit: str | None = None
     number: str = ""
+    quantity: str = ""
 
 
 def is_unit(text: str) -> bool:
@@ -103,6 +113,9 @@ def unit_named(name: str) -> str:
 def head_of(text: str) -> Head:
     """What a head says: ``g_uS``, ``Conductance (µS)``, ``R/kOhm``, ``LTP 3``, ``Pulse #``, ``I_read [A]``."""
     name, unit, number = text.strip(), None, ""
+    inside = _BRACKET_INSIDE.match(name)  # Time[ns]_LTP: the unit belongs to what stands before it
+    if inside:
+        name = f"{inside[1]} {inside[3]} ({inside[2]})"
     bracket = _BRACKET.match(name)
     if bracket:
         name, inner, number = bracket[1], bracket[2], bracket[3]
@@ -113,12 +126,29 @@ def head_of(text: str) -> Head:
         if len(tokens) > 1 and tokens[-1] in _ALIASES:
             name, unit = "".join(tokens[:-2]), _ALIASES[tokens[-1]]
     words = re.sub(r"[^a-z0-9]+", " ", re.sub(r"#|№", " no ", name.lower())).strip()
+    if words not in ROLE_OF and (bare := re.sub(r"\bnorm(ali[sz]ed)?\b ?", "", words).strip()) != words:
+        words, unit = bare, unit or "arbitrary"
     counted = re.fullmatch(r"(.*?) ?(\d+)", words)
     if counted and words not in ROLE_OF:
         words, number = counted[1].strip(), counted[2]
     role = ROLE_OF.get(words, ROLE_OF.get(words.removesuffix(" no"), ""))
+    if not role and (way := _way(words)):
+        return Head(text, way[0], unit, number, way[1])
     if not role and "_" in text and not bracket:  # g_furlong
         stem, _, last = name.rpartition("_")
         if ROLE_OF.get(stem.lower()) in ("g", "r", "i", "up", "down"):
             role, unit = ROLE_OF[stem.lower()], f"?{last}"
     return Head(text, role, unit, number)
+
+
+def _way(words: str) -> tuple[str, str] | None:
+    """Role and quantity of a head that names both: (up, g) of "conductance ltp", (pulse, "") of "pulse no ltd"."""
+    parts = words.split()
+    for i in (len(parts) - 1, 0):
+        way, rest = ROLE_OF.get(parts[i] if parts else ""), " ".join(parts[:i] + parts[i + 1 :])
+        what = ROLE_OF.get(rest, ROLE_OF.get(rest.removesuffix(" no"), ""))
+        if way in ("up", "down") and what in ("g", "r", "i"):
+            return way, what
+        if way in ("up", "down") and what in ("pulse", "time"):
+            return "pulse", ""
+    return None

@@ -31,6 +31,8 @@ from hwsim.devices.fitting.data import Array
 from hwsim.errors import InputError
 
 _LONGEST_GAP = 1000  # pulses that may be missing within a train
+_MOST_VOLTAGES = 8  # at which currents may have been read; beyond it, the voltage is swept
+_ALIKE = 1.05  # heights of pulses by which those of one polarity may differ
 
 
 class Read(NamedTuple):
@@ -63,10 +65,13 @@ def segments_of_rows(table: Table, heads: list[Head], reading: Reading, understo
             line,
         )
     kind = kinds[0]
-    several = [head.text for head in heads if head.role == kind]
-    if len(several) > 1:
-        raise table.problem(f"expected one column of conductances, got {', '.join(several)}", "keep one of them", line)
-    value = value_of(table, [heads[place[kind]]], reading, understood)
+    several = [head for head in heads if head.role == kind]
+    pulsed = {"pulse", "polarity", "pulse voltage"} & set(place)
+    if len(several) > 1 and not (pulsed and len({head.number for head in several if head.number}) == len(several)):
+        names = ", ".join(head.text for head in several)
+        raise table.problem(f"expected one column of conductances, got {names}", "keep one of them", line)
+    value = value_of(table, several, reading, understood)
+    _check_alike(table, place, value, reading, understood)
     if value.unit in CURRENTS and reading.read_voltage_V is None and "read voltage" not in place:
         raise table.problem("currents need the voltage that they were read at", "--read-voltage 0.1 (in volts)", line)
     used = {"device", "cycle", "pulse", "polarity", "pulse voltage", "read", kind}
@@ -75,7 +80,7 @@ def segments_of_rows(table: Table, heads: list[Head], reading: Reading, understo
     meaning = {"g": "conductance", "r": "resistance", "i": "current", "read": "number of the read"}
     understood.columns = [
         (head.text, f"{meaning.get(head.role, head.role)}{f' ({value.unit})' if head.role == kind else ''}")
-        if head.role in used and place[head.role] == i
+        if head.role in used and (place[head.role] == i or head.role == kind)
         else (head.text, "not used")
         for i, head in enumerate(heads)
     ]
@@ -86,6 +91,46 @@ def segments_of_rows(table: Table, heads: list[Head], reading: Reading, understo
     elif reading.trains:
         raise InputError(f"{table.path}: has a column of polarities; leave --trains out")
     return _trains(table, rows, "read" in place, understood)
+
+
+def _check_alike(
+    table: Table, place: dict[str, int], value: Value, reading: Reading, understood: Understanding
+) -> None:
+    """Every pulse must be like the others of its polarity, and every read like the other reads."""
+
+    def column(role: str) -> Array:
+        cells = [cells[place[role]] for _, cells in table.rows if role in place and place[role] < len(cells)]
+        return np.array([float(cell) for cell in cells if is_number(cell)])
+
+    volts = column("read voltage")
+    if value.unit in CURRENTS and reading.read_voltage_V is None and len(np.unique(volts)) > _MOST_VOLTAGES:
+        raise table.problem(
+            f"the voltage takes {len(np.unique(volts))} values from {volts.min():.3g} to {volts.max():.3g}: a "
+            "current-voltage sweep, no reads after pulses; expected currents read at one voltage",
+            f"a table of pulses, such as {LONG_FORM}",
+            table.rows[0][0],
+        )
+    heights = column("pulse voltage")
+    for what, side in (
+        ("V", heights[heights > 0]),
+        ("V", -heights[heights < 0]),
+        ("(width)", column("width")),
+    ):
+        if len(side) and side.max() > _ALIKE * side.min():
+            raise table.problem(
+                f"pulses of {side.min():.3g} to {side.max():.3g} {what}; a cell has one kind of pulse a polarity",
+                "the rows of one kind of pulse up and one down, or a table without that column if they were alike",
+                table.rows[0][0],
+            )
+    applied = np.unique(column("applied"))
+    if len(applied) > 1:
+        raise table.problem(
+            f"rows of {applied.min():g} to {applied.max():g} pulses; expected as many in every row",
+            "a row a pulse, or rows of equal numbers of pulses",
+            table.rows[0][0],
+        )
+    if len(applied) and applied[0] != 1:
+        understood.warnings.append(f"every row is {applied[0]:g} pulses; a pulse of the cell stands for all of them")
 
 
 def _read_rows(table: Table, heads: list[Head], place: dict[str, int], value: Value, kind: str) -> Iterator[Read]:
@@ -114,7 +159,9 @@ def _read_rows(table: Table, heads: list[Head], place: dict[str, int], value: Va
         if "read voltage" in place and value.unit in CURRENTS and value.volts is None:
             cell = row[place["read voltage"]]
             volts = VOLTAGES[heads[place["read voltage"]].unit or "V"](float(cell)) if is_number(cell) else math.nan
-        yield Read(line, device, cycle, number, polarity, value(line, row[place[kind]], volts))
+        for i, head in enumerate(heads):
+            if head.role == kind:
+                yield Read(line, device, cycle, number, polarity, value(line, row[i], volts))
 
 
 def _directed(table: Table, rows: list[Read], reading: Reading, understood: Understanding) -> list[Read]:

@@ -133,7 +133,7 @@ def value_of(table: Table, heads: Sequence[Head], reading: Reading, understood: 
     """The unit of the columns ``heads``, all of one."""
     named = {head.unit for head in heads if head.unit}
     unknown = sorted(unit[1:] for unit in named if unit.startswith("?"))
-    roles = {head.role for head in heads}
+    roles = {head.quantity or head.role for head in heads}
     line = max(1, table.rows[0][0] - 1)
     if reading.unit is not None:
         unit = unit_named(reading.unit)

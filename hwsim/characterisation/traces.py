@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim.characterisation.reading import Reading, Segment, Understanding
+from hwsim.characterisation.reading import TREND, Reading, Segment, Understanding, trend_of
 from hwsim.characterisation.table import Table, read_table
 from hwsim.characterisation.trains import segments_of
 from hwsim.devices.fitting.data import Array, Traces
@@ -125,11 +125,11 @@ def _measured(segments: list[Segment], unit: str, files: list[tuple[Table, Under
         cycles = tuple(cycle for cycle, device in zip(cycles, traces.device, strict=True) if moving[device])
         traces = traces.of_devices(moving)
         names = tuple(name for name, moves in zip(names, moving, strict=True) if moves)
-    _check_directions(path, traces, float(ranges.max()))
+    _check_directions(path, traces, cycles, float(ranges.max()))
     return Measured(traces, unit, names, cycles, tuple(dict.fromkeys(warnings)), stuck, remarks, tuple(files))
 
 
-def _check_directions(path: Path, traces: Traces, most: float) -> None:
+def _check_directions(path: Path, traces: Traces, cycles: Sequence[str], most: float) -> None:
     """Up pulses must raise the conductance and down pulses lower it, more often than by chance (sign test, 4 sigma)."""
     step = np.nan_to_num(np.diff(traces.g, axis=1))
     signs = np.sign(step) * traces.direction
@@ -143,6 +143,14 @@ def _check_directions(path: Path, traces: Traces, most: float) -> None:
             raise InputError(
                 f"{path}: under {name} the conductance moves the wrong way; expected that it rises under up pulses and "
                 "falls under down pulses. Exchange the polarities, or say so if these are resistances (--unit kohm)"
+            )
+    for row, cycle in enumerate(cycles):  # a column with the other one's head
+        directions = set(traces.direction[row]) - {0}
+        if len(directions) == 1 and trend_of(traces.g[row]) * next(iter(directions)) < -TREND:
+            way = "falls" if directions == {1} else "rises"
+            raise InputError(
+                f"{path}: in train {cycle} the conductance {way} under {'up' if way == 'falls' else 'down'} pulses; "
+                "exchange its polarity or the head of its column, or put its rows into the order of the pulses"
             )
     at_rest: Array = np.where(traces.direction == 0, step, 0.0).sum(axis=1)
     if np.abs(at_rest).max() > _MOST_AT_REST * most:

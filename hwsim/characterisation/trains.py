@@ -40,7 +40,7 @@ def segments_of(table: Table, reading: Reading) -> tuple[list[Segment], Understa
     if (
         heads
         and not trains
-        and not roles["pulse"] + roles["polarity"]
+        and not roles["pulse"] + roles["polarity"] + roles["pulse voltage"]
         and (many or not roles["g"] + roles["r"] + roles["i"])
     ):
         if not many or any(head.role in ("", "read voltage") for head in heads):
@@ -55,11 +55,13 @@ def segments_of(table: Table, reading: Reading) -> tuple[list[Segment], Understa
 
 def _columns(table: Table, heads: list[Head], reading: Reading, understood: Understanding) -> list[Segment]:
     """Every column that is not a number of pulses is a train."""
-    places = [i for i, head in enumerate(heads) if head.role not in ("pulse", "")]
+    places = [i for i, head in enumerate(heads) if head.role not in ("pulse", "time", "")]
     for i, head in enumerate(heads):
         if not head.role:
             raise not_understood(table)
         understood.columns.append((head.text, "numbers of the pulses" if i not in places else "a train of pulses"))
+        if i not in places:
+            _check_steps(head, [float(c[i]) for _, c in table.rows if i < len(c) and is_number(c[i])], understood)
     value = value_of(table, [heads[i] for i in places], reading, understood)
     if value.unit in CURRENTS and reading.read_voltage_V is None:
         raise table.problem("currents need the voltage that they were read at", "--read-voltage 0.1 (in volts)")
@@ -76,6 +78,16 @@ def _columns(table: Table, heads: list[Head], reading: Reading, understood: Unde
         fixed = {"up": 1, "down": -1}.get(head.role)
         segments += _train(table, device, cycle, g, fixed, reading, understood, head.text)
     return segments
+
+
+def _check_steps(head: Head, numbers: Sequence[float], understood: Understanding) -> None:
+    """Say it where the rows stand at uneven numbers or times, as points read off a figure do."""
+    steps = np.diff(numbers)
+    if len(steps) and steps.max() > 1.5 * max(steps.min(), 0):
+        low, high = steps.min(), steps.max()
+        understood.warnings.append(
+            f"{head.text}: from row to row it rises by {low:.3g} to {high:.3g}; every row is taken as one pulse"
+        )
 
 
 def _train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ app.add_typer(runs_app, name="runs")
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Name = Annotated[str, typer.Argument(help="Name of a run, as `hwsim runs list` shows it.")]
 DEFAULT = Path("runs")
+WIDE = 110
+"""Columns of a terminal from which on runs are a table; on a narrower one, two lines each."""
 
 
 @runs_app.command("list")
@@ -37,18 +40,26 @@ def list_(
     if not entries_shown:
         print(f"{runs}: no run{'' if not entries else f' of {len(entries)} fits'}")
         return
+    rows = [
+        (e.name, e.kind, e.model, e.device, e.started[:16].replace("T", " "), state(runs, e), e.result)
+        for e in entries_shown
+    ]
+    if console.width < WIDE:
+        for name, kind, model, device, moment, where, result in rows:
+            what = " on ".join(part for part in (model, device) if part)
+            line = ", ".join(part for part in (kind, what, moment, where, result) if part)
+            print(name, textwrap.fill(line, console.width, initial_indent="  ", subsequent_indent="  "), sep="\n")
+        return
     table = Table(box=None, pad_edge=False)
     # The name is what other commands take, so it is never cut; the rest gives way.
     table.add_column("run", overflow="fold", min_width=20)
     table.add_column("kind", no_wrap=True)
     for column in ("model", "device"):
         table.add_column(column, overflow="fold")
-    table.add_column("started (UTC)", no_wrap=True, max_width=16)
+    table.add_column("started (UTC)", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("result", overflow="fold")
-    for entry in entries_shown:
-        moment = entry.started[:16].replace("T", " ") if console.width >= 110 else entry.started[:10]
-        row = (entry.name, entry.kind, entry.model, entry.device, moment, state(runs, entry), entry.result)
+    for row in rows:
         table.add_row(*row)
     console.print(table)
 

@@ -272,7 +272,7 @@ class CellSynapse(ArrayReads):
         """Parts of a batch such that none moves a cell by more than 4 % of its range, at most ``substeps``."""
         lower, upper = self.device.cell.bounds()
         share = pulses * self.device.cell.dw_min / float(upper - lower)
-        return min(self.device.substeps, 1 + int(share / 0.04))
+        return int(min(self.device.substeps, 1 + share // 0.04))
 
     @torch.no_grad()
     def tick(self) -> None:

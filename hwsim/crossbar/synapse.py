@@ -6,12 +6,14 @@ aihwkit tile another, a researcher's cell array a third; no code above this file
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from hwsim.errors import WorkError
 from hwsim.rng import Streams
 
 
@@ -56,11 +58,12 @@ class Meter:
         """Count one update's pulses, ``per_unit`` expected at a cross-point where |pre post| is 1.
 
         Returns k, (B,): those expected at the strongest cross-point of each sample. At most ``k_limit`` slots carry
-        them; a sample that needs more loses the share of its pulses that does not fit.
+        them; a sample that needs more loses the share of its pulses that does not fit. WorkError where k is not finite.
         """
         pre, post = pre.abs(), post.abs()
         k = pre.amax(1) * post.amax(1) * per_unit
         most = k.max().item()
+        check_pulses(most)
         self.k_count += 1
         self.k_sum += most
         self.k_max = max(self.k_max, most)
@@ -249,6 +252,14 @@ def check_rate(rate: float) -> None:
     """ValueError unless a learning rate is a finite number >= 0."""
     if not 0 <= rate < float("inf"):
         raise ValueError(f"learning rate: expected a finite number >= 0, got {rate}")
+
+
+def check_pulses(most: float) -> None:
+    """WorkError unless the largest number of pulses that an update asks for is finite."""
+    if not most < math.inf:
+        raise WorkError(
+            f"an update asks for {most} pulses a cross-point, no finite number: smaller rates or a larger beta"
+        )
 
 
 def check_weight(weight: Tensor, shape: tuple[int, int]) -> None:

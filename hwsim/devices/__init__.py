@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fitting.data": ["Array", "Traces"],
         "fitting.estimate": ["Estimate", "Fits", "fit_traces"],
         "fitting.merit": ["cautions_of", "curve", "figures_with_errors", "standardised", "symmetry_of"],
-        "fitting.predictive": ["MOST_RMS", "free_run"],
+        "fitting.predictive": ["MOST_RMS", "WORST_RMS", "free_run"],
         "fitting.responses": ["RESPONSES"],
         "responses": ["CELLS"],
         "symmetry": ["SymmetryPoint", "symmetry_point"],

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hwsim.cards.model import EvaluationConfig, InferenceConfig
+from hwsim.data.dataset import Dataset
 from hwsim.ebm.inference import infer
 from hwsim.ebm.network import Network
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, settle
@@ -17,6 +18,7 @@ from hwsim.rng import Streams
 from hwsim.robustness.attacks import pgd
 from hwsim.robustness.classifier import EquilibriumClassifier
 from hwsim.robustness.corruptions.condition import CLEAN, Condition, corrupted
+from hwsim.robustness.corruptions.corruptions import check_corruptible
 from hwsim.robustness.measure import BATCH, Measured
 from hwsim.robustness.measure import measure as classify
 from hwsim.robustness.threat import Threat
@@ -33,6 +35,13 @@ def conditions(config: EvaluationConfig) -> list[Condition]:
         columns += [Condition(name, severity, "severity") for severity in config.corruptions.severities]
     columns += [Condition(f"pgd-{config.pgd.norm}", epsilon, "epsilon") for epsilon in config.pgd.epsilon]
     return columns
+
+
+def check_conditions(config: EvaluationConfig, images: Dataset) -> None:
+    """InputError where the corruptions that an evaluation asks for cannot be made of these images."""
+    if config.corruptions.types:
+        where = f"evaluation.corruptions.types on {images.name} ([] does without)"
+        check_corruptible(images.shape, where)
 
 
 def perturbed(

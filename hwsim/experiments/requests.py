@@ -77,7 +77,7 @@ class AttackRequest(SubjectRequest):
 class CorruptRequest(SubjectRequest):
     """Of ``hwsim corrupt``."""
 
-    types: str = option("common", "common (15), all (19), or names with commas between them.")
+    types: str = option("common", "common (15), all (19), none, or names with commas between them.")
     severities: str = option("1,2,3,4,5", "From 1 to 5, with commas between them.")
     noise: str = option("", "Standard deviations of plain Gaussian noise, pixel units.")
     salt_and_pepper: str = option("", "Shares of pixel values set to 0 or 1.")

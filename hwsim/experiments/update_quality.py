@@ -95,10 +95,19 @@ def lines(records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _line(record: dict[str, Any]) -> str:
-    pulses = f"{record['sent_pulses']:.3g} pulses a step for {record['net_pulses']:.2g} that count"
-    close = f"cosine {record['cosine']:.2f} to the exact update, signal to noise {record['signal_to_noise']:.2g}"
-    ratio, held = _ratio(record["rho"]), _holds(record["held_weight"])
-    return f"updates of {record['layer']} ({record['mode']}): {pulses}{ratio}, {held}, {close}"
+    sent, net, cosine, ratio = (
+        "no finite number" if record[key] is None else f"{record[key]:{digits}}"
+        for key, digits in (
+            ("sent_pulses", ".3g"),
+            ("net_pulses", ".2g"),
+            ("cosine", ".2f"),
+            ("signal_to_noise", ".2g"),
+        )
+    )
+    pulses = f"{sent} pulses a step for {net} that count"
+    close = f"cosine {cosine} to the exact update, signal to noise {ratio}"
+    rho, held = _ratio(record["rho"]), _holds(record["held_weight"])
+    return f"updates of {record['layer']} ({record['mode']}): {pulses}{rho}, {held}, {close}"
 
 
 def _ratio(rho: float | None) -> str:

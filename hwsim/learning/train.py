@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -25,7 +25,8 @@ class Epoch:
     """One epoch's record; accuracies are shares of examples.
 
     ``accuracy_train`` is measured on the way, each batch before its update. ``k_mean``, ``k_max`` and
-    ``k_limit`` have one entry an array: expected pulses a cross-point and sample, see ``Meter``.
+    ``k_limit`` have one entry an array: expected pulses a cross-point and sample, see ``Meter``. ``weight_change`` is
+    the largest change of a weight over the epoch, one entry an array, as a share of the network's largest weight.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class Epoch:
     k_mean: list[float]
     k_max: list[float]
     k_limit: list[float | None]
+    weight_change: list[float] = field(default_factory=list)
 
 
 class Stateful(Protocol):
@@ -124,10 +126,15 @@ def train_epochs(
         for synapse in learner.synapses:
             synapse.meter.reset()
         steps: list[StepStats] = []
+        before = [synapse.weight() for synapse in learner.synapses]
         for batch in range(batches):
             index = order[batch * size : (batch + 1) * size]
             images = x[index] if augment is None else augment(x[index], changes)
-            stats = learner.step(images, labels[index], schedule.rate_factor(epoch + batch / batches), signs)
+            try:
+                stats = learner.step(images, labels[index], schedule.rate_factor(epoch + batch / batches), signs)
+            except WorkError as error:
+                place = f"training diverged in epoch {epoch + 1}, batch {batch + 1}"
+                raise WorkError(f"{place}: {error}; try {schedule.cure}") from error
             if isinstance(stats.cost, float):
                 _check_finite(stats.cost, epoch, batch, schedule)
             steps.append(stats)
@@ -138,6 +145,9 @@ def train_epochs(
             correct += hits
             for i, value in enumerate(values):
                 totals[i] += value / batches
+        after = [synapse.weight() for synapse in learner.synapses]
+        if not all(bool(torch.isfinite(weight).all()) for weight in after):
+            raise WorkError(f"training diverged in epoch {epoch + 1}: weights are not finite; try {schedule.cure}")
         yield Epoch(
             epoch=epoch + 1,
             cost=totals[0],
@@ -148,6 +158,7 @@ def train_epochs(
             k_mean=[synapse.meter.k_mean for synapse in learner.synapses],
             k_max=[synapse.meter.k_max for synapse in learner.synapses],
             k_limit=[synapse.meter.k_limit for synapse in learner.synapses],
+            weight_change=_changes(before, after),
         )
 
 
@@ -165,6 +176,11 @@ def _numbers(steps: Sequence[StepStats], name: str) -> list[float]:
     if values and isinstance(values[0], Tensor):
         return torch.stack([torch.as_tensor(value, device=values[0].device).double() for value in values]).tolist()
     return [float(value) for value in values]
+
+
+def _changes(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[float]:
+    largest = max((float(weight.abs().max()) for weight in (*before, *after)), default=0.0) or 1.0
+    return [float((b - a).abs().max()) / largest for a, b in zip(before, after, strict=True)]
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {

@@ -16,7 +16,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checks.unmask": ["unmask"],
         "classifier": ["Classifier", "EquilibriumClassifier", "TorchClassifier"],
         "corruptions.condition": ["CLEAN", "Condition", "corrupted"],
-        "corruptions.corruptions": ["COMMON", "CORRUPTIONS", "SEVERITIES", "corrupt", "input_noise", "salt_and_pepper"],
+        "corruptions.corruptions": [
+            *("COMMON", "CORRUPTIONS", "SEVERITIES", "check_corruptible", "corrupt", "input_noise", "salt_and_pepper"),
+        ],
         "library": ["Ead", "Fab", "FmnL0", "HopSkipJump", "Square"],
         "measure": ["BATCH", "Measured"],
         "models": ["as_classifier"],
@@ -35,6 +37,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "attacks_named",
             "check_attacks",
             "least_classes",
+            "norms_of",
         ],
         "threat": ["Threat", "parse"],
         "training": ["Adversarial"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -160,7 +161,10 @@ def attack(
     used = attacks_named(name) if isinstance(attacks, str) else tuple(attacks)
     used = fitting(used, effort(name)[0], classifier.noisy, blind=knows == "nothing")
     budgets = _parsed(threats)
-    check_attacks(used, budgets, classes=classifier.classes, name=name, queries_only=knows == "nothing", checks=checks)
+    pixels, blind = math.prod(x.shape[2:] or x.shape[1:]), knows == "nothing"
+    check_attacks(
+        used, budgets, classes=classifier.classes, pixels=pixels, name=name, queries_only=blind, checks=checks
+    )
     attacked, ways = _attacked(classifier, knows, gradient, eot)
     results = []
     for threat in budgets:

@@ -218,16 +218,19 @@ def check_attacks(
     threats: Sequence[Threat],
     *,
     classes: int,
+    pixels: int,
     name: str = "",
     queries_only: bool = False,
     checks: bool = False,
 ) -> None:
-    """InputError where attacks do not fit: a threat's norm, the number of classes, an attacker without gradients.
+    """InputError where attacks do not fit: a threat's norm or size, too few classes, an attacker without gradients.
 
     And where the library that carries one out is not installed; the ``checks`` that unmask query with Square.
     """
     of = f" of attack {name}" if name else ""
     for threat in threats:
+        if threat.norm == "l0" and threat.epsilon > pixels:
+            raise InputError(f"threat {threat}: the images have {pixels} pixels; expected at most as many")
         if strange := [attack.name for attack in attacks if threat.norm not in norms_of(attack)]:
             works = [
                 name for name in (*PRESETS, *SINGLE) if all(threat.norm in norms_of(a) for a in attacks_named(name))

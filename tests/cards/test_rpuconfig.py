@@ -129,6 +129,9 @@ def test_overrides_change_in_place_and_class_replaces():
 
 
 def test_devices_inside_cells():
+    many = ", ".join(["SoftBoundsDevice"] * 3000)
+    with pytest.raises(InputError, match=r"unit_cell_devices: expected at most 16 entries, got 3,000"):
+        from_yaml(f"class: UnitCellRPUConfig\ndevice: {{class: VectorUnitCell, unit_cell_devices: [{many}]}}\n")
     text = "preset: TikiTakaReRamSBPreset\ndevice: {unit_cell_devices: %s}\n"
     by_position = from_yaml(text % "{1: {dw_min: 0.1}}").device.unit_cell_devices
     by_list = from_yaml(text % "[{}, {dw_min: 0.1}]").device.unit_cell_devices

@@ -48,7 +48,8 @@ def test_no_line_is_wider_than_the_terminal(runs: Path, hwsim_here: Call, monkey
     monkeypatch.setattr(commands.console, "width", 80)
     _, out, _ = hwsim_here("runs", "list", "--runs", str(runs))
     assert max(map(len, out.splitlines())) <= 80
-    assert "digits-ecram" in out
+    assert out.startswith("digits-ecram\n  run, ")
+    assert "40.0 % linf:0.1" in out  # no word is broken over lines
 
 
 def test_a_lost_or_damaged_index_is_rebuilt(runs: Path, hwsim_here: Call) -> None:

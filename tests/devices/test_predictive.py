@@ -74,3 +74,9 @@ def test_third_differences_bound_read_noise_from_above() -> None:
     assert 0.01 < most_read_noise(slow) < 0.025
     ramps = simulated_traces(LinearStepCell(dw_min=0.01, gamma_up=0.9, gamma_down=0.9, read_noise=0.02), cycles=20)
     assert most_read_noise(ramps) == pytest.approx(0.02, rel=0.05)
+
+
+def test_no_noise_excuses_a_free_run_that_follows_nothing() -> None:
+    """A trace the wrong way round can be taken for noise fifty times a step, in whose draws anything lies."""
+    assert Predictive(0.19, (0.05, 0.3), 0.9).passed
+    assert not Predictive(0.54, (0.076, 0.555), 0.61).passed

@@ -427,15 +427,21 @@ def test_bad_images_are_refused(x: Tensor, y: Tensor, message: str) -> None:
 def test_attacks_that_need_more_classes_are_refused_with_those_that_fit(name: str, classes: int, fits: bool) -> None:
     attacks = attacks_named(name)
     if fits:
-        check_attacks(attacks, [LINF], classes=classes)
+        check_attacks(attacks, [LINF], classes=classes, pixels=64)
         return
     with pytest.raises(InputError, match=rf"and the model has {classes}; expected one of pgd, smoke, ") as error:
-        check_attacks(attacks, [LINF], classes=classes, name=name)
+        check_attacks(attacks, [LINF], classes=classes, pixels=64, name=name)
     named = str(error.value).partition("expected one of ")[2].split(", ")
     assert {"square", "fab", "apgd-ce"} <= set(named)
     assert not {"standard", "quick", "apgd-targeted"} & set(named)
     for each in named:
-        check_attacks(attacks_named(each), [LINF], classes=classes)
+        check_attacks(attacks_named(each), [LINF], classes=classes, pixels=64)
+
+
+def test_no_more_pixels_than_there_are_may_be_changed() -> None:
+    check_attacks(attacks_named("sparse"), [Threat("l0", 64)], classes=10, pixels=64)
+    with pytest.raises(InputError, match="the images have 64 pixels; expected at most as many"):
+        check_attacks(attacks_named("sparse"), [Threat("l0", 65)], classes=10, pixels=64)
 
 
 def test_too_few_classes_and_unknown_losses_are_refused() -> None:

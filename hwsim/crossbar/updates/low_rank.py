@@ -15,14 +15,17 @@ from torch import Tensor
 
 from hwsim.crossbar.composite import layout
 from hwsim.crossbar.reads.window import Window, as_rows
-from hwsim.crossbar.synapse import Device, Synapse, check_rate
+from hwsim.crossbar.synapse import Device, Synapse, check_pulses, check_rate
 from hwsim.crossbar.updates.pulsed import mean_granularity
 from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
-from hwsim.errors import InputError
+from hwsim.errors import InputError, WorkError
 from hwsim.rng import Streams
 
 AT_ONCE = 32
 """Rows appended before the factors are truncated, or as many as there are factors where that is more."""
+
+MOST_TRAINS = 10_000
+"""Trains that may stand for one product; one that needs more is no update that a device could take in time."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class LowRankUpdates(WrappedSynapse):
 
     def _append(self, pre: Tensor, post: Tensor) -> None:
         pre, post = torch.cat([self._pre, pre]), torch.cat([self._post, post])
+        check_pulses(float(pre.abs().amax() * post.abs().amax()))
         self.meter.digital_products += len(pre) ** 2 * sum(self.shape)  # of the two QR decompositions
         self._pre, self._post = truncated(pre, post, self._rank)
 
@@ -105,6 +109,12 @@ class LowRankUpdates(WrappedSynapse):
             return self._pre, self._post
         pulses = self._pre.abs().amax(1) * self._post.abs().amax(1) / step
         repeats = (pulses / limit).ceil().clamp_min(1)
+        most = float(repeats.max())
+        if not most <= MOST_TRAINS:
+            raise WorkError(
+                f"a low-rank update needs {most:.3g} trains for one product, at most {MOST_TRAINS:,} are sent: smaller "
+                "rates or a larger beta"
+            )
         times = repeats.long()
         return self._pre.repeat_interleave(times, 0), (self._post / repeats[:, None]).repeat_interleave(times, 0)
 

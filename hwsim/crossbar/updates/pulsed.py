@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.composite import Composite, arrays_of
-from hwsim.crossbar.synapse import Meter, Synapse
+from hwsim.crossbar.synapse import Meter, Synapse, check_pulses
 
 
 @runtime_checkable
@@ -88,10 +88,11 @@ def count_rows(meter: Meter, counts: Tensor) -> None:
     """Count whole pulses sent row by row: a row takes as many slots as its largest count."""
     sizes = counts.abs()
     slots = sizes.amax(1)
+    most = float(slots.max())
+    check_pulses(most)
     meter.rows_written += int((slots > 0).sum())
     meter.slots += float(slots.sum())
     meter.pulses += float(sizes.sum())
-    most = float(slots.max())
     meter.k_count += 1
     meter.k_sum += most
     meter.k_max = max(meter.k_max, most)

@@ -12,6 +12,7 @@ from hwsim.devices.cell import BaseCell
 from hwsim.devices.fitting.data import FEWEST_REPEATS, Array, Traces
 from hwsim.devices.fitting.estimate import FEWEST_DEVICES, Estimate, Fit, Fits
 from hwsim.devices.fitting.likelihood import innovations
+from hwsim.devices.fitting.predictive import MOST_RMS
 from hwsim.devices.fitting.responses import RESPONSES
 from hwsim.devices.symmetry import SymmetryPoint, symmetry_point
 
@@ -131,6 +132,14 @@ def cautions_of(fits: Fits, measured: Traces) -> tuple[str, ...]:
     cautions += _bounds_of(fits)
     if not best.predictive.passed:
         cautions.insert(0, f"the fit does not follow the data: {best.predictive}")
+    elif best.predictive.rms > MOST_RMS:
+        closer = min(fits.fits, key=lambda fit: fit.predictive.rms)
+        cautions.insert(
+            0,
+            f"only the noise of its pulses ({best.cell.dw_min_std:.2g} of a step) explains what the cell is off by, "
+            f"{best.predictive.rms:.1%} of the range"
+            + (f"; {closer.response} is off by {closer.predictive.rms:.1%}" if closer is not best else ""),
+        )
     elif best.predictive.inside < LEAST_INSIDE:
         cautions.append(
             f"only {best.predictive.inside:.0%} of the reads lie in the cell's own 90 % band: what it is off by is no "

@@ -19,6 +19,8 @@ from hwsim.devices.fitting.responses import Response
 
 MOST_RMS = 0.05
 """Of the range: what a free run may be off where the cell's own noise does not explain it."""
+WORST_RMS = 0.2
+"""Of the range: beyond it a free run follows nothing, however noisy the cell is."""
 BAND = 0.9
 DRAWS = 200
 _MOST_NUMBERS = 4_000_000  # simulated at once
@@ -40,8 +42,8 @@ class Predictive:
 
     @property
     def follows(self) -> bool:
-        """Is the free run off by no more than ``MOST_RMS``, or than the cell's own noise explains?"""
-        return self.rms <= max(MOST_RMS, self.own[1])
+        """Is it off by no more than ``MOST_RMS``, or than the cell's own noise explains, up to ``WORST_RMS``?"""
+        return self.rms <= max(MOST_RMS, min(self.own[1], WORST_RMS))
 
     @property
     def too_noisy(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from hwsim.errors import InputError
@@ -60,6 +61,7 @@ def plan_attack(request: AttackRequest) -> AttackJob:
         job.attacks,
         job.threats,
         classes=len(job.data.classes),
+        pixels=math.prod(job.data.shape[1:]),
         name=job.attack,
         queries_only=job.knows == "nothing",
         checks=job.checks,

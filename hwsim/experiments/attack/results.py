@@ -29,7 +29,7 @@ from hwsim.experiments.evaluation import MAX_UNSETTLED_SHARE
 from hwsim.jobs.durations import told_duration
 from hwsim.jobs.records import Record, write_file
 from hwsim.jobs.store import written_aside
-from hwsim.robustness.suite import attacks_named, least_classes
+from hwsim.robustness.suite import attacks_named, least_classes, norms_of
 from hwsim.stats.interval import Interval, accuracy
 
 Shares = NDArray[np.float64]
@@ -195,7 +195,11 @@ def caveats(job: AttackJob, records: Sequence[Record]) -> Iterator[str]:
     total = len(job.data.test)
     if job.examples < total:
         yield f"On the first {job.examples} of {total} test images."
-    fits = all(len(job.data.classes) >= least_classes(attack) for attack in attacks_named("standard"))
+    fits = all(
+        len(job.data.classes) >= least_classes(attack)
+        and all(threat.norm in norms_of(attack) for threat in job.threats)
+        for attack in attacks_named("standard")
+    )
     if job.attack != "standard" and fits:
         yield f"Attacked by {job.attack}; the standard ensemble (--attack standard) may leave less."
     if job.device is not None:

@@ -30,10 +30,10 @@ from hwsim.jobs.place import products_in
 from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.rng import Streams
 from hwsim.robustness.corruptions.condition import Condition, corrupted
-from hwsim.robustness.corruptions.corruptions import COMMON, CORRUPTIONS, SEVERITIES
+from hwsim.robustness.corruptions.corruptions import COMMON, CORRUPTIONS, SEVERITIES, check_corruptible
 from hwsim.robustness.measure import measure
 
-SETS = {"common": tuple(COMMON), "all": tuple(CORRUPTIONS)}
+SETS = {"common": tuple(COMMON), "all": tuple(CORRUPTIONS), "none": ()}
 FILES = {"elastic": "elastic_transform", "jpeg": "jpeg_compression"}
 """Names of the published files, where they are not ours with underscores."""
 
@@ -97,6 +97,8 @@ def plan_corrupt(request: CorruptRequest) -> CorruptJob:
     dataset, directory = common["data"], request.corrupted_dir
     if directory is not None and dataset.shape != (3, 32, 32):
         raise InputError(f"--corrupted-dir: holds images of CIFAR, and {dataset.name} has images of {dataset.shape}")
+    if types:
+        check_corruptible(dataset.shape, f"--types on {dataset.name} (none does without)")
     ages = ages_of(request.age, common["device"])
     if len(ages) > 1:
         raise InputError(f"--age: expected one time after programming, got {request.age!r}")
@@ -165,7 +167,7 @@ def _types(text: str) -> Iterator[str]:
         return
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise InputError(f"--types: expected {' or '.join(SETS)}, or names, got {text!r}")
+        raise InputError(f"--types: expected {', '.join(SETS)} or names, got {text!r}")
     for name in dict.fromkeys(names):
         if name not in CORRUPTIONS:
             near = did_you_mean(name, CORRUPTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from hwsim.ebm.network import Network
@@ -49,7 +50,13 @@ def case_job(job: RunJob, case: str, repeat: int, net: Network, in_float: Networ
         seeds=tuple(range(config.seeds)),
         checked=config.check_images,
     )
-    check_attacks(attacks.attacks, attacks.threats, classes=len(job.data.classes), checks=config.checks)
+    check_attacks(
+        attacks.attacks,
+        attacks.threats,
+        classes=len(job.data.classes),
+        pixels=math.prod(job.data.shape[1:]),
+        checks=config.checks,
+    )
     return attacks
 
 

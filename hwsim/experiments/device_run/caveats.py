@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,11 @@ DECIDING_LINF = 0.5
 """L-infinity budget at which every image in [0, 1] can be made one grey: no classifier is above chance."""
 MAX_ATTACKED_ACCURACY = 0.10
 """Accuracy under the largest budget above which a run does not show that its attack succeeds at all."""
+MIN_CHANGE = 1e-6
+"""Share of the largest weight below which the changes of an epoch are rounding."""
+NO_UPDATES = (
+    "no weight changed in any epoch: every update was zero, or too small to be written. Raise the rates, or beta."
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ MIN_RISE = 0.02
 
 def find(summary: dict[str, Any], receipt: dict[str, Any]) -> list[Caveat]:
     """Every caveat of a run, warnings first; ``summary`` as by ``summary_of``, without its warnings."""
-    parts = (_unfinished, _learning, _noise_in_training, _updates, _settling, _arrays, _masking)
+    parts = (_unfinished, _learning, _still, _noise_in_training, _updates, _settling, _arrays, _masking)
     caveats = [caveat for part in parts for caveat in part(summary)]
     return sorted([*caveats, *_exactness(summary, receipt)], key=lambda caveat: caveat.level != "warning")
 
@@ -119,8 +124,20 @@ def _settling(summary: dict[str, Any]) -> Iterator[Caveat]:
             yield Caveat("unsettled-training", level, "learning", row["case"], text)
 
 
+def _still(summary: dict[str, Any]) -> Iterator[Caveat]:
+    for row in summary["learning"]:
+        change = row.get("weight_change")
+        if change is not None and change < MIN_CHANGE:
+            yield Caveat("no-updates", "warning", "learning", row["case"], f"{row['case']}: {NO_UPDATES}")
+
+
 def _arrays(summary: dict[str, Any]) -> Iterator[Caveat]:
-    for row in summary["diagnostics"]:
+    return of_arrays(summary["diagnostics"])
+
+
+def of_arrays(diagnostics: Iterable[dict[str, Any]]) -> Iterator[Caveat]:
+    """What the pulses and the bounds of arrays say against a training; rows as in a run's ``diagnostics``."""
+    for row in diagnostics:
         where, mean, limit = f"{row['case']}, {row['layer']}", row["k_mean"], row["k_limit"]
         if mean is not None and limit is not None and mean > limit:
             text = f"{where}: updates ask for {mean:.3g} pulses a cross-point where {limit:.3g} fit. Trains saturate, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from hwsim.cards.size import check_batch
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.experiments.ageing import usual_ages
-from hwsim.experiments.evaluation import conditions
+from hwsim.experiments.evaluation import check_conditions, conditions
 from hwsim.experiments.requests import RunRequest
 from hwsim.jobs.job import Job
 from hwsim.robustness.suite import attacks_named, check_attacks
@@ -82,12 +83,14 @@ def plan_run(request: RunRequest) -> RunJob:
     # A run makes no choices: recipes were chosen on validation images, so it learns from all training images.
     dataset = data.load(request.data or config.data, request.data_dir).merged()
     check_fit(document, config, dataset)
+    check_conditions(config.evaluation, dataset)
     for section, recipe in (("learning", config.learning), ("in_situ", in_situ)):
         check_batch(document, section, recipe.batch_size, len(dataset.train))
     if (attack := config.evaluation.attack) is not None:
         threats = [parse(threat) for threat in attack.threat]
         named = attacks_named(attack_of(attack, threats))
-        check_attacks(named, threats, classes=len(dataset.classes), checks=attack.checks)
+        pixels = math.prod(dataset.shape[1:])
+        check_attacks(named, threats, classes=len(dataset.classes), pixels=pixels, checks=attack.checks)
     return RunJob(
         model=config,
         device=card,

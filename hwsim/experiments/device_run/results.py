@@ -214,6 +214,7 @@ def _learnt(run: Run, case: str) -> Record:
     row: Record = {"case": case, "repeats": len(last), "epochs": min(r.epoch for r in last.values())}
     for key in ("accuracy_train", "accuracy_validation", "cost", "unsettled_share", "residual"):
         row[key] = _mean(getattr(r, key) for r in last.values())
+    row["weight_change"] = _largest(change for r in records for change in r.weight_change)
     return {**row, "seconds_per_repeat": sum(r.seconds for r in records) / len(last)}
 
 

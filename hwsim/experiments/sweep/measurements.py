@@ -16,8 +16,8 @@ from hwsim.cards.plugins import Code, place_of, plugin, read_code
 from hwsim.cards.shelf import summary_of
 from hwsim.cards.yamlfile import Document, Keys, did_you_mean
 from hwsim.errors import InputError, WorkError
-from hwsim.experiments.evaluation import conditions
-from hwsim.experiments.sweep.measurement import Measurement, Record, column, evaluated, in_situ, plain, resolve
+from hwsim.experiments.evaluation import check_conditions, conditions
+from hwsim.experiments.sweep.measurement import Measurement, Record, column, evaluated, in_situ, resolve
 from hwsim.experiments.sweep.shipping import Parcel, arrived
 from hwsim.experiments.sweep.study import Spec
 
@@ -119,7 +119,9 @@ def _resolve_in_situ(spec: Spec) -> Record:
     reads = spec.options().get("reads", 1)
     if not isinstance(reads, int) or reads < 1:
         raise InputError(f"measurement.reads: expected a number of reads, at least 1, got {reads!r}")
-    return plain(spec)
+    resolved = resolve(spec)
+    check_conditions(resolved.model.evaluation, resolved.dataset)
+    return resolved.plain(spec.seed)
 
 
 MEASUREMENTS: dict[str, Measurement] = {

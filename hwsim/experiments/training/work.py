@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hwsim.cards.build import hardware, network
+from hwsim.cards.build import hardware, layer_names, network
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
 from hwsim.data.dataset import Dataset
 from hwsim.errors import WorkError
+from hwsim.experiments.device_run.caveats import MIN_CHANGE, NO_UPDATES, of_arrays
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.job import TrainJob
@@ -95,8 +96,26 @@ def run_training(
             model.save_weights(best)
         with written_aside(weights) as aside:
             shutil.copyfile(best, aside)
+        doubts = _doubts(model, list(log))
+        for doubt in doubts:
+            (note or (lambda line: None))(f"warning: {doubt}")
         with products_in():
-            return _card(job, model, data, weights, list(log), revision)
+            return _card(job, model, data, weights, list(log), revision, doubts)
+
+
+def _doubts(model: Model, epochs: list[EpochRecord]) -> list[str]:
+    """What updates and arrays say against a training: nothing was written, trains saturate, cells are at a bound."""
+    if not isinstance(model, EquilibriumModel) or not epochs:
+        return []
+    changes = [change for record in epochs for change in record.weight_change]
+    still = [NO_UPDATES] if changes and max(changes) < MIN_CHANGE else []
+    last = max(epochs, key=lambda record: record.epoch)
+    arrays = [
+        {"case": "train", "layer": name, "k_mean": last.k_mean[i], "k_limit": last.k_limit[i]}
+        | {"clipped_share": synapse.clipped_share(), "saturated_share": None}
+        for i, (name, synapse) in enumerate(zip(layer_names(model.net), model.synapses, strict=True))
+    ]
+    return still + [caveat.text for caveat in of_arrays(arrays)]
 
 
 def _device(job: TrainJob) -> Device | list[Device]:
@@ -108,7 +127,13 @@ def _device(job: TrainJob) -> Device | list[Device]:
 
 
 def _card(
-    job: TrainJob, model: Model, data: Dataset, weights: Path, epochs: list[EpochRecord], revision: str | None
+    job: TrainJob,
+    model: Model,
+    data: Dataset,
+    weights: Path,
+    epochs: list[EpochRecord],
+    revision: str | None,
+    doubts: list[str],
 ) -> dict[str, Any]:
     """What the best weights reach, on validation and on test images; a network's, at equilibrium."""
     model.load_weights(weights)
@@ -116,6 +141,7 @@ def _card(
     parts = {"validation": data.validation, "test": data.test}
     card: dict[str, Any] = {"command": job.command, "model": job.model.name, "data": job.data.name, "seed": job.seed}
     card["device"], card["settings"] = job.device_name, list(job.settings)
+    card["warnings"] = doubts
     for part, (x, labels) in parts.items():
         measured = model.measure(x, labels, job.model.evaluation.draws, streams.child(part))
         card[f"accuracy_{part}"] = _reached(measured)

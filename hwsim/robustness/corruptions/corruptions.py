@@ -73,7 +73,11 @@ def corrupt(name: str, x: Any, severity: int, rng: int | torch.Generator = 0) ->
     if severity not in SEVERITIES:
         raise InputError(f"corruption {name}: expected a severity from 1 to 5, got {severity!r}")
     x = as_images(x)
-    _check(x)
+    if x.dim() != 4:
+        raise InputError(f"corruption input: expected (B, C, H, W) with 1 or 3 channels, got {tuple(x.shape)}")
+    check_corruptible(tuple(x.shape[1:]), f"corruption {name}")
+    if len(x) and not (x.min() >= 0 and x.max() <= 1):
+        raise InputError(f"corruption input: pixels lie in [{x.min():g}, {x.max():g}]; scale images to [0, 1]")
     draws = Draws(len(x), generator_of(rng, "corruption"))
     if not len(x):
         return x.clone()
@@ -100,10 +104,11 @@ def salt_and_pepper(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
     return torch.where(hit < share, (hit < share / 2).to(x.dtype), x)
 
 
-def _check(x: Tensor) -> None:
-    if x.dim() != 4 or x.shape[1] not in (1, 3):
-        raise InputError(f"corruption input: expected (B, C, H, W) with 1 or 3 channels, got {tuple(x.shape)}")
-    if not all(8 <= side <= 64 for side in x.shape[2:]) or x.shape[2] != x.shape[3]:
-        raise InputError(f"corruption input: expected square images of 8 to 64 pixels, got {tuple(x.shape[2:])}")
-    if len(x) and not (x.min() >= 0 and x.max() <= 1):
-        raise InputError(f"corruption input: pixels lie in [{x.min():g}, {x.max():g}]; scale images to [0, 1]")
+def check_corruptible(shape: tuple[int, ...], where: str) -> None:
+    """InputError, which begins with ``where``, unless images of ``shape`` (C, H, W) can be corrupted."""
+    channels, *sides = shape
+    if channels not in (1, 3):
+        raise InputError(f"{where}: expected images of 1 or 3 channels, got {channels}")
+    if not all(8 <= side <= 64 for side in sides) or len(set(sides)) > 1:
+        size = " x ".join(map(str, sides))
+        raise InputError(f"{where}: expected square images of 8 to 64 pixels a side, got {size}")
