@@ -99,6 +99,8 @@ class LearningConfig(Recipe):
     ``damping`` auto: the factor of over-relaxed sweeps is measured on the network as it learns
     (``hwsim.ebm.spectrum.over_relaxation``); 1 until then, and on noisy arrays.
 
+    ``graph``: on a GPU, record a step once and launch it whole (``hwsim.learning.graph``); on the CPU it does nothing.
+
     On devices, once for all links or once a link: ``update``, how updates are written
     (``hwsim.crossbar.updates.modes.UpdateMode``); ``rate_pulses``, the rates of arrays in pulses, which their biases'
     ``rates`` are not (``hwsim.crossbar.updates.normalised``); ``gain_rate``, that of a digital gain
@@ -125,6 +127,7 @@ class LearningConfig(Recipe):
     average_last: int = Field(default=1, ge=1)
     tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     stop_early: bool = False
+    graph: bool = False
     rates: list[float] = Field(min_length=1)
 
     @field_validator("update", mode="before")
@@ -134,6 +137,8 @@ class LearningConfig(Recipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> LearningConfig:
+        if self.graph and (self.rule == "exact-gradient" or self.nudge == "random-sign" or self.adversarial):
+            raise ValueError("graph: records phases of equilibrium propagation alone, with signs that are not drawn")
         if self.damping != "auto":
             SOLVERS[self.solver](self.damping)  # raises where it is too large for that solver
         elif self.solver != "odd-even":

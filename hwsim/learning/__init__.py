@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "coupled": ["CoupledLearning"],
-        "ep": ["EquilibriumProp"],
+        "ep": ["Contrastive", "EquilibriumProp"],
         "equilibrium_gradients": ["Equilibrium", "Implicit", "Unrolled", "equilibrium_logits"],
         "exact": ["ExactGradient"],
         "graph": ["Graphed", "Recorded"],

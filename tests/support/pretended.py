@@ -192,6 +192,9 @@ def pretended() -> Iterator[Pretended]:
             "current_stream": lambda *_: _Stream(),
             "stream": _on,
             "synchronize": lambda *_: None,
+            "reset_peak_memory_stats": lambda *_: None,
+            "max_memory_allocated": lambda *_: 0,
+            "get_device_name": lambda *_: "pretended",
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(Graph, "mode", mode, raising=False)

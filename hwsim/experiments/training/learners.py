@@ -25,7 +25,9 @@ from hwsim.ebm.network import Network
 from hwsim.ebm.spectrum import measured_factor
 from hwsim.experiments.evaluation import measure, relaxation, relaxed
 from hwsim.jobs.weights import load_weights, save_weights
-from hwsim.learning.rule import StepStats
+from hwsim.learning.ep import Contrastive
+from hwsim.learning.graph import Graphed
+from hwsim.learning.rule import LearningRule, StepStats
 from hwsim.learning.train import Learner, NetworkLearner
 from hwsim.rng import Streams
 from hwsim.robustness.classifier import EquilibriumClassifier, TorchClassifier
@@ -65,7 +67,7 @@ class EquilibriumModel(NetworkLearner):
     """An energy-based network that learns by a rule and predicts at equilibrium."""
 
     def __init__(self, net: Network, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig) -> None:
-        super().__init__(net, learning_rule(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
+        super().__init__(net, _rule_of(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
         self.inference = inference
         self._recipe, self._factor, self._steps = recipe, 1.0, 0
         self._read = net.mapped(reduced) if recipe.precision == "bf16" else net
@@ -80,7 +82,7 @@ class EquilibriumModel(NetworkLearner):
 
     def _sweep_by(self, factor: float) -> None:
         """Relax by over-relaxed sweeps with this factor from now on."""
-        self._factor, self._rule = factor, learning_rule(self._recipe, factor)
+        self._factor, self._rule = factor, _rule_of(self._recipe, factor)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the arrays remember; where damping is auto, its factor and the steps taken, too."""
@@ -114,6 +116,12 @@ class EquilibriumModel(NetworkLearner):
 
     def load_weights(self, path: Path) -> None:
         load_weights(self.net, path)
+
+
+def _rule_of(recipe: LearningConfig, factor: float = 1.0) -> LearningRule:
+    """The recipe's rule, as a graph where that is asked for."""
+    rule = learning_rule(recipe, factor)
+    return Graphed(rule) if recipe.graph and isinstance(rule, Contrastive) else rule
 
 
 class ModuleModel:
