@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwsim.cli.app import app
-from hwsim.cli.options import Threads, options_of, use_threads
+from hwsim.cli.options import Jobs, Threads, options_of, use_processes
 from hwsim.experiments.requests import TrainRequest
 
 
@@ -15,12 +15,14 @@ from hwsim.experiments.requests import TrainRequest
 @options_of(TrainRequest)
 def train(
     request: TrainRequest,
+    jobs: Jobs = None,
     threads: Threads = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Curves for TensorBoard, in the folder.")] = False,
 ) -> None:
     """Train a model; checkpoints after every epoch, choices by validation, a card at the end.
 
-    The same command goes on with an interrupted training, in float bit for bit as if it had never stopped.
+    The same command goes on with an interrupted training, in float bit for bit as if it had never stopped. A training
+    is one process's work; what its card says of a network in float is measured by several.
     """
     from hwsim.experiments.export.tensorboard import teller
     from hwsim.experiments.training.epochs import EpochRecord
@@ -29,7 +31,7 @@ def train(
 
     job = plan_training(request)
     curves = teller(job.folder) if tensorboard else None
-    use_threads(threads)
+    pool = use_processes(jobs, threads)
     print(f"{job.model.name} on {job.data.name}, {job.device_name}\nfolder: {job.folder}", flush=True)
 
     def tell(record: EpochRecord) -> None:
@@ -47,7 +49,7 @@ def train(
             )
         print(f"{line}{record.seconds:.1f} s", flush=True)
 
-    card = run_training(job, tell, lambda line: print(line, flush=True))
+    card = run_training(job, tell, lambda line: print(line, flush=True), pool)
     for part in ("validation", "test"):
         reached = card[f"accuracy_{part}"]
         low, high = 100 * reached["low"], 100 * reached["high"]

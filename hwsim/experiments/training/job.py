@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 from hwsim.cards.device import read_device
@@ -10,12 +11,16 @@ from hwsim.cards.model import ModelConfig, require_energy
 from hwsim.cards.read import DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
 from hwsim.cards.recipe import LearningSection
 from hwsim.cards.size import check_batch
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.data import dataset as data
 from hwsim.data.dataset import Dataset
 from hwsim.errors import InputError
 from hwsim.experiments.requests import TrainRequest
+from hwsim.experiments.training.learners import Model, model_of
 from hwsim.jobs.job import Job
 from hwsim.jobs.place import CPU, check_place
+from hwsim.jobs.weights import WEIGHTS
+from hwsim.rng import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +29,7 @@ class TrainJob(Job):
 
     ``place`` is the torch device that computes; it is no part of the configuration, a training may go on elsewhere.
     ``settings`` is what was typed over the cards, for whoever has to resolve the same job again.
+    ``given`` is the model that holds the best weights already, where it is in this process.
     """
 
     kind = "train"
@@ -32,6 +38,16 @@ class TrainJob(Job):
     data: Dataset
     place: str = CPU
     settings: tuple[str, ...] = ()
+    given: Model | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def best(self) -> Model:
+        """The model with the best epoch's weights: the one that was ``given``, or in float from the job's folder."""
+        if self.given is not None:
+            return self.given
+        model = model_of(self.model, self.recipe, FloatDevice(place=self.place), Streams(self.seed), self.place)
+        model.load_weights(self.folder / WEIGHTS)
+        return model
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -79,4 +95,5 @@ def plan_training(request: TrainRequest) -> TrainJob:
         settings=tuple(request.settings),
         out=request.out,
         command=request.command,
+        again=partial(plan_training, request),
     )

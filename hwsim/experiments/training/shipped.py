@@ -26,7 +26,8 @@ from hwsim.experiments.requests import TrainRequest
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.job import plan_training
 from hwsim.experiments.training.learners import model_of
-from hwsim.experiments.training.work import SHORTENED_ON, copied
+from hwsim.experiments.training.reached import PARTS, SHORTENED_ON
+from hwsim.experiments.training.work import copied
 from hwsim.files import read_json
 from hwsim.jobs.records import read_file, read_records
 from hwsim.jobs.store import write_json, write_text, written_aside
@@ -36,7 +37,6 @@ from hwsim.rng import Streams
 CARD = "card.json"
 IN_SITU = "in-situ"
 FLOAT = "float"
-PARTS = ("validation", "test")
 
 ROUNDING = 0.002
 """Difference of accuracies that is put down to another processor's rounding: an argmax between two nearly equal scores

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hwsim.cards.build import hardware, layer_names, network
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.synapse import Device
-from hwsim.data.dataset import Dataset
 from hwsim.errors import WorkError
 from hwsim.experiments.device_run.caveats import MIN_CHANGE, NO_UPDATES, of_arrays
-from hwsim.experiments.evaluation import measure
 from hwsim.experiments.training.epochs import EpochRecord
 from hwsim.experiments.training.job import TrainJob
 from hwsim.experiments.training.learners import EquilibriumModel, Model, model_of
+from hwsim.experiments.training.reached import PARTS, Reached, checksum, measured_best
 from hwsim.experiments.training.resume import train
 from hwsim.experiments.update_quality import as_records, kept_records, lines
 from hwsim.jobs import receipt
 from hwsim.jobs.engine import Log, working
+from hwsim.jobs.executors import Pool
 from hwsim.jobs.place import products_in
 from hwsim.jobs.store import write_json, written_aside
-from hwsim.jobs.weights import CONDUCTANCES, load_weights, save_conductances
+from hwsim.jobs.weights import CONDUCTANCES, WEIGHTS, load_weights, save_conductances
 from hwsim.learning.train import Epoch
 from hwsim.rng import Streams
 from hwsim.robustness.measure import Measured
@@ -40,20 +39,17 @@ MOST_UNSETTLED = 0.5
 """Share of validation examples still moving at the end of inference above which a training is given up: its
 predictions are no equilibria, and EP's contrasts compare nothing."""
 
-STEPS_SHOWN = (1, 2, 5, 10, 20, 50, 100, 200)
-"""Relaxation lengths at which a card gives the accuracy, as far as inference goes."""
-
-SHORTENED_ON = 1000
-"""Validation images, the first ones, that these accuracies are taken on."""
-
 
 def run_training(
-    job: TrainJob, on_epoch: Callable[[EpochRecord], None], note: Callable[[str], None] | None = None
+    job: TrainJob,
+    on_epoch: Callable[[EpochRecord], None],
+    note: Callable[[str], None] | None = None,
+    pool: Pool | None = None,
 ) -> dict[str, Any]:
     """Train, or go on, and write ``weights.safetensors`` and ``card.json`` from the best epoch by validation.
 
-    ``on_epoch`` gets every finished epoch's record, ``note`` what is to be said of a device's updates before. Raises
-    WorkError where the training diverges.
+    ``on_epoch`` gets every finished epoch's record, ``note`` what is to be said of a device's updates before; ``pool``:
+    where the best weights are measured, by default in this process. Raises WorkError where the training diverges.
     """
     streams, revision = Streams(job.seed), receipt.git_revision()  # of the code that trains, not of what it became
     model = model_of(job.model, job.recipe, _device(job), streams, job.place)
@@ -99,8 +95,9 @@ def run_training(
         doubts = _doubts(model, list(log))
         for doubt in doubts:
             (note or (lambda line: None))(f"warning: {doubt}")
+        model.load_weights(weights)
         with products_in():
-            return _card(job, model, data, weights, list(log), revision, doubts)
+            return _card(replace(job, given=model), list(log), revision, doubts, pool)
 
 
 def _doubts(model: Model, epochs: list[EpochRecord]) -> list[str]:
@@ -127,41 +124,33 @@ def _device(job: TrainJob) -> Device | list[Device]:
 
 
 def _card(
-    job: TrainJob,
-    model: Model,
-    data: Dataset,
-    weights: Path,
-    epochs: list[EpochRecord],
-    revision: str | None,
-    doubts: list[str],
+    job: TrainJob, epochs: list[EpochRecord], revision: str | None, doubts: list[str], pool: Pool | None
 ) -> dict[str, Any]:
     """What the best weights reach, on validation and on test images; a network's, at equilibrium."""
-    model.load_weights(weights)
-    epochs, streams = sorted(epochs, key=lambda record: record.epoch), Streams(job.seed).child("card")
-    parts = {"validation": data.validation, "test": data.test}
+    epochs, reached, model = sorted(epochs, key=lambda record: record.epoch), measured_best(job, pool), job.best
     card: dict[str, Any] = {"command": job.command, "model": job.model.name, "data": job.data.name, "seed": job.seed}
     card["device"], card["settings"] = job.device_name, list(job.settings)
     card["warnings"] = doubts
-    for part, (x, labels) in parts.items():
-        measured = model.measure(x, labels, job.model.evaluation.draws, streams.child(part))
-        card[f"accuracy_{part}"] = _reached(measured)
+    for part in PARTS:
+        card[f"accuracy_{part}"] = _interval(reached[part, None])
         if isinstance(model, EquilibriumModel):
-            card[f"unsettled_share_{part}"] = measured.unsettled_share
+            card[f"unsettled_share_{part}"] = reached[part, None].unsettled_share
     if job.device is not None and isinstance(model, EquilibriumModel):
         save_conductances(model.net, job.folder / CONDUCTANCES)
-        copy = copied(job, weights)
-        for part, (x, labels) in parts.items():
-            measured = copy.measure(x, labels, job.model.evaluation.draws, streams.child("copied", part))
-            card[f"accuracy_{part}_copied"] = _reached(measured)
+        copy, streams = copied(job, job.folder / WEIGHTS), Streams(job.seed).child("card", "copied")
+        for part in PARTS:
+            x, labels = job.data.splits[part]
+            measured = copy.measure(x, labels, job.model.evaluation.draws, streams.child(part))
+            card[f"accuracy_{part}_copied"] = _interval(measured)
     if isinstance(model, EquilibriumModel):
-        x, labels = parts["validation"][:SHORTENED_ON]
-        card["accuracy_validation_by_steps"] = _by_steps(model, x, labels, streams)
+        shorter = {str(steps): own.accuracy for (_, steps), own in reached.items() if steps is not None}
+        card["accuracy_validation_by_steps"] = shorter
     best = max(epochs, key=lambda record: record.accuracy_validation or 0.0, default=None)
     card["best_epoch"] = best.epoch if best else 0
     card["epochs"], card["seconds"] = len(epochs), round(sum(record.seconds for record in epochs), 1)
     card["weights"] = model.weights
     card["curve"] = [record.accuracy_validation for record in epochs]
-    card["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    card["sha256"] = checksum(job)
     card["versions"], card["git"] = receipt.versions(), revision
     card["streams"] = receipt.streams(job.device.device if job.device else FloatDevice())
     card["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -178,16 +167,6 @@ def copied(job: TrainJob, weights: Path) -> EquilibriumModel:
     return EquilibriumModel(net, job.model.energy, job.recipe, job.model.inference)
 
 
-def _reached(measured: Measured) -> dict[str, Any]:
+def _interval(measured: Reached | Measured) -> dict[str, Any]:
     shares = accuracy(np.array([measured.hits]) / measured.draws)
     return {"mean": shares.mean, "low": shares.low, "high": shares.high, "images": len(measured.hits)}
-
-
-def _by_steps(model: EquilibriumModel, x: torch.Tensor, labels: torch.Tensor, streams: Streams) -> dict[str, float]:
-    """Accuracy after fewer steps than inference takes: what is an equilibrium's, and what was there before it."""
-    accuracies, inference = {}, model.inference
-    for steps in (s for s in STEPS_SHOWN if s < inference.steps):
-        shorter = {"steps": steps, "average_last": min(steps, inference.average_last), "stop_early": False}
-        measured = measure(model.net, x, labels, inference.model_copy(update=shorter), 1, streams.child("steps", steps))
-        accuracies[str(steps)] = measured.accuracy
-    return accuracies
