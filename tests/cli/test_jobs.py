@@ -30,6 +30,7 @@ JOBS = {
         *("corrupt", *CELL, "--instances", "2", "--draws", "2", "--types", "contrast,fog", "--severities", "1,3"),
         *("--examples", "20"),
     ],
+    "train": ["train", *small("learning.epochs=1", "inference.steps=60")],
     "ablate": [
         *("ablate", *CELL, "--case", "programmed", "--seeds", "1", "--property", "output noise"),
         *small("evaluation.examples=20"),
