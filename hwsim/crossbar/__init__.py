@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "faults": ["Faults"],
         "columns": ["ColumnwiseDevice"],
         "levels": ["Levels"],
-        "non_negative": ["Range", "non_negative"],
+        "non_negative": ["Centred", "Range", "non_negative"],
         "netlist": ["OPTIONS", "ladder", "number", "read_netlist"],
         "reads.kernels": ["PatchKernels", "kernels"],
         "reads.periphery": ["BOUND_MANAGEMENT", "NOISE_MANAGEMENT", "ReadPath", "WEIGHT_NOISE"],

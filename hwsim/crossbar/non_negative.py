@@ -42,6 +42,18 @@ class TakesLowest(Protocol):
     def with_lowest(self, lowest: float) -> Device: ...
 
 
+@runtime_checkable
+class Centred(Protocol):
+    """A synapse whose devices are pulled to another weight than 0."""
+
+    @property
+    def centre(self) -> Tensor:
+        """(post, pre): the weights at which devices are at their reference."""
+        ...
+
+    def weight(self) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Range:
     """The conductances of a device, and the one that stands for a weight of 1, all > 0.
@@ -218,8 +230,8 @@ class NonNegativeSynapse:
         return self.conductance_range.span / self.span
 
     @property
-    def _shift(self) -> Tensor:
-        """(post, pre) conductances at a weight of 0."""
+    def centre(self) -> Tensor:
+        """(post, pre) conductances where devices are at their reference, a weight of 0."""
         return self.conductance_range.lowest - self._slope * self.lowest
 
     @property
@@ -243,10 +255,10 @@ class NonNegativeSynapse:
         return Layout(1, 1.0)
 
     def read(self, pre: Tensor) -> Tensor:
-        return self._slope * self.inner.read(pre) + pre @ self._shift.T.to(pre)
+        return self._slope * self.inner.read(pre) + pre @ self.centre.T.to(pre)
 
     def read_transpose(self, post: Tensor) -> Tensor:
-        return self._slope * self.inner.read_transpose(post) + post @ self._shift.to(post)
+        return self._slope * self.inner.read_transpose(post) + post @ self.centre.to(post)
 
     def update(self, pre: Tensor, post: Tensor, rate: float) -> None:
         self.inner.update(pre, post / self._slope, rate)
@@ -281,7 +293,7 @@ class NonNegativeSynapse:
             self.inner.age(seconds)
 
     def weight(self) -> Tensor:
-        return (self._slope * self.inner.weight() + self._shift).clamp_min(0.0)
+        return (self._slope * self.inner.weight() + self.centre).clamp_min(0.0)
 
     def conductances(self) -> dict[str, Tensor]:
         return {"G_uS": self.weight() * self.conductance_range.unit_uS, **self.inner.conductances()}

@@ -106,7 +106,7 @@ def _line(record: dict[str, Any]) -> str:
     )
     pulses = f"{sent} pulses a step for {net} that count"
     close = f"cosine {cosine} to the exact update, signal to noise {ratio}"
-    rho, held = _ratio(record["rho"]), _holds(record["held_weight"])
+    rho, held = _ratio(record["rho"]), _holds(record["held_weight"], record["centre"])
     return f"updates of {record['layer']} ({record['mode']}): {pulses}{rho}, {held}, {close}"
 
 
@@ -114,8 +114,15 @@ def _ratio(rho: float | None) -> str:
     return "" if rho is None else f" (ratio {rho:.3g})"
 
 
-def _holds(weight: float | None) -> str:
-    return "holds any weight" if weight is None else f"holds weights up to {weight:.2g}"
+def _holds(weight: float | None, centre: float) -> str:
+    if weight is None:
+        return "holds any weight"
+    return f"holds weights {_reach(weight, centre)}"
+
+
+def _reach(weight: float, centre: float) -> str:
+    """How far from where pulses pull to, which is 0 unless weights are conductances."""
+    return f"within {weight:.2g} of {centre:.2g}" if centre else f"up to {weight:.2g}"
 
 
 def _modes(recipe: LearningConfig) -> list[UpdateMode]:
@@ -136,12 +143,13 @@ def _too_many(record: dict[str, Any]) -> bool:
 def _warning(record: dict[str, Any]) -> str | None:
     if not _too_many(record):
         return None
-    held, largest = record["held_weight"], record["largest_weight"]
+    held, largest, centre = record["held_weight"], record["largest_weight"], record["centre"]
+    limit = f"further than {held:.2g} from {centre:.2g}" if centre else f"above {held:.2g}"
     what = (
-        f"{record['layer']} is sent {record['rho']:.0f} pulses for each that counts and cannot hold weights above "
-        f"{held:.2g} (its largest is {largest:.2g})"
+        f"{record['layer']} is sent {record['rho']:.0f} pulses for each that counts and cannot hold weights {limit} "
+        f"(its largest is {largest:.2g}{' away' if centre else ''})"
     )
     if "rho_accumulated" not in record:
         return f"{what}; write less often (in_situ.update=accumulate:10) or average more steps (in_situ.average_last)"
     better, reach = record["rho_accumulated"], record["held_accumulated"]
-    return f"{what}; in_situ.update=accumulate would send {better:.2g} and hold weights up to {reach:.2g}"
+    return f"{what}; in_situ.update=accumulate would send {better:.2g} and hold weights {_reach(reach, centre)}"

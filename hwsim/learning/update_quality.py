@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.composite import arrays_of
+from hwsim.crossbar.non_negative import Centred
 from hwsim.crossbar.synapse import Synapse
 from hwsim.crossbar.updates.normalised import NormalisedUpdates
 from hwsim.crossbar.updates.pull import held_weight
@@ -31,7 +32,8 @@ class UpdateQuality:
         pulses_a_sample: expected at the strongest cross-point of a row, the mean of each call's largest.
         pull: share of its weight that a device loses by a pulse.
         held_weight: the largest weight that can be held against the pull at this ratio; infinite without one.
-        largest_weight: of those that the array holds.
+        largest_weight: of those that the array holds; like ``held_weight`` it counts from ``centre``.
+        centre: the weight that pulses pull to, the mean of the devices; 0 unless they stand for conductances.
         cosine: between all that was written and all that should have been.
         signal_to_noise: the part of what was written along the exact update, over the rest.
     """
@@ -45,6 +47,7 @@ class UpdateQuality:
     largest_weight: float
     cosine: float
     signal_to_noise: float
+    centre: float = 0.0
 
     @property
     def rho(self) -> float:
@@ -97,6 +100,9 @@ def _quality(
     along = float((written * exact).sum())
     cosine = along / max(float(written.norm() * exact.norm()), 1e-30)
     rest = math.sqrt(max(1 - cosine**2, 1e-12))
+    conductances = [layer for layer in layers_of(synapse) if isinstance(layer, Centred)]
+    from_centre = [(layer.weight() - layer.centre).abs().max() for layer in conductances] or [weight.abs().max()]
+    centre = sum(float(layer.centre.sum()) for layer in conductances) / devices
     return UpdateQuality(
         layer=name,
         sent_pulses=sent,
@@ -104,9 +110,10 @@ def _quality(
         pulses_a_sample=synapse.meter.k_mean,
         pull=pull,
         held_weight=held_weight(pulse, pull, sent / net) if net else math.inf,
-        largest_weight=float(weight.abs().max()),
+        largest_weight=float(torch.stack(from_centre).max()),
         cosine=cosine,
         signal_to_noise=abs(cosine) / rest,
+        centre=centre,
     )
 
 

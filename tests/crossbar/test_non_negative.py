@@ -17,6 +17,7 @@ from hwsim.crossbar.updates.modes import UpdateMode
 from hwsim.crossbar.wires import by_nodes
 from hwsim.devices.responses import IdealCell
 from hwsim.errors import InputError
+from hwsim.learning.update_quality import update_quality
 from hwsim.rng import Streams
 
 RANGE = Range(g_min_uS=0.5, g_max_uS=8.0, unit_uS=5.0)
@@ -204,3 +205,19 @@ def test_the_array_has_the_conductances_that_the_network_sees() -> None:
     synapse.program(torch.rand(3, 4, generator=torch.Generator().manual_seed(0)))
     named = synapse.conductances()
     torch.testing.assert_close(named["g_uS"], named["G_uS"])
+
+
+def test_what_is_held_counts_from_where_pulses_pull_to() -> None:
+    """A conductance is pulled to the middle of its range, so the lowest ones are the furthest away."""
+    device = non_negative(TiledDevice(hw.device("soft-bounds-cell"), max_cols=4), RANGE)
+    net = hw.ResistiveNetwork([device.synapse(6, 8, Streams(0))], unit_uS=RANGE.unit_uS)
+    net.program([torch.full((6, 8), LOWEST)])
+
+    def step(net: hw.Network, x: torch.Tensor, labels: torch.Tensor, rng: torch.Generator) -> None:
+        rows = torch.ones(2, 8), torch.full((2, 6), 1e-3)
+        net.synapses[0].update(*rows, 1.0)
+
+    batches = [(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long))]
+    (found,) = update_quality(net, step, batches, ["layer0.weight"], 1e-3, torch.Generator().manual_seed(0))
+    assert found.centre == pytest.approx((LOWEST + HIGHEST) / 2, rel=0.1)
+    assert 0.9 * (HIGHEST - LOWEST) / 2 < found.largest_weight < 1.5 * (HIGHEST - LOWEST) / 2

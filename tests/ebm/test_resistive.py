@@ -27,6 +27,7 @@ from hwsim.ebm.settle import OddEven, Phase, Solver, Synchronous, UpDown, settle
 from hwsim.errors import InputError
 from hwsim.learning.ep import EquilibriumProp
 from hwsim.learning.equilibrium_gradients import Implicit
+from hwsim.learning.exact import ExactGradient, weight_gradient
 
 DIODES = pytest.mark.parametrize("diode", [IDEAL, SHOCKLEY], ids=["ideal", "shockley"])
 
@@ -293,6 +294,20 @@ GRADIENT_BUGS = [
 @pytest.mark.parametrize("bug", GRADIENT_BUGS, ids=str)
 def test_a_wrong_gradient_is_rejected(bug: Bug) -> None:
     must_reject(bug, check_gradient, "centred", 2, SHOCKLEY)
+
+
+def test_the_exact_gradient_of_the_conductances_agrees() -> None:
+    """The control of equilibrium propagation, and as a learning rule: a step down that gradient."""
+    net, x = network(SHOCKLEY, scale=2.0), images(2)
+    expected = slopes(net, x)
+    through = Implicit(DEEP, Phase(500, tolerance=1e-12, stop_early=True), UpDown())
+    for found, right in zip(weight_gradient(net, SquaredError(), x, labels_of(x), through), expected, strict=True):
+        assert_close(found, right, rtol=1e-4, atol=1e-8)
+    before = net.weights()
+    rule = ExactGradient(through)
+    rule.step(net, SquaredError(), x, labels_of(x), [1e-2] * 3, torch.Generator().manual_seed(0))
+    for after, start, right in zip(net.weights(), before, expected, strict=True):
+        assert_close(after - start, -1e-2 * right, rtol=1e-4, atol=1e-9)
 
 
 @DIODES
