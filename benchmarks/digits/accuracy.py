@@ -21,8 +21,7 @@ import torch
 
 from hwsim.cards import shelf
 from hwsim.cards.device import read_device
-from hwsim.cards.read import in_situ_recipe, read_model
-from hwsim.cards.yamlfile import parse_setting
+from hwsim.cards.read import Settings, in_situ_recipe, parted, read_model
 from hwsim.data import dataset as data
 from hwsim.experiments.evaluation import measure
 from hwsim.experiments.trained import deployed, float_device, trained
@@ -68,13 +67,17 @@ HEAD = (
 )
 
 
-def measured(name: str, seeds: int, digits: data.Dataset, settings: list[tuple[str, object]]) -> Row:
-    """Train by EP on one device ("float": in float, by the model's own recipe) and judge at equilibrium."""
-    document, model = read_model(MODEL, settings)
+def measured(name: str, seeds: int, digits: data.Dataset, settings: tuple[Settings, Settings]) -> Row:
+    """Train by EP on one device ("float": in float, by the model's own recipe) and judge at equilibrium.
+
+    ``settings``: over the device card, and over the model card.
+    """
+    for_device, for_model = settings
+    document, model = read_model(MODEL, for_model)
     if name == FLOAT:
         recipe, device = model.settled_learning, float_device(model)
     else:
-        card = read_device(name)
+        card = read_device(name, for_device)
         recipe, device = in_situ_recipe(document, model, card), card.device
     hits, seconds = [], []
     for seed in range(seeds):
@@ -98,17 +101,28 @@ def write_table(path: Path, text: str, mark: str = "results") -> None:
         path.write_text(marks.sub(lambda m: f"{m[1]}{text}\n{m[2]}", old), encoding="utf-8")
 
 
+def merged(path: Path, rows: list[Row]) -> list[str]:
+    """The lines of a page's table, those of ``rows`` in place of or beside its own: float, then the shelf's order."""
+    text = path.read_text(encoding="utf-8").partition("<!-- results:begin -->")[2].partition("<!-- results:end -->")[0]
+    names = [FLOAT, *shelf.items("devices")]
+    lines = {name: line for line in text.splitlines() for name in names if line.startswith(f"| {name} |")}
+    lines |= {row.name: row.markdown() for row in rows}
+    return [lines[name] for name in names if name in lines]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="devices of the shelf, or 'float'; all by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--validation", action="store_true", help="judge on validation images, for choosing settings")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over the model card")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="over the cards, as `hwsim run`"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into the pages")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
 
-    settings = [parse_setting(text) for text in arguments.set]
+    settings = parted(arguments.set)
     digits = data.load("digits")
     digits = replace(digits, test=digits.validation) if arguments.validation else digits.merged()
     names = arguments.names or [FLOAT, *shelf.items("devices")]
@@ -122,8 +136,8 @@ def main() -> None:
             card = ROOT / "devices" / name / "README.md"
             write_table(card, f"{HEAD}\n{rows[-1].markdown()}\n\nPrinted by `{command}` (test images).")
     if arguments.write:
-        table = "\n".join([HEAD, *(row.markdown() for row in rows)])
         for page in (ROOT / "README.md", Path(__file__).parent / "README.md"):
+            table = "\n".join([HEAD, *merged(page, rows)])
             write_table(page, f"{table}\n\nPrinted by `{command}` (360 test images, {arguments.seeds} seeds).")
 
 

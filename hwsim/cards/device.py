@@ -39,6 +39,7 @@ from hwsim.cards.yamlfile import Document, Keys, did_you_mean, shown
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
+from hwsim.crossbar.residual import ResidualDevice
 from hwsim.crossbar.synapse import Ages, Device, KnownAges
 from hwsim.crossbar.wrapped import innermost_device
 from hwsim.devices.responses import CELLS
@@ -50,6 +51,7 @@ OWN_KEYS = ("name", "summary", "source", "learning", arraycard.KEY)
 # where CellDevice's own fields stand
 CELL_KEYS = {"update": ("desired_bl", "substeps", "pulses"), "mapping": ("omega", "drift_compensation")}
 DEVICE_MEMBERS = ("seedable", "trains", "drifts", "ideal", "unseeded_reads", "not_exact", "not_used", "synapse")
+RESIDUAL = "residual"  # two cells a weight: the fields of ResidualDevice
 AIHWKIT_ENUMS = {
     "noise_management": "NoiseManagementType",
     "bound_management": "BoundManagementType",
@@ -272,7 +274,7 @@ def _aihwkit(document: Document, folder: Path | None) -> tuple[Device, dict[str,
 
 
 def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, Any]]:
-    _known_keys(document, ("cell", "parameters", "forward", "backward", *CELL_KEYS))
+    _known_keys(document, ("cell", "parameters", "forward", "backward", RESIDUAL, *CELL_KEYS))
     filler = Filler(document, PLAIN)
     reference = document.data["cell"]
     cell = filler.fill(_cell_class(reference, document, folder), document.data.get("parameters"), ("parameters",))
@@ -300,7 +302,12 @@ def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, An
             source = Path(inspect.getfile(type(cell))).read_bytes()
             resolved["cell_sha256"] = hashlib.sha256(source).hexdigest()
     resolved |= {"parameters": _values(cell), "forward": _values(forward), "backward": _values(backward)}
-    return device, resolved | {key: {n: getattr(device, n) for n in names} for key, names in CELL_KEYS.items()}
+    resolved |= {key: {n: getattr(device, n) for n in names} for key, names in CELL_KEYS.items()}
+    if RESIDUAL not in document.data:
+        return device, resolved
+    with _placed(document):
+        pair = filler.fill(ResidualDevice(device), document.data[RESIDUAL], (RESIDUAL,))
+    return pair, {**resolved, RESIDUAL: _values(pair)}
 
 
 def _plain_names(given: Any) -> Any:

@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "reads.readable": ["ArrayReads"],
         "reads.vectors": ["Port", "read"],
         "reads.window": ["Window", "as_rows"],
+        "residual": ["ResidualDevice"],
         "synapse": [
             "Ages",
             "Bounded",
