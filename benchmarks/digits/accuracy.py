@@ -82,9 +82,9 @@ def measured(name: str, seeds: int, digits: data.Dataset, settings: tuple[Settin
     hits, seconds = [], []
     for seed in range(seeds):
         streams = Streams(seed)
-        started = time.perf_counter()
+        started = time.process_time()
         net = trained(model, device, recipe, digits, streams)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
         net = deployed(model.energy, device, net, streams.child("deployed"))
         draws = model.evaluation.draws
         result = measure(net, *digits.test, model.inference, draws, streams.child("judge"))
