@@ -305,8 +305,11 @@ def _cell(document: Document, folder: Path | None) -> tuple[Device, dict[str, An
     resolved |= {key: {n: getattr(device, n) for n in names} for key, names in CELL_KEYS.items()}
     if RESIDUAL not in document.data:
         return device, resolved
-    with _placed(document):
-        pair = filler.fill(ResidualDevice(device), document.data[RESIDUAL], (RESIDUAL,))
+    try:
+        pair = ResidualDevice(device)
+    except InputError as error:
+        raise document.error((RESIDUAL,), str(error).removeprefix("ResidualDevice.gamma: ")) from error
+    pair = filler.fill(pair, document.data[RESIDUAL], (RESIDUAL,))
     return pair, {**resolved, RESIDUAL: _values(pair)}
 
 
