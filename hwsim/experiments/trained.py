@@ -14,6 +14,7 @@ from hwsim.data.dataset import Dataset
 from hwsim.ebm.network import Network
 from hwsim.experiments.training.learners import EquilibriumModel
 from hwsim.experiments.training.resume import OnEpoch, train
+from hwsim.experiments.update_quality import with_ratios
 from hwsim.jobs.checkpoint import load_state, save_state
 from hwsim.rng import Streams
 
@@ -28,6 +29,7 @@ def trained(
     instance: Streams | None = None,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
+    ratios: bool = False,
 ) -> Network:
     """The model trained on a device by a recipe.
 
@@ -35,11 +37,15 @@ def trained(
         streams: initial weights and order of examples; equal ones pair trainings on different devices.
         instance: of the devices themselves, by default ``streams``.
         checkpoint, on_epoch: see ``train``.
+        ratios: epochs come with the pulses sent for each that counts (``with_ratios``).
 
     Raises WorkError where the training diverges.
     """
     net = network(model.energy, hardware(device, recipe), instance or streams, momentum=recipe.momentum)
     learner = EquilibriumModel(net, model.energy, recipe, model.inference)
+    if ratios and on_epoch is not None:
+        told, measured = on_epoch, with_ratios(model, device, recipe, data.train, streams)
+        on_epoch = lambda epoch, seconds: told(measured(net, epoch), seconds)  # noqa: E731 - two words of glue
     train(learner, recipe, data.train, streams, checkpoint=checkpoint, on_epoch=on_epoch)
     return net
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ from hwsim.cards.updates import parse_mode
 from hwsim.crossbar.synapse import Device
 from hwsim.crossbar.updates.modes import ACCUMULATE, UpdateMode
 from hwsim.crossbar.updates.pull import pull_per_pulse
+from hwsim.crossbar.updates.pulsed import mean_granularity
 from hwsim.data.split import Split
 from hwsim.ebm.network import Network
 from hwsim.jobs.folder import read_json
 from hwsim.jobs.store import write_json
+from hwsim.learning.train import Epoch
 from hwsim.learning.update_quality import UpdateQuality, update_quality
 from hwsim.rng import Streams
 
 FILE = "updates.json"
 """What a folder keeps of it."""
 BATCHES = 8
+EPOCH_BATCHES = 2
+"""Batches behind the ratio of an epoch, fewer, because they are learned after each."""
 MOST_PULSES = 5.0
 """Pulses sent for each that counts above which it is a warning: beyond it, asymmetry outweighs the gradient."""
 
@@ -58,6 +62,40 @@ def measured_quality(
         rule.step(net, cost, x, labels, [rate * recipe.rate_scale for rate in recipe.rates], rng)
 
     return update_quality(net, step, batches, layer_names(net), pull, streams.generator("update"))
+
+
+def with_ratios(
+    model: ModelConfig, device: Device, recipe: LearningConfig, train: Split, streams: Streams
+) -> Callable[[Network, Epoch], Epoch]:
+    """(network, its epoch) -> the epoch with rho of every array, measured on a copy of the network.
+
+    The copy learns the first ``EPOCH_BATCHES`` batches, the same after every epoch, at the epoch's rates. The network
+    itself and its generators are left alone.
+    """
+    energy, own = require_energy(model), streams.child("update-ratio")
+    rule, cost, size = learning_rule(recipe), COSTS[energy.cost], min(recipe.batch_size, len(train))
+    count = max(EPOCH_BATCHES, *(mode.period for mode in _modes(recipe)))
+    batches = [(train.x[i : i + size], train.y[i : i + size]) for i in range(0, len(train) - size + 1, size)]
+    batches = [batches[i % len(batches)] for i in range(count)]
+
+    def measured(net: Network, epoch: Epoch) -> Epoch:
+        if device.trains != "in-situ" or not any(map(mean_granularity, net.synapses)):
+            return epoch
+        copy = network(energy, hardware(device, recipe), own, momentum=recipe.momentum)
+        copy.load_state_dict(net.state_dict())
+        factor = recipe.rate_factor(epoch.epoch - 0.5)
+        rates = [rate * factor for rate in recipe.rates]
+
+        def step(net: Network, x: Tensor, labels: Tensor, rng: torch.Generator) -> None:
+            rule.step(net, cost, x, labels, rates, rng)
+
+        names = layer_names(copy)
+        rng = own.child(epoch.epoch).generator("update")
+        by_layer = {each.layer: each.rho for each in update_quality(copy, step, batches, names, 0.0, rng)}
+        rho = [by_layer.get(name) for name in names]
+        return replace(epoch, rho=[None if r is None or not math.isfinite(r) else r for r in rho])
+
+    return measured
 
 
 def as_records(

@@ -27,6 +27,8 @@ class Epoch:
     ``accuracy_train`` is measured on the way, each batch before its update. ``k_mean``, ``k_max`` and
     ``k_limit`` have one entry an array: expected pulses a cross-point and sample, see ``Meter``. ``weight_change`` is
     the largest change of a weight over the epoch, one entry an array, as a share of the network's largest weight.
+    ``rho`` is pulses sent for each that counts at the end of the epoch, one entry an array; None where it is not
+    measured, and for arrays without pulses.
     """
 
     epoch: int
@@ -39,6 +41,7 @@ class Epoch:
     k_max: list[float]
     k_limit: list[float | None]
     weight_change: list[float] = field(default_factory=list)
+    rho: list[float | None] | None = None
 
 
 class Stateful(Protocol):

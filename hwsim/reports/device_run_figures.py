@@ -14,6 +14,7 @@ from hwsim.reports.arrays import crossbars, histograms, of_kind, read_arrays
 from hwsim.reports.endurance import endurance
 from hwsim.reports.gallery import draw as draw_gallery
 from hwsim.reports.plotting import Figure, LineStyles, accuracy_axis, curve, label_values, legend, line_style, panels
+from hwsim.reports.update_ratios import update_ratios
 from hwsim.stats.interval import Interval
 
 LEVEL_NAMES = {
@@ -33,7 +34,9 @@ def draw(run: Run, summary: Record) -> dict[str, list[Figure]]:
     return {
         "accuracy": [_robustness("robustness", others, summary, styles)] if others else [],
         "attacks": ([_robustness("attacks", attacks, summary, styles)] if attacks else []) + attacked,
-        "learning": [_learning(run, summary, styles)] if run.training else [],
+        "learning": [figure for figure in (_learning(run, summary, styles), update_ratios(run)) if figure]
+        if run.training
+        else [],
         "diagnostics": [_relaxation(run, summary, styles)] if run.relaxation else [],
         "circuit": [_node_voltages(run)] if run.circuits else [],
         "arrays": list(_arrays(run, styles)),

@@ -21,6 +21,7 @@ from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.accumulate import AccumulatedDevice
 from hwsim.crossbar.updates.log import LoggedDevice, logged
 from hwsim.errors import InputError
+from hwsim.jobs.store import read_lines
 from hwsim.rng import Streams
 
 NOTHING = ("evaluation.pgd.epsilon=[]", "evaluation.input_noise.sigma=[]", "evaluation.corruptions.types=[]")
@@ -123,3 +124,6 @@ def test_a_run_draws_the_log_and_names_the_most_written_device(tmp_path: Path, h
     row, column = divmod(int(log.argmax()), log.shape[1])
     assert f"most written is row {row}, column {column}, with {float(log.max()):,.0f} pulses" in page
     assert "Endurance: the most-written device got" in page
+    (epoch,) = [r for r in read_lines(out / "metrics.jsonl") if (r["kind"], r.get("case")) == ("training", "in-situ")]
+    assert [rho is None for rho in epoch["rho"]] == [False, True, False, True]  # biases are digital
+    assert "Update traffic at the end: layer0.weight" in page

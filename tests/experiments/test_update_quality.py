@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from hwsim.cards.build import hardware, network
+from hwsim.cards.device import read_device
 from hwsim.cli.app import app
 from hwsim.errors import InputError
 from hwsim.experiments.device_run import caveats
 from hwsim.experiments.device_run.job import plan_run
 from hwsim.experiments.requests import RunRequest
-from hwsim.experiments.update_quality import as_records, kept_records, lines
+from hwsim.experiments.update_quality import as_records, kept_records, lines, with_ratios
+from hwsim.learning.train import Epoch
+from hwsim.rng import Streams
 
 CONVOLUTIONAL = (
     "network={type: conv-hopfield, image: [1, 8, 8], convolutions: [{channels: 4, kernel: 3, padding: 1}], "
@@ -71,3 +76,23 @@ def test_a_device_is_validated_for_a_model(capsys: pytest.CaptureFixture[str]) -
     assert "ideal: no pulses move the weights that are read" in capsys.readouterr().out
     with pytest.raises(InputError, match="--set: goes over a model card; give --model as well"):
         app(["device", "validate", "ideal", "--set", "in_situ.epochs=1"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("update", ["per-sample", "accumulate"])
+def test_an_epochs_ratio_is_measured_on_a_copy(update: str) -> None:
+    """The network that learns goes on as if nothing had been measured, and the same state gives the same ratio."""
+    settings = [CONVOLUTIONAL, f"in_situ.update={update}"]
+    job = plan_run(RunRequest(device="soft-bounds-cell", settings=settings))
+    net = network(job.model.energy, hardware(job.device.device, job.in_situ), Streams(0))
+    net.program(net.initial_weights(1.5, Streams(0)))
+    before = net.state_dict()
+    measured = with_ratios(job.model, job.device.device, job.in_situ, job.data.train, Streams(0))
+    epoch = Epoch(1, 0.0, 0.0, 0.0, 0.0, [], [], [], [])
+    seen, again = measured(net, epoch), measured(net, epoch)
+    assert seen == again
+    assert seen.rho is not None
+    assert [rho is None for rho in seen.rho] == [False, True, False, True]
+    assert (seen.rho[0] > 5) == (update == "per-sample")
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    ideal = with_ratios(job.model, read_device("ideal").device, job.in_situ, job.data.train, Streams(0))
+    assert ideal(network(job.model.energy, read_device("ideal").device, Streams(0)), epoch).rho is None

@@ -117,7 +117,7 @@ def _learnt(job: RunJob, case: str, repeat: int, log: Log[Any], progress: Progre
         progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
 
     # The same initial weights and the same order of examples for all cases: the difference is the device's.
-    kept: Any = {"checkpoint": job.folder / "states" / f"{case}-{repeat}.safetensors", "on_epoch": keep}
+    kept: Any = {"checkpoint": job.folder / "states" / f"{case}-{repeat}.safetensors", "on_epoch": keep, "ratios": True}
     net = trained(job.model, on, recipe, job.data, streams, instance=streams.child(case), **kept)
     progress.done(f"{case}, repeat {repeat + 1}: trained", recipe.epochs - told[0])
     return net

@@ -23,7 +23,7 @@ from hwsim.experiments.training.job import TrainJob
 from hwsim.experiments.training.learners import EquilibriumModel, Model, model_of
 from hwsim.experiments.training.reached import PARTS, Reached, checksum, measured_best
 from hwsim.experiments.training.resume import train
-from hwsim.experiments.update_quality import as_records, kept_records, lines
+from hwsim.experiments.update_quality import as_records, kept_records, lines, with_ratios
 from hwsim.jobs import receipt
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.executors import Pool
@@ -59,6 +59,8 @@ def run_training(
 
     def validate(log: Log[EpochRecord], epoch: Epoch, seconds: float) -> None:
         own = streams.child("validation", epoch.epoch)
+        if ratios is not None and isinstance(model, EquilibriumModel):
+            epoch = ratios(model.net, epoch)
         measured = model.measure(x, labels, 1, own)
         record = EpochRecord.of(
             epoch,
@@ -81,6 +83,9 @@ def run_training(
                 "smaller learning.rates, more weight_decay, or more inference.steps"
             )
 
+    ratios = None
+    if job.device is not None and isinstance(job.recipe, LearningConfig):
+        ratios = with_ratios(job.model, job.device.device, job.recipe, job.data.train, streams)
     with working(job, EpochRecord) as log:
         if job.device is not None and isinstance(job.recipe, LearningConfig):
             quality = partial(as_records, job.model, job.device.device, job.recipe, job.data.train, job.seed)
