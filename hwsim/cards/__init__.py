@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "card": ["Card"],
         "device": ["DeviceCard", "describe", "read_device", "with_exact_updates"],
         "differences": ["diff"],
+        "export_cell": ["cell_of"],
         "export_python": ["python_of"],
         "layers": ["Layer"],
         "listing": ["list_devices", "list_models"],

@@ -44,17 +44,20 @@ def show(device: DeviceArgument) -> None:
 def export(
     device: DeviceArgument,
     to: Annotated[
-        str, typer.Option(help="What to write: python, the code that builds aihwkit's configuration.")
+        str,
+        typer.Option(help="python, the code that builds aihwkit's configuration, or cell, a card of a python cell."),
     ] = "python",
 ) -> None:
-    """A device for another tool: the Python that builds the same aihwkit configuration."""
+    """A device in another form: the Python of its aihwkit configuration, or a python cell that does the same."""
     from hwsim.cards.device import read_device
+    from hwsim.cards.export_cell import cell_of
     from hwsim.cards.export_python import python_of
     from hwsim.errors import InputError
 
-    if to != "python":
-        raise InputError(f"--to: expected python, got {to}")
-    print(python_of(read_device(device)), end="")
+    forms = {"python": python_of, "cell": cell_of}
+    if to not in forms:
+        raise InputError(f"--to: expected one of {', '.join(forms)}, got {to}")
+    print(forms[to](read_device(device)), end="")
 
 
 @device_app.command()
