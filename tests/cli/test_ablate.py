@@ -159,7 +159,7 @@ def test_variants_are_all_but_one_and_only_one(device: str, tmp_path: Path) -> N
     names = ["DAC range", "offset", "output noise", "ADC range", "stuck low", "stuck high"]
     assert [item.name for item in planned.properties] == names
     assert len(planned.variants) == 2 + 2 * len(names)
-    left = {name: {item.name for item in properties(card)} for name, card in planned.variants.items()}
+    left = {name: {item.name for item in properties(variant.card)} for name, variant in planned.variants.items()}
     ranges = {"DAC range", "ADC range"}
     assert left[ALL_ON] == set(names)
     assert left[ALL_OFF] <= ranges
@@ -174,7 +174,7 @@ def test_equal_variants_are_trained_once(device: str, tmp_path: Path) -> None:
 
 def test_settings_of_the_user_are_kept_in_every_variant(device: str, tmp_path: Path) -> None:
     planned = plan(device, tmp_path, settings=["device.array.g_max_uS=50"])
-    assert {card.resolved["array"]["g_max_uS"] for card in planned.variants.values()} == {50}
+    assert {each.card.resolved["array"]["g_max_uS"] for each in planned.variants.values()} == {50}
 
 
 def plan(device: str, tmp_path: Path, names: list[str] | None = None, settings: list[str] | None = None) -> Ablation:
