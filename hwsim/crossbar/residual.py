@@ -19,7 +19,7 @@ from torch import Tensor
 from hwsim.crossbar.cell_array import CellDevice
 from hwsim.crossbar.circuit import Circuit
 from hwsim.crossbar.reads.readable import ArrayReads
-from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.crossbar.synapse import Device, Meter, check_keys, check_rate, check_weight
 from hwsim.crossbar.wrapped import WrappedDevice
 from hwsim.errors import InputError
 from hwsim.rng import Streams
@@ -39,7 +39,7 @@ class ResidualDevice(WrappedDevice):
     Raises InputError for values out of range and for a cell that takes exact updates.
     """
 
-    device: CellDevice
+    device: Device
     gamma: float = 0.2
     transfer_every: int = 1
     transfer_columns: int = 1
@@ -52,10 +52,17 @@ class ResidualDevice(WrappedDevice):
         for name in ("transfer_every", "transfer_columns"):
             if getattr(self, name) < 1:
                 raise InputError(f"ResidualDevice.{name}: expected at least 1, got {getattr(self, name)}")
-        if not self.device.cell.dw_min:
+        if not self.cells.cell.dw_min:
             raise InputError(
                 "ResidualDevice.gamma: expected a cell moved by pulses; one of dw_min 0 takes updates exactly"
             )
+
+    @property
+    def cells(self) -> CellDevice:
+        """The device of either array. InputError for one that is not made of cells."""
+        if not isinstance(self.device, CellDevice):
+            raise InputError(f"ResidualDevice.device: expected a CellDevice, got {type(self.device).__name__}")
+        return self.device
 
     def synapse(self, post: int, pre: int, streams: Streams) -> ResidualSynapse:
         return ResidualSynapse(self, (post, pre), streams)
@@ -70,12 +77,12 @@ class ResidualSynapse(ArrayReads):
     def __init__(self, device: ResidualDevice, shape: tuple[int, int], streams: Streams) -> None:
         self.shape = shape
         self.device = device
-        self.fast = device.device.synapse(*shape, streams.child("fast"))
-        self.slow = device.device.synapse(*shape, streams.child("slow"))
+        self.fast = device.cells.synapse(*shape, streams.child("fast"))
+        self.slow = device.cells.synapse(*shape, streams.child("slow"))
         self.transfers = Meter()  # what reads of the fast and updates of the slow array are counted in
         self.fast.meter = self.slow.meter = self.transfers
-        self.meter = Meter(k_limit=float(device.device.desired_bl))
-        self._forward, self._backward = device.device.paths()
+        self.meter = Meter(k_limit=float(device.cells.desired_bl))
+        self._forward, self._backward = device.cells.paths()
         self.noisy = self.slow.noisy
         self._rng_read = streams.generator("read")
         self._column = self._steps = 0
