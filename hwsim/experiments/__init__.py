@@ -54,6 +54,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "training.job": ["plan_training"],
         "training.learners": ["described"],
         "training.work": ["run_training"],
-        "update_quality": ["as_records", "lines"],
+        "update_quality": ["MOST_PULSES", "as_records", "lines"],
     },
 )
