@@ -44,14 +44,20 @@ class Bar:
 
 
 class Lines:
-    """A plain line every few seconds, where nobody watches a bar."""
+    """A plain line every few seconds, where nobody watches a bar.
+
+    Units differ, so how long a job takes follows what each line finds only by a part; nothing is said of it before a
+    twentieth of the units are done.
+    """
 
     EVERY_S = 5.0
+    FOLLOWS = 0.3
 
     def __init__(self) -> None:
         self._total = self._done = 0
         self._started = time.monotonic()
         self._last = 0.0
+        self._takes_s: float | None = None
 
     def total(self, units: int) -> None:
         self._total = units
@@ -61,11 +67,18 @@ class Lines:
         now = time.monotonic()
         if now - self._last >= self.EVERY_S or self._done == self._total:
             self._last = now
-            left = (now - self._started) * (self._total - self._done) / self._done if self._done else 0.0
-            print(f"{self._done}/{self._total} {what}" + (f", about {left:.0f} s left" if left else ""), flush=True)
+            print(f"{self._done}/{self._total} {what}{self._left(now - self._started)}", flush=True)
 
     def note(self, text: str) -> None:
         print(text, flush=True)
+
+    def _left(self, elapsed_s: float) -> str:
+        if self._done >= self._total or 20 * self._done < self._total:
+            return ""
+        takes_s = elapsed_s * self._total / self._done
+        before = takes_s if self._takes_s is None else self._takes_s
+        self._takes_s = before + self.FOLLOWS * (takes_s - before)
+        return f", about {max(1.0, self._takes_s - elapsed_s):.0f} s left"
 
 
 Result = TypeVar("Result")
@@ -76,7 +89,7 @@ def with_progress(work: Callable[[Any], Result]) -> Result:
     if not console.is_terminal:
         return work(Lines())
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
         return work(Bar(bar))
 
 

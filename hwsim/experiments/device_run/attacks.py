@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+from hwsim.cards.build import network
+from hwsim.crossbar.exact import FloatDevice
 from hwsim.ebm.network import Network
+from hwsim.experiments.attack.forecast import probe, seconds_of
 from hwsim.experiments.attack.gallery import keep_gallery
 from hwsim.experiments.attack.job import AttackJob
 from hwsim.experiments.attack.results import write_results
@@ -14,7 +18,10 @@ from hwsim.experiments.device_run.job import RunJob, attack_of
 from hwsim.experiments.device_run.records import AttackRecord
 from hwsim.experiments.gallery import file_stem
 from hwsim.experiments.subject import Subject
+from hwsim.experiments.trained import programmed
+from hwsim.jobs.durations import told_duration
 from hwsim.jobs.job import Quiet
+from hwsim.rng import Streams
 from hwsim.robustness.suite import check_attacks
 from hwsim.robustness.threat import parse
 
@@ -58,6 +65,26 @@ def case_job(job: RunJob, case: str, repeat: int, net: Network, in_float: Networ
         checks=config.checks,
     )
     return attacks
+
+
+def forecast(job: RunJob, workers: int) -> str:
+    """How long the attacks on all cases of all repeats take at most, from passes through networks not yet trained.
+
+    At most: as if no image fell before the end.
+    """
+    energy, streams = job.model.energy, Streams(job.seed).child("forecast")
+    in_float = network(energy, FloatDevice(), streams)
+    in_float.program(in_float.initial_weights(energy.init_gain, streams))
+    on_device = programmed(energy, job.device.device, in_float, streams)
+    total, cases = 0.0, job.cases()
+    for case, net, count in (("float", in_float, 1), ("programmed", on_device, len(cases) - 1)):
+        attacks = case_job(job, case, 0, net, in_float)
+        total += count * seconds_of(attacks, replace(probe(attacks), right=1.0, left=1.0), 1)
+    seconds = job.repeats * total / min(workers, 2 * job.repeats)
+    return (
+        f"attacks on {len(cases)} cases of {job.repeats} repeats: {told_duration(seconds)} at most, on top of the rest "
+        "(evaluation.attack.examples, attack, draws and checks say how much is done)"
+    )
 
 
 def attack_case(job: RunJob, case: str, repeat: int, net: Network, in_float: Network) -> Iterator[AttackRecord]:

@@ -14,13 +14,14 @@ from hwsim.crossbar.composite import layout
 from hwsim.crossbar.updates.log import PULSES
 from hwsim.ebm.network import Network
 from hwsim.experiments.ageing import usual_ages
-from hwsim.experiments.device_run.attacks import attack_case
+from hwsim.experiments.device_run.attacks import attack_case, forecast
 from hwsim.experiments.device_run.circuit import circuit_records
 from hwsim.experiments.device_run.cost import cost_section
 from hwsim.experiments.device_run.gallery import keep_attacked
 from hwsim.experiments.device_run.job import RunJob
 from hwsim.experiments.device_run.records import (
     RUN_RECORDS,
+    AttackRecord,
     CircuitRecord,
     DiagnosticsRecord,
     EvaluationRecord,
@@ -61,6 +62,8 @@ def run(job: RunJob, progress: Progress, pool: Pool | None = None) -> None:
         quality = partial(as_records, job.model, device, job.in_situ, job.data.train, job.seed)
         for line in lines(kept_records(job.folder, quality)):
             progress.note(line)
+        if attacks and not any(isinstance(record, AttackRecord) for record in log):
+            progress.note(forecast(job, pool.workers if pool else 1))
         places = {case: place for place, case in enumerate(job.cases())}
         do_tasks(job, log, list(_tasks(job)), progress, pool, lambda record: (record.repeat, places[record.case]))
         if not (job.folder / "cost.json").exists():
