@@ -1,10 +1,10 @@
 """How fast a training step of an energy-based model is, against the straightforward one and the machine's own peak.
 
-    python benchmarks/speed/ebm.py [--repeats 7] [--threads 1 2] [--batch 64]
+    python benchmarks/speed/ebm.py [--repeats 7] [--threads 1 2] [--batch 64] [--peers DIR]
 
-prints the tables of README.md. Everything is measured in one process, in turn, and medians are told.
-The figure is CPU time divided by the number of threads, which other programs on the machine disturb
-least; wall time stands beside it.
+prints the tables of README.md; with ``--peers`` those beside published code instead (``peers.py``). Everything is
+measured in one process, in turn, and medians are told. The figure is CPU time divided by the number of threads, which
+other programs on the machine disturb least; wall time stands beside it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import peers
 import torch
 from reference import Reference
 from torch import Tensor
@@ -26,6 +29,7 @@ from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.convolution import Convolution
 from hwsim.ebm.costs import SquaredError
 from hwsim.ebm.energy import Nudged
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.network import Network
 from hwsim.ebm.settle import SOLVERS, OddEven, Outcome, Phase, Settled, Solver, Synchronous, UpDown, settle
 from hwsim.learning.ep import EquilibriumProp
@@ -41,21 +45,21 @@ class Case:
     """A network, its input and the lengths of its phases."""
 
     name: str
-    build: Callable[[torch.dtype], Network]
+    build: Callable[..., LayeredHopfield]
     shape: tuple[int, ...]
     free: int
     nudged: int
 
 
-def dense(dtype: torch.dtype) -> Network:
+def dense(dtype: torch.dtype, hidden: Sequence[int] = (512,), c: float = 1.0) -> LayeredHopfield:
     device = FloatDevice(MOMENTUM, dtype=dtype)
-    return layered_hopfield([784, 512, 10], device, Streams(0), bias_device=device)
+    return layered_hopfield([784, *hidden, 10], device, Streams(0), bias_device=device, c=c)
 
 
-def convolutional(dtype: torch.dtype) -> Network:
+def convolutional(dtype: torch.dtype, hidden: Sequence[int] = (32, 64, 128), c: float = 1.0) -> LayeredHopfield:
     device = FloatDevice(MOMENTUM, dtype=dtype)
-    layers = [Conv(channels, pool="max") for channels in (32, 64, 128)]
-    return layered_hopfield([(3, 32, 32), *layers, 10], device, Streams(0), bias_device=device)
+    layers = [Conv(channels, pool="max") for channels in hidden]
+    return layered_hopfield([(3, 32, 32), *layers, 10], device, Streams(0), bias_device=device, c=c)
 
 
 CASES = [
@@ -64,8 +68,8 @@ CASES = [
 ]
 
 
-def programmed(case: Case, dtype: torch.dtype) -> Network:
-    net = case.build(dtype)
+def programmed(case: Case, dtype: torch.dtype, **how: Any) -> LayeredHopfield:
+    net = case.build(dtype, **how)
     net.program([w.to(dtype) for w in net.initial_weights(1.0, Streams(0))])
     return net
 
@@ -86,9 +90,9 @@ def batch_of(case: Case, size: int, dtype: torch.dtype = torch.float32) -> tuple
     return torch.rand(size, *case.shape, generator=rng).to(dtype), torch.arange(size) % 10
 
 
-def training_step(case: Case, size: int, solver: Solver, share: float) -> Callable[[], object]:
-    """One step of hwsim with phases of ``share`` times their lengths."""
-    net, (x, labels) = programmed(case, torch.float32), batch_of(case, size)
+def training_step(case: Case, size: int, solver: Solver, share: float, **how: Any) -> Callable[[], object]:
+    """One step of hwsim with phases of ``share`` times their lengths, on a network built as ``how`` says."""
+    net, (x, labels) = programmed(case, torch.float32, **how), batch_of(case, size)
     free, nudged = Phase(round(case.free * share)), Phase(round(case.nudged * share))
     rule = EquilibriumProp(BETA, free=free, nudged=nudged, solver=solver)
     rates, rng, cost = [RATE] * len(net.links), torch.Generator(), SquaredError()
@@ -165,6 +169,50 @@ def compare(case: Case, size: int, repeats: int, threads: int) -> None:
     )
 
 
+def beside(case: Case, folder: Path, size: int, repeats: int, threads: int) -> None:
+    """Published code and hwsim in turn, once their free phases have been compared."""
+    torch.set_num_threads(threads)
+    found, lengths = peers.checkouts(folder), peers.Lengths(case.free, case.nudged, BETA)
+    half = peers.Lengths(case.free // 2, case.nudged // 2, BETA)
+    x, labels = batch_of(case, size)
+
+    def net() -> LayeredHopfield:
+        return programmed(case, torch.float32, c=0.5)
+
+    others: dict[str, peers.Peer] = {}
+    if peers.LABORIEUX in found:
+        where = found[peers.LABORIEUX]
+        others["Laborieux et al."] = peers.laborieux(where, net(), x, labels, lengths)
+        last = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else None
+        if last is not None:
+            others["Laborieux et al., channels last"] = peers.laborieux(where, net(), last, labels, lengths)
+    if peers.RAIN in found:
+        where = found[peers.RAIN]
+        others["rain, synchronous"] = peers.rain(where, net(), x, labels, lengths, "synchronous")
+        others["rain, asynchronous, half as many"] = peers.rain(where, net(), x, labels, half, "asynchronous")
+    given = net().given(x)
+    own = settle(given, given.start(), solver=Synchronous(), phase=Phase(case.free)).state
+    print(f"\n**{case.name}, beside published code**, batch {size}, {threads} thread{'s' * (threads > 1)}\n")
+    for name, peer in others.items():
+        if "half" not in name:
+            pairs = zip(own, peer.free(), strict=True)
+            apart = torch.cat([(a - b.detach()).abs().flatten() for a, b in pairs])
+            beyond = int((apart > 1e-5).sum())
+            print(
+                f"- {name}: units differ by at most {apart.max().item():.1e} after the free phase, "
+                f"{beyond} of {apart.numel()} by more than 1e-5"
+            )
+    work = {name: peer.step for name, peer in others.items()}
+    work["hwsim, same dynamics"] = training_step(case, size, Synchronous(), 1.0, c=0.5)
+    work["hwsim, odd-even sweeps, half as many"] = training_step(case, size, OddEven(), 0.5, c=0.5)
+    times = timed(work, repeats, threads)
+    bases = [name for name in ("Laborieux et al.", "rain, synchronous") if name in times]
+    print("\n| one training step | CPU ms / threads |" + "".join(f" x {name} |" for name in bases))
+    print("|---|---|" + "---|" * len(bases))
+    for name, (cpu, _) in times.items():
+        print(f"| {name} | {cpu * 1e3:.1f} |" + "".join(f" {times[base][0] / cpu:.2f} |" for base in bases))
+
+
 def settling(size: int, repeats: int) -> None:
     """Steps and time to equilibrium of a convolutional network, by start, weights and solver, on one thread."""
     torch.set_num_threads(1)
@@ -231,7 +279,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--peers", type=Path, help="folder with checkouts of published code, see peers.py")
     options = parser.parse_args()
+    if options.peers is not None:
+        for case, threads in itertools.product(CASES, options.threads):
+            beside(case, options.peers, options.batch, options.repeats, threads)
+        return
     for case in CASES:
         equality(case, options.batch)
         for threads in options.threads:
