@@ -26,6 +26,7 @@ from hwsim.crossbar.synapse import Synapse
 from hwsim.ebm.energy import Bound, Cost, Coupling, Relaxable, State, Wrapped, examples
 from hwsim.ebm.hopfield import Normalise
 from hwsim.ebm.links import Dense, Link, Reading, uniform_weights
+from hwsim.ebm.look import costs_nothing
 from hwsim.ebm.network import Given, Network
 from hwsim.ebm.solvers import FRESH, Memory
 from hwsim.errors import InputError
@@ -200,8 +201,9 @@ class GivenPrediction:
         self, layer: int, drive: Tensor, stiffness: float | Tensor = 0.0, *, out: Tensor | None = None
     ) -> Tensor:
         curvature = 1.0 + self._beyond(layer) + stiffness
-        least = curvature.min().item() if isinstance(curvature, Tensor) else curvature
-        if not least > 0:
+        looked = not isinstance(curvature, Tensor) or costs_nothing(curvature)
+        least = curvature.min().item() if isinstance(curvature, Tensor) and looked else curvature
+        if looked and not least > 0:
             raise InputError(
                 f"nudge: beta times the cost's stiffness, {least - 1:g}, turns the output's bowl upside down; expected "
                 "more than -1, so use a smaller beta"
