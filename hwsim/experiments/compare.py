@@ -130,7 +130,8 @@ def _sources(study: dict[str, Any]) -> Any:
     """What decides a study's images: its data, or where it names none its models' own."""
     if data := study.get("data"):
         return data
-    blocks = study.get("blocks") or {}
+    blocks = study.get("blocks")
+    blocks = blocks if isinstance(blocks, dict) else {}
     return study.get("model"), {name: block.get("model") for name, block in blocks.items() if isinstance(block, dict)}
 
 

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folder": ["busy", "held", "read_json"],
         "job": ["Job", "Progress", "Quiet", "RUNS"],
         "place": ["CPU", "check_place", "products_in"],
-        "records": ["Record", "damage", "plain", "read_file", "read_log", "read_records", "write_file"],
+        "records": ["Record", "check_hits", "damage", "plain", "read_file", "read_log", "read_records", "write_file"],
         "request": [
             "ACCELERATOR",
             "REQUIRED",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +34,13 @@ class Record(ABC):
         """As JSON has it."""
         values = plain(self)
         return {**{name: value for name, value in values.items() if name != "seconds"}, "seconds": self.seconds}
+
+
+def check_hits(hits: Sequence[Sequence[int]], draws: int) -> None:
+    """ValueError unless these are hits of (instances, images), each in 0 to ``draws``."""
+    alike = bool(hits) and all(len(of) == len(hits[0]) > 0 for of in hits)
+    if not alike or draws < 1 or not all(0 <= hit <= draws for of in hits for hit in of):
+        raise ValueError(f"expected hits of 0 to {draws} draws, of as many images on every instance")
 
 
 R = TypeVar("R", bound=Record)

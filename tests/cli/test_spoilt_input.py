@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import resource
 import shutil
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import attackfolder
 import jobfolders
+import openpyxl
 import pytest
 import runfolder
 import torch
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save_file
 
 import hwsim.cli
 from hwsim.cards.shelf import resolve
+from hwsim.cli.app import app
 
 STUDY = """name: tiny
 measurement: in-situ-accuracy
@@ -51,7 +60,22 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file({"layer0.weight": torch.full((3, 4), 0.25)}, folder / "weights.safetensors")
     runfolder.write_run(folder / "run", repeats=1, images=12)
     jobfolders.write_sweep(folder / "sweep", 0.5)
+    jobfolders.write_corrupt(folder / "corrupt", 0.6)
+    attackfolder.write_attack(folder / "attack")
+    write_workbook(folder / "traces.xlsx")
+    for label, grey in (("dark", 60), ("light", 190)):
+        (folder / "data" / label).mkdir(parents=True)
+        for i in range(6):
+            Image.new("L", (8, 8), grey + i).save(folder / "data" / label / f"{i}.png")
     return folder
+
+
+def write_workbook(path: Path) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for line in TRACES.splitlines():
+        book.active.append(line.split(","))
+    book.save(path)
 
 
 COMMANDS = {
@@ -66,6 +90,12 @@ COMMANDS = {
     "sweep/sweep.json": ["compare", "{}/sweep", "{}/sweep"],
     "sweep/study.yaml": ["compare", "{}/sweep", "{}/sweep"],
     "sweep/points": ["compare", "{}/sweep", "{}/sweep"],
+    "corrupt/metrics.jsonl": ["compare", "{}/corrupt", "{}/corrupt"],
+    "corrupt/results.json": ["report", "{}/corrupt"],
+    "attack/results.json": ["report", "{}/attack"],
+    "attack/examples.csv": ["compare", "{}/attack", "{}/attack"],
+    "traces.xlsx": ["device", "traces", "{}/traces.xlsx", "--out", "{}/shown"],
+    "data/dark": ["run", "--data", "{}/data", "--set", "network.layers=[63, 4, 2]"],
 }
 """A file, and a command that reads it and no more."""
 
@@ -80,8 +110,22 @@ def quiet() -> Iterator[io.StringIO]:
         yield err
 
 
+MOST_SECONDS = 10.0
+"""Of this process, not of the clock: a busy machine fails no test."""
+MOST_BYTES = 2 * 2**30
+
+
 def called(*arguments: str) -> tuple[int, str]:
     """(exit code, standard error). Anything but an exit ends the test: it would have been a traceback."""
+    began, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        return _called(*arguments)
+    finally:
+        assert time.process_time() - began < MOST_SECONDS, arguments
+        assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) < MOST_BYTES, arguments
+
+
+def _called(*arguments: str) -> tuple[int, str]:
     before, sys.argv = sys.argv, ["hwsim", *arguments]
     try:
         with quiet() as err, warnings.catch_warnings():
@@ -143,26 +187,43 @@ def test_a_spoilt_file_is_answered_with_a_sentence(name: str, originals: Path, d
         path = sorted(path.iterdir())[0] if path.is_dir() else path
         path.write_bytes(data.draw(spoilt(path.read_bytes())))
         code, err = called(*(part.format(folder) for part in COMMANDS[name]))
-        check(code, err, top)
+        check(code, err, top if name != "data/dark" or "network.layers" not in err else "")
 
 
-NUMBERS = {
-    "--seed": ["device", "validate", "soft-bounds-cell", "--seed"],
-    "--gap": ["device", "validate", "soft-bounds-cell", "--gap"],
-    "--repeats": ["run", "--model", "nowhere", "--repeats"],
-    "--draws": ["corrupt", "--model", "nowhere", "--draws"],
-    "--examples": ["attack", "--model", "nowhere", "--examples"],
-    "--instances": ["attack", "--model", "nowhere", "--device", "ideal", "--instances"],
-    "--eot": ["attack", "--model", "nowhere", "--eot"],
-    "--check-images": ["attack", "--model", "nowhere", "--check-images"],
-    "--seeds": ["ablate", "--model", "nowhere", "--device", "ecram", "--seeds"],
-    "--age": ["ablate", "--model", "nowhere", "--device", "ecram", "--age"],
-    "--threat": ["attack", "--model", "nowhere", "--threat"],
-    "--severities": ["corrupt", "--model", "nowhere", "--severities"],
-    "--noise": ["corrupt", "--model", "nowhere", "--noise"],
-    "--jobs": ["sweep", "nowhere", "--dry-run", "--jobs"],
+def numeric_options() -> dict[str, list[str]]:
+    """Every option of every command that takes a number, in a command that does no work however the number is."""
+    found: dict[str, list[str]] = {}
+
+    def walk(command: Any, path: list[str]) -> None:
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, [*path, name])
+        given = ["nowhere" for p in command.params if p.param_type_name == "argument"]
+        options = {p.opts[0]: p for p in command.params if p.param_type_name == "option"}
+        stops = [part for name in ("--model", "--device") if name in options for part in (name, "nowhere")]
+        for name, option in options.items():
+            if re.search(r"\b(int|float)\b", str(option.type_descriptor.annotation)):
+                dry = ["--dry-run"] if "--dry-run" in options else []
+                found[" ".join([*path, name])] = [*path, *given, *stops, *dry, name]
+
+    walk(typer.main.get_command(app), [])
+    return found
+
+
+NUMBERS = numeric_options() | {
+    "seeds": ["attack", "--model", "nowhere", "--seeds"],
+    "age": ["corrupt", "--model", "nowhere", "--age"],
+    "threat": ["attack", "--model", "nowhere", "--threat"],
+    "severities": ["corrupt", "--model", "nowhere", "--severities"],
+    "noise": ["corrupt", "--model", "nowhere", "--noise"],
+    "salt": ["corrupt", "--model", "nowhere", "--salt-and-pepper"],
+    "trains": ["device", "traces", "nowhere", "--trains"],
+    "since": ["runs", "list", "--runs", "nowhere", "--since"],
 }
-"""An option that takes a number, in a command that does no work however the number is."""
+"""Beside them, text that stands for numbers."""
+
+
+def test_the_numeric_options_are_those_of_the_commands() -> None:
+    assert {"run --repeats", "attack --eot", "sweep --jobs", "device validate --gap", "ablate --seeds"} <= set(NUMBERS)
 
 
 THREATS = ["linf:-1", "linf:1e308", "linf:nan", "l0:1e30", "l2:1/0"]
@@ -172,7 +233,7 @@ THREATS = ["linf:-1", "linf:1e308", "linf:nan", "l0:1e30", "l2:1/0"]
 @given(text=st.sampled_from([*ABSURD, "", "--", "1/0", "1,,2", *THREATS]) | st.text(max_size=6))
 def test_an_absurd_number_is_answered_with_a_sentence(option: str, text: str) -> None:
     code, err = called(*NUMBERS[option], text.replace("\0", "0"))
-    check(code, err, option.strip("-") if "nowhere" not in err and "not a valid" not in err else "")
+    check(code, err, option.rpartition("-")[2] if "nowhere" not in err and "not a valid" not in err else "")
 
 
 SETTINGS = [

@@ -25,7 +25,7 @@ from hwsim.experiments.trained import deployed, float_device, programmed, traine
 from hwsim.jobs.engine import Log, working
 from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Job, Progress
-from hwsim.jobs.records import Record
+from hwsim.jobs.records import Record, check_hits
 from hwsim.jobs.request import TrainingRequest
 from hwsim.jobs.tasks import Task, do_tasks
 from hwsim.rng import Streams
@@ -58,6 +58,9 @@ class VariantRecord(Record):
     hits: list[int]
     unsettled_share: float | None = None
     diverged: str | None = None
+
+    def __post_init__(self) -> None:
+        check_hits([self.hits], self.draws)
 
     @property
     def key(self) -> tuple[Hashable, ...]:

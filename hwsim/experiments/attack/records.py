@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hwsim.experiments.attack.job import Chosen
-from hwsim.jobs.records import Record
+from hwsim.jobs.records import Record, check_hits
 from hwsim.stats.interval import Interval
 
 
@@ -50,6 +50,9 @@ class OfSlice(Record):
     hits: list[list[int]]
     hits_by_draw: list[list[int]]
     unsettled_share: float
+
+    def __post_init__(self) -> None:
+        check_hits(self.hits, self.draws)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,9 @@ def read_shares(folder: Path) -> Shares:
                     f"{path}: has no column {', '.join(sorted(missing))}; expected what hwsim attack wrote"
                 )
             rows = list(reader)
+            for line, row in enumerate(rows, 2):
+                if None in row.values() or not all(0 <= float(row[name]) <= 1 for name in ("attacked", "clean")):
+                    raise InputError(f"{path}:{line}: expected {len(COLUMNS)} cells, with shares from 0 to 1")
             ages = {row["age_s"] for row in rows}
             joint = {row["threat"] for row in rows if row["seed"] == "all"}
             for row in rows:
@@ -41,6 +44,6 @@ def read_shares(folder: Path) -> Shares:
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a folder of hwsim attack") from error
-    except ValueError as error:
+    except (ValueError, OverflowError, csv.Error) as error:
         raise InputError(f"{path}: {error}") from error
     return {key: {image: sum(s) / len(s) for image, s in of.items()} for key, of in shares.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from hwsim.jobs.records import Record
+from hwsim.jobs.records import Record, check_hits
 from hwsim.stats.interval import Interval
 
 
@@ -22,6 +22,9 @@ class CorruptionRecord(Record):
     level: int | float
     draws: int
     hits: list[list[int]]
+
+    def __post_init__(self) -> None:
+        check_hits(self.hits, self.draws)
 
     @property
     def key(self) -> tuple[Hashable, ...]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hwsim.experiments.attack.records import Reported, Worst
 from hwsim.experiments.training.epochs import EpochRecord
-from hwsim.jobs.records import Record
+from hwsim.jobs.records import Record, check_hits
 from hwsim.stats.interval import Interval
 
 
@@ -34,8 +34,7 @@ class EvaluationRecord(OfCase):
     noise_floor_share: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.hits or self.draws < 1 or not all(0 <= hit <= self.draws for hit in self.hits):
-            raise ValueError(f"expected hits of 0 to {self.draws} draws, at least one of each")
+        check_hits([self.hits], self.draws)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
