@@ -199,10 +199,11 @@ def numeric_options() -> dict[str, list[str]]:
             walk(inner, [*path, name])
         given = ["nowhere" for p in command.params if p.param_type_name == "argument"]
         options = {p.opts[0]: p for p in command.params if p.param_type_name == "option"}
-        stops = [part for name in ("--model", "--device") if name in options for part in (name, "nowhere")]
+        needed = [name for name, option in options.items() if option.required or name in ("--model", "--device")]
         for name, option in options.items():
             if re.search(r"\b(int|float)\b", str(option.type_descriptor.annotation)):
                 dry = ["--dry-run"] if "--dry-run" in options else []
+                stops = [part for other in needed if other != name for part in (other, "nowhere")]
                 found[" ".join([*path, name])] = [*path, *given, *stops, *dry, name]
 
     walk(typer.main.get_command(app), [])
