@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from spice import NEEDS_SPICE, operating_point
 
 import hwsim.ebm.netlist
+from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import Phase, UpDown, settle
 from hwsim.experiments.device_run import work
 from hwsim.experiments.device_run.job import plan_run
@@ -51,7 +52,8 @@ def check_exported(hwsim_here: Call, finished: Path, case: str) -> None:
     source = of_run(read_folder(finished), case=case)
     net, x = source.net, source.data.test.x[2:3].double()
     if case != "float":  # the devices' own conductances, without the wires that the run's weights include
-        net.program([source.conductances[f"layer{i}.weight"]["g_uS"] / 10.0 for i in range(2)])
+        unit_uS = cast(ResistiveNetwork, net).unit_uS
+        net.program([source.conductances[f"layer{i}.weight"]["g_uS"] / unit_uS for i in range(2)])
     net = net.mapped(lambda synapse: type(synapse)(synapse.weight().double()))  # type: ignore[call-arg]
     given = net.given(x)
     phase = Phase(20_000, tolerance=1e-13, stop_early=True)
