@@ -71,7 +71,7 @@ def test_a_name_on_the_shelf_wins_over_a_folder_here(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("ecrma", "device 'ecrma': unknown name; did you mean 'ecram'? Known devices: capacitor, ecram, "),
+        ("ecrma", "device 'ecrma': unknown name; did you mean 'ecram'? Known devices: agad-ecram, capacitor, ecram, "),
         ("", "device: expected a name or a path, got nothing"),
         ("no/such/ecrm", "device no/such/ecrm: no such file or folder; did you mean 'ecram'? Known devices: "),
         ("ecrm/rpu-config.yaml", "device ecrm/rpu-config.yaml: no such file or folder; did you mean 'ecram'? "),
