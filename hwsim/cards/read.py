@@ -66,11 +66,9 @@ def read_model(name: str, settings: Sequence[tuple[str, object]] = ()) -> tuple[
         )
     if isinstance(config.network, ModuleConfig):
         return document, config.model_copy(update={"network": config.network.at(document, item.folder)})
-    for key in ("rate_pulses", "pulse_log") if isinstance(config.learning, LearningConfig) else ():
+    for key in ("rate_pulses", "pulse_log", "tune_epochs") if isinstance(config.learning, LearningConfig) else ():
         if getattr(config.learning, key):
-            raise document.error(
-                ("learning", key), "pulses belong to devices, and float has none; put it under in_situ"
-            )
+            raise document.error(("learning", key), "this belongs to devices, and float has none; put it under in_situ")
     _takes(config.network, config.learning, lambda keys, message: document.error(("learning", *keys), message))
     if config.inference.solver == ERROR_SWEEPS:
         _has_errors(config.network, ("inference", "solver"), document.error)

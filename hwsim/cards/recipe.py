@@ -128,6 +128,7 @@ class LearningConfig(Recipe):
     tolerance: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     stop_early: bool = False
     graph: bool = False
+    tune_epochs: int = Field(default=0, ge=0)
     rates: list[float] = Field(min_length=1)
 
     @field_validator("update", mode="before")

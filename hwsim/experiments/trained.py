@@ -27,6 +27,7 @@ def trained(
     streams: Streams,
     *,
     instance: Streams | None = None,
+    source: Network | None = None,
     checkpoint: Path | None = None,
     on_epoch: OnEpoch | None = None,
     ratios: bool = False,
@@ -36,13 +37,14 @@ def trained(
     Args:
         streams: initial weights and order of examples; equal ones pair trainings on different devices.
         instance: of the devices themselves, by default ``streams``.
+        source: whose weights the training begins with, in place of initial ones.
         checkpoint, on_epoch: see ``train``.
         ratios: epochs come with the pulses sent for each that counts (``with_ratios``).
 
     Raises WorkError where the training diverges.
     """
     net = network(model.energy, hardware(device, recipe), instance or streams, momentum=recipe.momentum)
-    learner = EquilibriumModel(net, model.energy, recipe, model.inference)
+    learner = EquilibriumModel(net, model.energy, recipe, model.inference, source.weights() if source else None)
     if ratios and on_epoch is not None:
         told, measured = on_epoch, with_ratios(model, device, recipe, data.train, streams)
         on_epoch = lambda epoch, seconds: told(measured(net, epoch), seconds)  # noqa: E731 - two words of glue

@@ -259,7 +259,12 @@ def train(
 
 
 class NetworkLearner:
-    """A network that learns by a rule, as ``train_epochs`` takes it. ``gain``: of its initial weights."""
+    """A network that learns by a rule, as ``train_epochs`` takes it.
+
+    Args:
+        gain: of its initial weights.
+        start: weights to begin with in their place.
+    """
 
     def __init__(
         self,
@@ -268,8 +273,9 @@ class NetworkLearner:
         rates: Sequence[float],
         cost: Cost | None = None,
         gain: float = 2.0,
+        start: Sequence[Tensor] | None = None,
     ) -> None:
-        self.net = net
+        self.net, self._start = net, start
         self._rule, self._rates, self._cost, self._gain = rule, rates, cost or SquaredError(), gain
 
     @property
@@ -277,7 +283,7 @@ class NetworkLearner:
         return self.net.synapses
 
     def begin(self, streams: Streams) -> None:
-        self.net.program(self.net.initial_weights(self._gain, streams))
+        self.net.program(self._start or self.net.initial_weights(self._gain, streams))
 
     def step(self, x: Tensor, labels: Tensor, factor: float, rng: torch.Generator) -> StepStats:
         return self._rule.step(self.net, self._cost, x, labels, [rate * factor for rate in self._rates], rng)

@@ -124,6 +124,41 @@ def test_drifting_device_is_measured_after_each_age(tmp_path: Path) -> None:
     assert cases == ["float", "programmed", *ages, "in-situ"]
 
 
+def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> None:
+    """Noise-free reads and exact programming: the copy predicts what its source does. Device spread: it does not."""
+    exact = job(
+        tmp_path / "exact", "in_situ.tune_epochs=1", "device.forward.out_noise=0", "device.backward.out_noise=0"
+    )
+    run(exact, Silent())
+    found = results(tmp_path / "exact")
+    hits = {key[1]: record["hits"] for key, record in found.items() if key[0] == "evaluation" and key[4] == "clean"}
+    assert list(hits) == ["float", "programmed", "programmed, tuned", "in-situ", "in-situ, copied"]
+    assert hits["in-situ"] == hits["in-situ, copied"]
+    assert hits["programmed"] != hits["programmed, tuned"]
+    assert [key for key in found if key[0] == "training" and key[1] == "programmed, tuned"] != []
+
+
+def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> None:
+    """COPY: without read noise and with exact programming another instance predicts what the first one does."""
+    quiet = ("device.forward.out_noise=0", "device.backward.out_noise=0", "in_situ.tune_epochs=1")
+    where = {"out": tmp_path / "run", "settings": [*SMALL, *quiet], "command": "hwsim run"}
+    progress = Silent()
+    run(plan_run(RunRequest(device=CELLS, repeats=1, **where)), progress)
+    assert progress.count == progress.units
+    found = results(tmp_path / "run")
+    hits = {key[1]: record["hits"] for key, record in found.items() if key[0] == "evaluation" and key[4] == "clean"}
+    assert list(hits) == ["float", "programmed", "programmed, tuned", "in-situ", "in-situ, copied"]
+    assert hits["in-situ"] == hits["in-situ, copied"]
+    weights = {
+        case: load_file(tmp_path / "run" / "weights" / f"{case}-0.safetensors")["layer0.weight"]
+        for case in ("programmed", "programmed-tuned", "in-situ", "in-situ-copied")
+    }
+    assert weights["in-situ"].allclose(weights["in-situ-copied"], atol=1e-5)
+    # Tuned is the instance that was programmed, an epoch later: near to it, and no longer it.
+    moved = (weights["programmed-tuned"] - weights["programmed"]).norm() / weights["programmed"].norm()
+    assert 0 < moved < 0.8 * (weights["in-situ"] - weights["programmed"]).norm() / weights["programmed"].norm()
+
+
 def test_run_folder_is_complete(hwsim_here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     code, out, err = hwsim_here("run", "--device", CELLS, "--repeats", "2", "--out", str(folder), *small())
@@ -131,12 +166,12 @@ def test_run_folder_is_complete(hwsim_here: Callable[..., tuple[int, str, str]],
     assert "report.html" in out
     for name in ("config.yaml", "metrics.jsonl", "summary.json", "results.csv", "report.html", "receipt.json"):
         assert (folder / name).stat().st_size > 0, name
-    assert len(list((folder / "weights").glob("*.safetensors"))) == 6
+    assert len(list((folder / "weights").glob("*.safetensors"))) == 8
     assert any((folder / "figures").glob("*.png"))
     assert not list(folder.rglob("*.part"))
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["case"] for row in rows} == {"float", "programmed", "in-situ"}
+    assert {row["case"] for row in rows} == {"float", "programmed", "in-situ", "in-situ, copied"}
     receipt = json.loads((folder / "receipt.json").read_text())
     assert receipt["versions"]["torch"]
     assert receipt["config_hash"] == json.loads(json.dumps(receipt["config_hash"]))

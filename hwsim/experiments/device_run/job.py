@@ -22,6 +22,8 @@ from hwsim.jobs.job import Job
 from hwsim.robustness.suite import attacks_named, check_attacks
 from hwsim.robustness.threat import Threat, parse
 
+TUNED, COPIED = "programmed, tuned", "in-situ, copied"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunJob(Job):
@@ -62,7 +64,14 @@ class RunJob(Job):
     def cases(self) -> list[str]:
         """The rows of the matrix."""
         aged = [f"programmed, {age}" for age in usual_ages(self.device.device)]
-        return ["float", "programmed", *aged, "in-situ"]
+        tuned = [TUNED] if self.in_situ.tune_epochs else []
+        return ["float", "programmed", *aged, *tuned, "in-situ", *([COPIED] if self.copies else [])]
+
+    @property
+    def copies(self) -> bool:
+        """Is what one device learned also measured on another? Exact arithmetic has no instances, and hardware-aware
+        training ends in programming as it is."""
+        return self.device.device.trains == "in-situ" and self.device.kind != "float"
 
 
 def attack_of(section: AttackConfig, threats: Sequence[Threat]) -> str:

@@ -18,7 +18,7 @@ from hwsim.experiments.device_run.attacks import attack_case, forecast
 from hwsim.experiments.device_run.circuit import circuit_records
 from hwsim.experiments.device_run.cost import cost_section
 from hwsim.experiments.device_run.gallery import keep_attacked
-from hwsim.experiments.device_run.job import RunJob
+from hwsim.experiments.device_run.job import COPIED, TUNED, RunJob
 from hwsim.experiments.device_run.records import (
     RUN_RECORDS,
     AttackRecord,
@@ -55,7 +55,7 @@ def run(job: RunJob, progress: Progress, pool: Pool | None = None) -> None:
     """
     with working(job, *RUN_RECORDS, repeats=list(range(job.repeats)), data_split=0) as log:
         columns = conditions(job.model.evaluation)
-        epochs = job.model.learning.epochs + job.in_situ.epochs
+        epochs = job.model.learning.epochs + job.in_situ.epochs + job.in_situ.tune_epochs
         attacks = job.model.evaluation.attack is not None
         progress.total(job.repeats * (epochs + len(job.cases()) * (len(columns) + 1 + attacks)))
         device = job.device.device
@@ -78,6 +78,8 @@ def _tasks(job: RunJob) -> Iterator[Task]:
         in_float = f"float, repeat {repeat + 1}"
         yield Task(in_float, _float, (repeat,))
         yield Task(f"programmed, repeat {repeat + 1}", _programmed, (repeat,), after=(in_float,))
+        if TUNED in job.cases():
+            yield Task(f"{TUNED}, repeat {repeat + 1}", _tuned, (repeat,), after=(in_float,))
         yield Task(f"in-situ, repeat {repeat + 1}", _in_situ, (repeat,), after=(in_float,) if attacks else ())
 
 
@@ -104,14 +106,32 @@ def _in_situ(job: RunJob, log: Log[Any], progress: Progress, repeat: int) -> Non
     attacks = job.model.evaluation.attack is not None
     in_float = _learnt(job, "float", repeat, log, Quiet()) if attacks else None
     _measure_case(job, "in-situ", repeat, net, in_float, log, progress)
+    if job.copies:
+        state = job.folder / "states" / f"in-situ-copied-{repeat}.safetensors"
+        copy = programmed(job.model.energy, job.device.device, net, streams.child(COPIED), state=state)
+        _measure_case(job, COPIED, repeat, copy, in_float, log, progress)
 
 
-def _learnt(job: RunJob, case: str, repeat: int, log: Log[Any], progress: Progress) -> Network:
-    """The network that was trained for a case, or is now: in float, or in situ."""
+def _tuned(job: RunJob, log: Log[Any], progress: Progress, repeat: int) -> None:
+    """The device instance that was programmed with the float weights, trained on in situ."""
+    in_float = _learnt(job, "float", repeat, log, Quiet())
+    source = _learnt(job, TUNED, repeat, log, progress, in_float)
+    streams = Streams(job.seed).child("repeat", repeat)
+    state, own = job.folder / "states" / f"tuned-deployed-{repeat}.safetensors", streams.child(TUNED, "deployed")
+    net = deployed(job.model.energy, job.device.device, source, own, state=state)
+    _measure_case(job, TUNED, repeat, net, in_float, log, progress)
+
+
+def _learnt(
+    job: RunJob, case: str, repeat: int, log: Log[Any], progress: Progress, source: Network | None = None
+) -> Network:
+    """The network that was trained for a case, or is now: in float or in situ; from the weights of ``source``, if any."""
     streams = Streams(job.seed).child("repeat", repeat)
     in_float = case == "float"
     on = float_device(job.model) if in_float else job.device.device
     recipe = job.model.settled_learning if in_float else job.in_situ
+    if case == TUNED:
+        recipe = recipe.model_copy(update={"epochs": recipe.tune_epochs})
     told = [0]
 
     def keep(epoch: Epoch, seconds: float) -> None:
@@ -120,8 +140,10 @@ def _learnt(job: RunJob, case: str, repeat: int, log: Log[Any], progress: Progre
         progress.done(f"{case}, repeat {repeat + 1}: epoch {epoch.epoch}, accuracy {epoch.accuracy_train:.3f}")
 
     # The same initial weights and the same order of examples for all cases: the difference is the device's.
-    kept: Any = {"checkpoint": job.folder / "states" / f"{case}-{repeat}.safetensors", "on_epoch": keep, "ratios": True}
-    net = trained(job.model, on, recipe, job.data, streams, instance=streams.child(case), **kept)
+    state = job.folder / "states" / f"{file_stem(case)}-{repeat}.safetensors"
+    kept: Any = {"checkpoint": state, "on_epoch": keep, "ratios": True}
+    instance = streams.child("programmed" if case == TUNED else case)
+    net = trained(job.model, on, recipe, job.data, streams, instance=instance, source=source, **kept)
     progress.done(f"{case}, repeat {repeat + 1}: trained", recipe.epochs - told[0])
     return net
 

@@ -66,8 +66,15 @@ class Model(Learner, Protocol):
 class EquilibriumModel(NetworkLearner):
     """An energy-based network that learns by a rule and predicts at equilibrium."""
 
-    def __init__(self, net: Network, config: EnergyConfig, recipe: LearningConfig, inference: InferenceConfig) -> None:
-        super().__init__(net, _rule_of(recipe), recipe.rates, COSTS[config.cost], config.init_gain)
+    def __init__(
+        self,
+        net: Network,
+        config: EnergyConfig,
+        recipe: LearningConfig,
+        inference: InferenceConfig,
+        start: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(net, _rule_of(recipe), recipe.rates, COSTS[config.cost], config.init_gain, start)
         self.inference = inference
         self._recipe, self._factor, self._steps = recipe, 1.0, 0
         self._read = net.mapped(reduced) if recipe.precision == "bf16" else net
