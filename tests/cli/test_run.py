@@ -125,20 +125,6 @@ def test_drifting_device_is_measured_after_each_age(tmp_path: Path) -> None:
 
 
 def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> None:
-    """Noise-free reads and exact programming: the copy predicts what its source does. Device spread: it does not."""
-    exact = job(
-        tmp_path / "exact", "in_situ.tune_epochs=1", "device.forward.out_noise=0", "device.backward.out_noise=0"
-    )
-    run(exact, Silent())
-    found = results(tmp_path / "exact")
-    hits = {key[1]: record["hits"] for key, record in found.items() if key[0] == "evaluation" and key[4] == "clean"}
-    assert list(hits) == ["float", "programmed", "programmed, tuned", "in-situ", "in-situ, copied"]
-    assert hits["in-situ"] == hits["in-situ, copied"]
-    assert hits["programmed"] != hits["programmed, tuned"]
-    assert [key for key in found if key[0] == "training" and key[1] == "programmed, tuned"] != []
-
-
-def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> None:
     """COPY: without read noise and with exact programming another instance predicts what the first one does."""
     quiet = ("device.forward.out_noise=0", "device.backward.out_noise=0", "in_situ.tune_epochs=1")
     where = {"out": tmp_path / "run", "settings": [*SMALL, *quiet], "command": "hwsim run"}

@@ -52,7 +52,7 @@ def test_every_case_is_attacked_once_whatever_interrupts(tmp_path: Path) -> None
     run(job(whole, *SECTION), progress)
     assert progress.count == progress.units
     found = attacks(whole)
-    assert [record["case"] for record in found] == ["float", "programmed", "in-situ"]
+    assert [record["case"] for record in found] == ["float", "programmed", "in-situ", "in-situ, copied"]
     for record in found:
         assert record["condition"] == "linf:0.1"
         assert record["reported"]["mean"] <= record["worst"]["mean"] <= record["clean"]["mean"]
@@ -74,7 +74,7 @@ def test_every_case_is_attacked_once_whatever_interrupts(tmp_path: Path) -> None
     assert "not checked" in page
     assert "One attack seed" in page
     summary = json.loads((whole / "summary.json").read_text())
-    assert [row["case"] for row in summary["attacks"]] == ["float", "programmed", "in-situ"]
+    assert [row["case"] for row in summary["attacks"]] == ["float", "programmed", "in-situ", "in-situ, copied"]
 
 
 def test_no_section_no_attack(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_run_leaves_the_commands_folder_and_its_rows(folder: Path) -> None:
     results = hw.read_results(folder)
     assert isinstance(results, hw.JobResults)
     assert (results.kind, results.model, results.device) == ("run", "digits-mlp", "soft-bounds-cell")
-    assert {row.case for row in results.rows} == {"float", "programmed", "in-situ"}
+    assert {row.case for row in results.rows} == {"float", "programmed", "in-situ", "in-situ, copied"}
     rows = read_json(folder / "summary.json")["accuracy"]
     assert [row.accuracy.mean for row in results.rows] == [row["mean"] for row in rows]
     assert results.accuracy("float") == results.rows[0].accuracy

@@ -125,7 +125,7 @@ def _tuned(job: RunJob, log: Log[Any], progress: Progress, repeat: int) -> None:
 def _learnt(
     job: RunJob, case: str, repeat: int, log: Log[Any], progress: Progress, source: Network | None = None
 ) -> Network:
-    """The network that was trained for a case, or is now: in float or in situ; from the weights of ``source``, if any."""
+    """The network that was trained for a case, or is now: in float or in situ, from ``source``'s weights if given."""
     streams = Streams(job.seed).child("repeat", repeat)
     in_float = case == "float"
     on = float_device(job.model) if in_float else job.device.device
