@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hwsim.experiments.device_run.caveats import described
 from hwsim.experiments.device_run.gallery import galleries
+from hwsim.experiments.device_run.job import COPIED
 from hwsim.experiments.device_run.results import Record, Run
 from hwsim.reports.arrays import crossbars, histograms, of_kind, read_arrays
 from hwsim.reports.endurance import endurance
@@ -30,7 +31,8 @@ def draw(run: Run, summary: Record) -> dict[str, list[Figure]]:
     attacks = [c for c in summary["conditions"] if c["level_unit"] == "epsilon"]
     others = [c for c in summary["conditions"] if c["level_unit"] not in ("", "epsilon")]
     budgets = [(c["name"], level) for c in attacks for level in c["levels"]]
-    attacked = [draw_gallery(kept, case) for case, kept in galleries(run.folder, summary["cases"], budgets)]
+    learned = [case for case in summary["cases"] if case != COPIED]
+    attacked = [draw_gallery(kept, case) for case, kept in galleries(run.folder, learned, budgets)]
     return {
         "accuracy": [_robustness("robustness", others, summary, styles)] if others else [],
         "attacks": ([_robustness("attacks", attacks, summary, styles)] if attacks else []) + attacked,

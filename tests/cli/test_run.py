@@ -125,8 +125,9 @@ def test_drifting_device_is_measured_after_each_age(tmp_path: Path) -> None:
 
 
 def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> None:
-    """COPY: without read noise and with exact programming another instance predicts what the first one does."""
-    quiet = ("device.forward.out_noise=0", "device.backward.out_noise=0", "in_situ.tune_epochs=1")
+    """Without read noise and with equal bounds another instance predicts what the first one does."""
+    exact = ("forward.out_noise", "backward.out_noise", "parameters.w_max_dtod", "parameters.w_min_dtod")
+    quiet = (*(f"device.{key}=0" for key in exact), "in_situ.tune_epochs=1")
     where = {"out": tmp_path / "run", "settings": [*SMALL, *quiet], "command": "hwsim run"}
     progress = Silent()
     run(plan_run(RunRequest(device=CELLS, repeats=1, **where)), progress)
