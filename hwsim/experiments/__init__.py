@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "device_run.caveats": ["described"],
         "device_run.cost": ["cost_section", "rows", "shipped_weights", "with_unit"],
         "device_run.gallery": ["galleries"],
-        "device_run.job": ["plan_run"],
+        "device_run.job": ["COPIED", "plan_run"],
         "device_run.prices": ["read_table"],
         "device_run.results": [
             "REFERENCE",

@@ -125,7 +125,7 @@ def test_drifting_device_is_measured_after_each_age(tmp_path: Path) -> None:
 
 
 def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> None:
-    """Without read noise and with equal bounds another instance predicts what the first one does."""
+    """With equal bounds another instance holds what the first one learned; converters see it at a scale of its own."""
     exact = ("forward.out_noise", "backward.out_noise", "parameters.w_max_dtod", "parameters.w_min_dtod")
     quiet = (*(f"device.{key}=0" for key in exact), "in_situ.tune_epochs=1")
     where = {"out": tmp_path / "run", "settings": [*SMALL, *quiet], "command": "hwsim run"}
@@ -135,7 +135,6 @@ def test_what_one_instance_learned_is_measured_on_another(tmp_path: Path) -> Non
     found = results(tmp_path / "run")
     hits = {key[1]: record["hits"] for key, record in found.items() if key[0] == "evaluation" and key[4] == "clean"}
     assert list(hits) == ["float", "programmed", "programmed, tuned", "in-situ", "in-situ, copied"]
-    assert hits["in-situ"] == hits["in-situ, copied"]
     weights = {
         case: load_file(tmp_path / "run" / "weights" / f"{case}-0.safetensors")["layer0.weight"]
         for case in ("programmed", "programmed-tuned", "in-situ", "in-situ-copied")
