@@ -388,6 +388,15 @@ def test_corruptions_with_a_baseline(hwsim_here: Call, tmp_path: Path) -> None:
         assert (folder / "figures" / name).stat().st_size > 5000
 
 
+def test_few_images_leave_a_ratio_without_an_upper_end(hwsim_here: Call, tmp_path: Path) -> None:
+    """Some draws of twenty images have a baseline that errs on none of them."""
+    few = ("--types", "gaussian-blur", "--severities", "1", "--examples", "20", "--baseline", "digits-mlp")
+    code, _, err = hwsim_here("corrupt", "--model", "adv-ep-digits", *few, "--out", str(tmp_path / "c"))
+    assert (code, err) == (0, "")
+    (common,) = results(tmp_path / "c")["means"]
+    assert isinstance(common["mce"], str) or common["mce_ends"][1] is None
+
+
 def test_interrupted_corruptions_on_chips_equal_uninterrupted(tmp_path: Path) -> None:
     def job(folder: Path) -> Any:
         few = {"instances": 2, "draws": 2, "examples": 20}

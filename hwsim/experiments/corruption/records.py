@@ -46,7 +46,8 @@ class Means:
     """Over the types of one group and all severities, with the ratios to the baseline where there is one.
 
     A ratio that cannot be had is the sentence that says why: a baseline that loses nothing divides by zero.
-    ``interval`` and the ends are 95 % intervals, see ``robustness.scores``.
+    ``interval`` and the ends are 95 % intervals, see ``robustness.scores``; an end that is None lies at infinity, where
+    some drawn images leave a baseline that loses nothing.
     """
 
     over: str
@@ -55,20 +56,24 @@ class Means:
     interval: Interval
     baseline_accuracy: float | None = None
     mce: float | str | None = None
-    mce_ends: tuple[float, float] | None = None
+    mce_ends: tuple[float | None, float | None] | None = None
     relative_mce: float | str | None = None
-    relative_mce_ends: tuple[float, float] | None = None
+    relative_mce_ends: tuple[float | None, float | None] | None = None
 
     @property
     def ratios(self) -> str:
         """Both ratios to the baseline with their intervals, or why there is none: ``mCE 0.912 (0.870 to 0.955)``."""
         ratios = (("mCE", self.mce, self.mce_ends), ("relative mCE", self.relative_mce, self.relative_mce_ends))
         return "; ".join(
-            f"{name} {ratio:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+            f"{name} {ratio:.3f} ({_end(ends[0])} to {_end(ends[1])})"
             if isinstance(ratio, float) and ends
             else f"no {name} ({ratio})"
             for name, ratio, ends in ratios
         )
+
+
+def _end(value: float | None) -> str:
+    return "unbounded" if value is None else f"{value:.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ def _means(job: CorruptJob, rows: Sequence[Row], records: Sequence[CorruptionRec
                 "relative_mce": _or_why(partial(relative_mce, own, clean[0], other, clean[1])),
             }
             ratios |= {
-                f"{name}_ends": pair
+                f"{name}_ends": tuple(end if np.isfinite(end) else None for end in pair)
                 for name, pair in zip(("mce", "relative_mce"), ends, strict=True)
                 if isinstance(ratios[name], float)
             }
