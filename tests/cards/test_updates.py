@@ -140,7 +140,7 @@ def test_mistakes_in_rates_are_told(settings: dict[str, object], device: str, wo
 
 
 def test_float_has_no_pulses() -> None:
-    with pytest.raises(InputError, match=r"learning.rate_pulses: pulses belong to devices, .* put it under in_situ"):
+    with pytest.raises(InputError, match=r"learning.rate_pulses: this belongs to devices, .* put it under in_situ"):
         read_model("digits-mlp", [("learning.rate_pulses", 1.0)])
 
 

@@ -110,7 +110,7 @@ def test_devices_without_pulses_refuse_at_the_key(tmp_path: Path) -> None:
     for name in ("mixed-precision-pcm", "pcm-inference"):
         with pytest.raises(InputError, match=r"in_situ\.pulse_log: expected a device moved by pulses"):
             in_situ_recipe(document, model, read_device(name))
-    with pytest.raises(InputError, match=r"learning\.pulse_log: pulses belong to devices"):
+    with pytest.raises(InputError, match=r"learning\.pulse_log: this belongs to devices"):
         read_model("digits-mlp", [("learning.pulse_log", True)])
 
 
