@@ -27,10 +27,10 @@ from .ebm.costs import CrossEntropy as CrossEntropy
 from .ebm.costs import SquaredError as SquaredError
 from .ebm.diode import Diode as Diode
 from .ebm.hopfield import LayeredHopfield as LayeredHopfield
-from .ebm.hopfield import Normalise as Normalise
 from .ebm.inference import infer as infer
 from .ebm.netlist import to_spice as to_spice
 from .ebm.network import Network as Network
+from .ebm.normalise import Normalise as Normalise
 from .ebm.predictive import ErrorSweeps as ErrorSweeps
 from .ebm.predictive import PredictiveCoding as PredictiveCoding
 from .ebm.resistive import ResistiveNetwork as ResistiveNetwork

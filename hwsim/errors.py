@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class NotCovered(InputError, NotImplementedError):
+    """Something the user gave is valid elsewhere and not had here; the message says what, and where it can be had."""
+
+
 class WorkError(RuntimeError):
     """Work that was asked for correctly and failed (a full disk, a diverged training); nothing finished is lost.
 

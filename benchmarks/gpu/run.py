@@ -1,7 +1,7 @@
 """EP-CNN at the paper's size on a GPU: checked against the CPU, timed, trained within a budget of minutes, attacked.
 
     python benchmarks/gpu/run.py --data-dir DIR --minutes 30 [--place cuda] [--out runs/gpu]
-    python benchmarks/gpu/run.py --tiny --place cpu --out /tmp/tiny        a dry run of a minute, without data
+    python benchmarks/gpu/run.py --tiny --place cpu --out runs/tiny        a dry run of a minute, without data
 
 DIR holds cifar-10-batches-bin; nothing is downloaded. Each part can be run alone (--parts check speed train attack):
 

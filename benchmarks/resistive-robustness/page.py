@@ -80,7 +80,11 @@ def _verdict(name: str, columns: Sequence[str], apart: Sequence[Interval]) -> st
     elif worse and not better:
         what = "is less robust to attacks than"
     else:
-        what = "is more robust at some budgets and less at others than" if better else "is as robust to attacks as"
+        what = (
+            "is more robust at some budgets and less at others than"
+            if better
+            else "cannot be told apart under attack from"
+        )
     clean, budgets = found[CLEAN].points_with_range, ", ".join(words)
     return f"At clean accuracies {clean} apart, '{name}' {what} '{REFERENCE}', as far as resolved: {budgets}."
 

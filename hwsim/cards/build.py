@@ -32,8 +32,8 @@ from hwsim.ebm.build import Conv, Layer, layered_hopfield, predictive
 from hwsim.ebm.circuit import SOURCES
 from hwsim.ebm.costs import CrossEntropy, SquaredError
 from hwsim.ebm.energy import Cost
-from hwsim.ebm.hopfield import Normalise
 from hwsim.ebm.network import Network
+from hwsim.ebm.normalise import Normalise
 from hwsim.ebm.resistive import ResistiveNetwork
 from hwsim.ebm.settle import SOLVERS, Phase
 from hwsim.learning.coupled import CoupledLearning

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -16,7 +16,7 @@ from hwsim.errors import InputError
 
 
 class NormaliseConfig(Card):
-    """Means and standard deviations of the channels, see ``hwsim.ebm.hopfield.Normalise``."""
+    """Means and standard deviations of the channels, see ``hwsim.ebm.normalise.Normalise``."""
 
     mean: list[float] = Field(min_length=1)
     std: list[float] = Field(min_length=1)
@@ -126,16 +126,15 @@ class ConvolutionConfig(Card):
     pool: Literal["none", "max", "average"] = "none"
 
 
-class ConvConfig(_EnergyConfig):
-    """A convolutional network on images of (channels, height, width), then fully connected layers, classes last."""
+class StackConfig(Card):
+    """Images of (channels, height, width), convolutions where there are any, then fully connected layers, classes last."""
 
-    type: Literal["conv-hopfield"]
     image: list[int] = Field(min_length=3, max_length=3)
-    convolutions: list[ConvolutionConfig] = Field(min_length=1)
+    convolutions: list[ConvolutionConfig] = Field(default=[])
     dense: list[int] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _sizes(self) -> ConvConfig:
+    def _sizes(self) -> Self:
         for name, sizes in (("image", self.image), ("dense", self.dense)):
             _positive(name, sizes)
         return self
@@ -149,35 +148,22 @@ class ConvConfig(_EnergyConfig):
         return len(self.convolutions) + len(self.dense)
 
 
-class PredictiveConfig(Card):
-    """A predictive coding network; names are those of ``hwsim.ebm.predictive.PredictiveCoding``.
+class ConvConfig(_EnergyConfig, StackConfig):
+    """A convolutional Hopfield network; names are those of ``StackConfig`` and ``hwsim.ebm.hopfield.LayeredHopfield``."""
 
-    Images of (channels, height, width), convolutions where there are any, then fully connected layers, classes last.
-    """
+    type: Literal["conv-hopfield"]
+    convolutions: list[ConvolutionConfig] = Field(min_length=1)
+
+
+class PredictiveConfig(StackConfig):
+    """A predictive coding network; names are those of ``StackConfig`` and ``hwsim.ebm.predictive.PredictiveCoding``."""
 
     type: Literal["predictive-coding"]
-    image: list[int] = Field(min_length=3, max_length=3)
-    convolutions: list[ConvolutionConfig] = Field(default=[])
-    dense: list[int] = Field(min_length=1)
     c: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     bias: Literal["digital", "column"] = "digital"
     init_gain: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     cost: Literal["squared-error", "cross-entropy"] = "squared-error"
     normalise: NormaliseConfig | None = None
-
-    @model_validator(mode="after")
-    def _sizes(self) -> PredictiveConfig:
-        for name, sizes in (("image", self.image), ("dense", self.dense)):
-            _positive(name, sizes)
-        return self
-
-    @property
-    def outputs(self) -> int:
-        return self.dense[-1]
-
-    @property
-    def links(self) -> int:
-        return len(self.convolutions) + len(self.dense)
 
 
 class ModuleConfig(Card):

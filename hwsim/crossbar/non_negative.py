@@ -24,10 +24,10 @@ from hwsim.crossbar.circuit import Placeable
 from hwsim.crossbar.composite import Layout
 from hwsim.crossbar.conductance import Conductances
 from hwsim.crossbar.reads.readable import ArrayReads
-from hwsim.crossbar.synapse import Ages, Bounded, Compensated, Device, Meter, Synapse, check_weight
+from hwsim.crossbar.synapse import Compensated, Device, Synapse, check_weight
 from hwsim.crossbar.tiling import Mapped
 from hwsim.crossbar.updates.pulsed import Pulsed
-from hwsim.crossbar.wrapped import WrappedDevice
+from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -206,7 +206,7 @@ class OneDevice(Conductances):
 LOWEST, SPAN = "conductance.lowest", "conductance.span"
 
 
-class NonNegativeSynapse:
+class NonNegativeSynapse(WrappedSynapse):
     """An array whose weights are conductances in the range's unit; its devices are those of ``inner``.
 
     Attributes:
@@ -215,9 +215,7 @@ class NonNegativeSynapse:
     """
 
     def __init__(self, inner: Synapse, conductances: Range, low: Tensor, high: Tensor) -> None:
-        self.inner = inner
-        self.shape = inner.shape
-        self.noisy = inner.noisy
+        super().__init__(inner)
         self.conductance_range = conductances
         # A device without a bound begins at 0, and what programming maps to its end is 1.
         self._bounded = low > -BEYOND / 2
@@ -233,18 +231,6 @@ class NonNegativeSynapse:
     def centre(self) -> Tensor:
         """(post, pre) conductances where devices are at their reference, a weight of 0."""
         return self.conductance_range.lowest - self._slope * self.lowest
-
-    @property
-    def meter(self) -> Meter:
-        return self.inner.meter
-
-    @meter.setter
-    def meter(self, meter: Meter) -> None:
-        self.inner.meter = meter
-
-    @property
-    def version(self) -> int:
-        return self.inner.version
 
     @property
     def arrays(self) -> tuple[Synapse, ...]:
@@ -288,26 +274,16 @@ class NonNegativeSynapse:
         above = (weight.to(self.lowest) - self.conductance_range.lowest).clamp_min(0.0)
         self.inner.program(self.lowest + above / self._slope)
 
-    def age(self, seconds: float) -> None:
-        if isinstance(self.inner, Ages):
-            self.inner.age(seconds)
-
     def weight(self) -> Tensor:
         return (self._slope * self.inner.weight() + self.centre).clamp_min(0.0)
 
     def conductances(self) -> dict[str, Tensor]:
         return {"G_uS": self.weight() * self.conductance_range.unit_uS, **self.inner.conductances()}
 
-    def limits(self) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        return self.inner.limits() if isinstance(self.inner, Bounded) else {}
-
     def clipped_share(self) -> float:
         """Share of devices within 1 % of their highest conductance; the lowest one is where a weight of 0 belongs."""
         near = [(high - value <= 0.01 * (high - low)).float() for value, low, high in self.limits().values()]
         return float(torch.stack(near).mean()) if near else 0.0
-
-    def reseed_reads(self, streams: Streams) -> None:
-        self.inner.reseed_reads(streams)
 
     def state_dict(self) -> dict[str, Tensor]:
         own = {LOWEST: self.lowest.clone(), SPAN: torch.tensor(self.span, dtype=torch.float64)}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from hwsim.crossbar.cell_array import bounded
-from hwsim.errors import InputError
+from hwsim.errors import InputError, NotCovered
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class BaseCell:
 
         Base classes add the cycle-to-cycle noise ``dw_min_std``; draw only other noise from ``rng``.
         """
-        raise NotImplementedError(f"{type(self).__name__} needs a method pulse(g, up, rng)")
+        raise NotCovered(f"{type(self).__name__} needs a method pulse(g, up, rng)")
 
     def step(self, g: Tensor, n_up: Tensor, n_down: Tensor, rng: torch.Generator) -> Tensor:
         """g after ``n_up`` and ``n_down`` pulses, (post, pre), all of them responding as at the start.

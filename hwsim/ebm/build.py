@@ -10,8 +10,9 @@ from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Device
 from hwsim.ebm.convolution import Convolution
-from hwsim.ebm.hopfield import LayeredHopfield, Normalise
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.links import Dense, Link, with_biases
+from hwsim.ebm.normalise import Normalise
 from hwsim.ebm.predictive import PredictiveCoding
 from hwsim.errors import InputError
 from hwsim.rng import Streams

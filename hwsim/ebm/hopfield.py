@@ -12,62 +12,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from hwsim.crossbar.synapse import Synapse
+from hwsim.ebm.chain import Chain
 from hwsim.ebm.costs import ThroughReadout
 from hwsim.ebm.energy import Bound, Cost, Coupling, State, examples
-from hwsim.ebm.links import Dense, Link, Reading, uniform_weights
+from hwsim.ebm.links import Dense, Link, Reading
 from hwsim.ebm.look import costs_nothing
-from hwsim.ebm.network import Given, Network
+from hwsim.ebm.network import Given
+from hwsim.ebm.normalise import Normalise
 from hwsim.errors import InputError
-from hwsim.rng import Streams
 
 OUTPUTS = ("linear", "clamped", "readout")
 STARTS = ("zero", "feed-forward")
 
 
-@dataclass(frozen=True)
-class Normalise:
-    """Pixels to inputs, channel by channel: (x - mean) / std. Part of the model, so budgets stay in pixel units.
-
-    >>> import hwsim as hw
-    >>> normalise = hw.Normalise(mean=(0.3,), std=(0.4,))
-    >>> net = hw.hopfield([64, 16, 10], normalise=normalise)
-    >>> round(float(normalise(hw.load_data("digits").test.x).mean()), 1)
-    0.0
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
-            raise InputError(f"network.normalise: expected as many std > 0 as mean, got {self.mean} and {self.std}")
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, ...) in [0, 1] -> (B, C, ...). Raises InputError for another number of channels."""
-        if x.dim() < 2 or x.shape[1] != len(self.mean):
-            raise InputError(f"network.normalise: has {len(self.mean)} channels, got images of {tuple(x.shape[1:])}")
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        mean, std = _constants(self.mean, self.std, x.dtype, x.device)
-        return (x - mean.reshape(shape)) / std.reshape(shape)
-
-
-@lru_cache(maxsize=32)
-def _constants(
-    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Both where images are, brought there once: a copy from the host for every batch would be waited for."""
-    with torch.inference_mode(False):  # they outlive the call
-        return torch.tensor(mean, dtype=dtype).to(device), torch.tensor(std, dtype=dtype).to(device)
-
-
-class LayeredHopfield(Network):
+class LayeredHopfield(Chain):
     """A chain of links from a held input to an output, symmetric by construction.
 
     Args:
@@ -97,37 +60,15 @@ class LayeredHopfield(Network):
         start: str = "zero",
         normalise: Normalise | None = None,
     ) -> None:
-        if c <= 0:
-            raise InputError(f"network: c must be > 0, got {c}")
+        super().__init__(links, c=c, normalise=normalise, outside=int(output == "readout"))
         if output not in OUTPUTS:
             raise InputError(f"network: output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         if start not in STARTS:
             raise InputError(f"network: start must be one of {', '.join(STARTS)}, got {start!r}")
-        for below, above in pairwise(links):
-            if below.post_shape != above.pre_shape:
-                raise InputError(f"network: a link of {below.post_shape} units feeds one of {above.pre_shape}")
         if len(links) <= (output == "readout"):
             raise InputError(f"network: a readout needs a hidden layer to read, got {len(links)} links")
-        self._links = tuple(links)
-        self.c = c
         self.output = output
         self.start = start
-        self.normalise = normalise
-        self.blocks = len(self.links) - (output == "readout")
-        self.synapses: tuple[Synapse, ...] = tuple(synapse for link in self.links for synapse in link.synapses)
-        """All arrays, input side first, each followed by its digital biases where it has them."""
-
-    @property
-    def links(self) -> tuple[Link, ...]:
-        return self._links
-
-    @property
-    def classes(self) -> int:
-        return self.links[-1].post_shape[0]
-
-    def initial(self, x: Tensor) -> State:
-        """All layers at zero. Relaxations begin at ``given(x).start()``."""
-        return tuple(x.new_zeros(len(x), *link.post_shape) for link in self.links[: self.blocks])
 
     def given(self, x: Tensor, *, hold: bool = True) -> GivenInput:
         """The energy over the free layers with the input clamped at ``x`` (B, inputs) or (B, ...).
@@ -136,11 +77,7 @@ class LayeredHopfield(Network):
         sample-and-hold circuit would; the noise of the one read is then common to all phases and
         cancels in their difference. Otherwise it is read at every step.
         """
-        shape = self.links[0].pre_shape
-        expected, given = torch.Size(shape).numel(), x.shape[1:].numel()
-        if given != expected:
-            raise InputError(f"network input: expected {expected} values an example, got {given}")
-        x = (x if self.normalise is None else self.normalise(x)).reshape(len(x), *shape)
+        x = self.held_input(x)
         return GivenInput(self, x, self.links[0].read(x) if hold else None)
 
     def logits(self, s: State, given: Given) -> Tensor:
@@ -159,10 +96,6 @@ class LayeredHopfield(Network):
         """The same network with ``change(array)`` in place of every array."""
         links = [link.replaced([change(synapse) for synapse in link.synapses]) for link in self.links]
         return LayeredHopfield(links, c=self.c, output=self.output, start=self.start, normalise=self.normalise)
-
-    def initial_weights(self, gain: float, streams: Streams) -> list[Tensor]:
-        """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``synapses``."""
-        return uniform_weights(self.links, gain, streams)
 
 
 @dataclass

@@ -17,23 +17,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from hwsim.crossbar.synapse import Synapse
+from hwsim.ebm.chain import Chain
 from hwsim.ebm.energy import Bound, Cost, Coupling, Relaxable, State, Wrapped, examples
-from hwsim.ebm.hopfield import Normalise
-from hwsim.ebm.links import Dense, Link, Reading, uniform_weights
+from hwsim.ebm.links import Dense, Link, Reading
 from hwsim.ebm.look import costs_nothing
-from hwsim.ebm.network import Given, Network
+from hwsim.ebm.network import Given
+from hwsim.ebm.normalise import Normalise
 from hwsim.ebm.solvers import FRESH, Memory
 from hwsim.errors import InputError
-from hwsim.rng import Streams
 
 
-class PredictiveCoding(Network):
+class PredictiveCoding(Chain):
     """A chain of links, each of which predicts the layer above it from the activities of the layer below.
 
     Args:
@@ -53,26 +52,9 @@ class PredictiveCoding(Network):
     """
 
     def __init__(self, links: Sequence[Link], *, c: float = 1.0, normalise: Normalise | None = None) -> None:
-        if not c > 0:
-            raise InputError(f"network: c must be > 0, got {c}")
         if not links:
             raise InputError("network: a predictive coding network needs a link at least, got none")
-        for below, above in pairwise(links):
-            if below.post_shape != above.pre_shape:
-                raise InputError(f"network: a link of {below.post_shape} units feeds one of {above.pre_shape}")
-        self._links = tuple(links)
-        self.c = c
-        self.normalise = normalise
-        self.blocks = len(self.links)
-        self.synapses: tuple[Synapse, ...] = tuple(synapse for link in self.links for synapse in link.synapses)
-
-    @property
-    def links(self) -> tuple[Link, ...]:
-        return self._links
-
-    @property
-    def classes(self) -> int:
-        return self.links[-1].post_shape[0]
+        super().__init__(links, c=c, normalise=normalise)
 
     def activity(self, h: Tensor) -> Tensor:
         return (h / (2 * self.c)).clamp(0.0, 1.0)
@@ -81,20 +63,12 @@ class PredictiveCoding(Network):
         """Of ``activity``, 0 where it is clamped."""
         return ((h > 0) & (h < 2 * self.c)).to(h.dtype) / (2 * self.c)
 
-    def initial(self, x: Tensor) -> State:
-        """All layers at zero. Relaxations begin at ``given(x).start()``, the forward pass."""
-        return tuple(x.new_zeros(len(x), *link.post_shape) for link in self.links)
-
     def given(self, x: Tensor, *, hold: bool = True) -> GivenPrediction:
         """The energy over the layers with the input clamped at ``x`` (B, inputs) or (B, ...).
 
         ``hold``: the prediction of the first layer is read once, see ``Network.given``.
         """
-        shape = self.links[0].pre_shape
-        expected, given = torch.Size(shape).numel(), x.shape[1:].numel()
-        if given != expected:
-            raise InputError(f"network input: expected {expected} values an example, got {given}")
-        x = (x if self.normalise is None else self.normalise(x)).reshape(len(x), *shape)
+        x = self.held_input(x)
         return GivenPrediction(self, x, self.links[0].read(x) if hold else None)
 
     def logits(self, s: State, given: Given) -> Tensor:
@@ -111,10 +85,6 @@ class PredictiveCoding(Network):
         """The same network with ``change(array)`` in place of every array."""
         links = [link.replaced([change(synapse) for synapse in link.synapses]) for link in self.links]
         return PredictiveCoding(links, c=self.c, normalise=self.normalise)
-
-    def initial_weights(self, gain: float, streams: Streams) -> list[Tensor]:
-        """Uniform weights within gain / sqrt(fan in) and zero biases, in the order of ``synapses``."""
-        return uniform_weights(self.links, gain, streams)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "store": ["kept_aside", "read_lines", "remove_leftovers", "write_json", "write_text", "written_aside"],
         "tasks": ["Task", "do_tasks"],
-        "weights": ["CONDUCTANCES", "WEIGHTS", "load_weights", "save_conductances", "save_weights"],
+        "weights": [
+            "CONDUCTANCES",
+            "WEIGHTS",
+            "load_weights",
+            "named_conductances",
+            "named_weights",
+            "save_conductances",
+            "save_weights",
+        ],
     },
 )

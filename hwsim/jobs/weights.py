@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hwsim.cards.build import layer_names
+from hwsim.crossbar.updates.log import PULSES
 from hwsim.ebm.network import Network
 from hwsim.errors import InputError
 from hwsim.jobs.store import written_aside
@@ -46,9 +47,12 @@ def save_weights(model: Network | torch.nn.Module, path: Path) -> None:
 
 
 def named_conductances(net: Network) -> dict[str, Tensor]:
-    """Copies of what the arrays of weights hold, as layer0.conductance.PART."""
+    """Copies of what the arrays of weights hold, as layer0.conductance.PART, and of the pulses that a log counted."""
     return {
-        f"{name.partition('.')[0]}.conductance.{part}": g.detach().cpu().clone().contiguous()
+        f"{name.partition('.')[0]}.{part if part.startswith(PULSES) else f'conductance.{part}'}": g.detach()
+        .cpu()
+        .clone()
+        .contiguous()
         for name, synapse in zip(layer_names(net), net.synapses, strict=True)
         if name.endswith(".weight")
         for part, g in synapse.conductances().items()

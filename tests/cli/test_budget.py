@@ -60,7 +60,7 @@ def test_the_ladder_goes_down(tmp_path: Path) -> None:
     assert at_effort(plan_attack(request(tmp_path, attack="pgd-7", examples=50)), "glance", 60.0).attack == "pgd-7"
 
 
-@pytest.mark.parametrize(("budget_s", "name"), [(250, FULL), (150, "careful"), (30, "medium"), (2, "glance")])
+@pytest.mark.parametrize(("budget_s", "name"), [(250, FULL), (150, "long"), (30, "medium"), (2, "glance")])
 def test_the_first_step_that_fits_is_taken(
     budget_s: float, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

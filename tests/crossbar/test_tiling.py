@@ -18,8 +18,8 @@ from hwsim.crossbar.exact import FloatDevice
 from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.synapse import Device, Synapse
 from hwsim.crossbar.tiling import TiledDevice
+from hwsim.devices.aihw.device import AihwDevice
 from hwsim.devices.aihw.inference import AihwInferenceDevice
-from hwsim.devices.aihw.synapse import AihwDevice
 from hwsim.devices.responses import IdealCell, SoftBoundsCell
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.inference import infer

@@ -15,8 +15,9 @@ from hwsim.data.split import Split
 from hwsim.ebm import settle as settling
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.costs import CrossEntropy, SquaredError
-from hwsim.ebm.hopfield import LayeredHopfield, Normalise
+from hwsim.ebm.hopfield import LayeredHopfield
 from hwsim.ebm.look import LOOKED_EVERY
+from hwsim.ebm.normalise import Normalise
 from hwsim.ebm.settle import Phase, settle
 from hwsim.ebm.solvers import Anderson, Newton, OddEven, Solver, Synchronous, UpDown
 from hwsim.errors import InputError, WorkError

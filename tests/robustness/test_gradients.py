@@ -8,7 +8,8 @@ from torch import Tensor
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.energy import State
-from hwsim.ebm.hopfield import GivenInput, LayeredHopfield, Normalise
+from hwsim.ebm.hopfield import GivenInput, LayeredHopfield
+from hwsim.ebm.normalise import Normalise
 from hwsim.ebm.settle import Phase, Synchronous
 from hwsim.errors import InputError
 from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from hwsim.devices.aihw.pair import check_pair
 
 if TYPE_CHECKING:
+    from hwsim.devices.aihw.device import AihwDevice
     from hwsim.devices.aihw.inference import AihwInferenceDevice, AihwInferenceSynapse, device_of
-    from hwsim.devices.aihw.synapse import AihwDevice, AihwSynapse
+    from hwsim.devices.aihw.synapse import AihwSynapse
 
 __all__ = ["AihwDevice", "AihwInferenceDevice", "AihwInferenceSynapse", "AihwSynapse", "check_pair", "device_of"]
 
 _HOME = {
-    "AihwDevice": "synapse",
+    "AihwDevice": "device",
     "AihwSynapse": "synapse",
     "AihwInferenceDevice": "inference",
     "AihwInferenceSynapse": "inference",

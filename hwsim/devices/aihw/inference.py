@@ -25,10 +25,11 @@ from hwsim.crossbar.reads.periphery import ReadPath
 from hwsim.crossbar.reads.readable import ArrayReads
 from hwsim.crossbar.reads.vectors import Port, read
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
+from hwsim.devices.aihw.device import AihwDevice
 from hwsim.devices.aihw.noise import measured_ages, own_noise_model
 from hwsim.devices.aihw.pair import check_pair
 from hwsim.devices.aihw.readpath import not_covered, read_path
-from hwsim.devices.aihw.synapse import COLUMNWISE, AihwDevice
+from hwsim.devices.aihw.synapse import COLUMNWISE
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 

@@ -9,6 +9,7 @@ from aihwkit.simulator.parameters.enums import AnalogMVType
 from aihwkit.simulator.parameters.io import IOParameters
 
 from hwsim.crossbar.reads.periphery import BOUND_MANAGEMENT, NOISE_MANAGEMENT, WEIGHT_NOISE, ReadPath
+from hwsim.errors import NotCovered
 
 _ENUMS = {"noise_management": NOISE_MANAGEMENT, "bound_management": BOUND_MANAGEMENT, "w_noise_type": WEIGHT_NOISE}
 
@@ -29,11 +30,11 @@ def read_path(io: IOParameters, *, transpose: bool = False) -> ReadPath:
     """The torch read path equal in moments to the compiled read under ``io``; ``transpose``: to its backward read.
 
     As in aihwkit, the transpose read has no bound management, and an all-zero vector under noise
-    management is silent there. Raises NotImplementedError, with the reason, for settings that it does not cover.
+    management is silent there. Raises NotCovered, with the reason, for other settings.
     """
     reason = not_covered(io, transpose=transpose)
     if reason:
-        raise NotImplementedError(reason)
+        raise NotCovered(reason)
     if io.is_perfect or io.mv_type == AnalogMVType.IDEAL:
         return ReadPath(is_perfect=True, out_scale=io.out_scale)
     ours = {field.name for field in fields(ReadPath)}

@@ -8,15 +8,9 @@ statistically, not bit for bit.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
-from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig, InferenceRPUConfig
-from aihwkit.simulator.configs.compounds import TransferCompound
-from aihwkit.simulator.parameters.enums import PulseType
+from aihwkit.simulator.configs import DigitalRankUpdateRPUConfig
 from torch import Tensor
 
 from hwsim.crossbar.circuit import Circuit
@@ -27,131 +21,14 @@ from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Meter, check_keys, check_rate, check_weight
 from hwsim.crossbar.updates.pulsed import count_rows
 from hwsim.devices.aihw.compiled import compiled_read, move_to, restore_tile, tile_state
-from hwsim.devices.aihw.pair import check_pair
-from hwsim.devices.aihw.readpath import not_covered, read_path
+from hwsim.devices.aihw.traits import TileTraits
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
-PROGRAMMING = ("ideal", "pulsed")
 COLUMNWISE = (
     "array.mapping_scale: 'layer' is one scale for all outputs, and mapping.weight_scaling_columnwise asks for one "
     "each; keep one of the two"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class AihwDevice:
-    """Any aihwkit configuration whose tile is trained in place (``SingleRPUConfig``, ``UnitCellRPUConfig``, ...).
-
-    Args:
-        config: the aihwkit configuration; copied for every array and never changed.
-            ``device.construction_seed`` is mixed into the seed of every array's device variation.
-        programming: how ``program`` writes: ``ideal`` sets every device exactly, up to its bounds;
-            ``pulsed`` reads and pulses until the mean error of a read is below 1 % (aihwkit's write-verify).
-        compiled_reads: read by the compiled tile even where the torch path covers the settings; slower, unseeded.
-    """
-
-    config: Any
-    programming: str = "ideal"
-    compiled_reads: bool = False
-
-    trains = "in-situ"
-    drifts = False
-    not_used = ()
-
-    def __post_init__(self) -> None:
-        check_pair()
-        if self.programming not in PROGRAMMING:
-            raise InputError(
-                f"AihwDevice.programming: expected one of {', '.join(PROGRAMMING)}, got {self.programming!r}"
-            )
-        if isinstance(self.config, InferenceRPUConfig):
-            name = type(self.config).__name__
-            raise InputError(f"{name} has no devices that pulses could train; use AihwInferenceDevice for it")
-        ranges = getattr(getattr(self.config, "pre_post", None), "input_range", None)
-        if ranges is not None and ranges.enable:
-            raise InputError("pre_post.input_range.enable: expected false; learned input ranges are not simulated here")
-        if getattr(self.config.mapping, "learn_out_scaling", False):
-            raise InputError("mapping.learn_out_scaling: expected false; learned output scales are not simulated here")
-
-    @cached_property
-    def unseeded_reads(self) -> tuple[str, ...]:
-        """The directions that the compiled tile has to read, each with the setting that makes it so."""
-        if self.compiled_reads:
-            return ("forward: compiled_reads is set", "backward: compiled_reads is set")
-        reasons = []
-        for name in ("forward", "backward"):
-            io = getattr(self.config, name, None)
-            reason = None if io is None else not_covered(io, transpose=name == "backward")
-            if reason:
-                reasons.append(f"{name}: {reason}")
-        return tuple(reasons)
-
-    def path(self, name: str) -> ReadPath | None:
-        """The torch read path of direction ``forward`` or ``backward``; None where the compiled tile reads."""
-        if any(reason.startswith(name) for reason in self.unseeded_reads):
-            return None
-        io = getattr(self.config, name, None)
-        return ReadPath() if io is None else read_path(io, transpose=name == "backward")
-
-    @cached_property
-    def pulsed(self) -> bool:
-        """Does the compiled part draw random pulses or write noise?"""
-        update = getattr(self.config, "update", None)
-        exact = update is None or update.pulse_type in (PulseType.NONE, PulseType.NONE_WITH_DEVICE)
-        return not exact and type(self.config.device).__name__ not in ("IdealDevice", "FloatingPointDevice")
-
-    @property
-    def seedable(self) -> bool:
-        return not (self.pulsed or self.unseeded_reads)
-
-    @property
-    def ideal(self) -> bool:
-        path = self.path("forward"), self.path("backward")
-        return not self.pulsed and all(p is not None and p.ideal for p in path)
-
-    @cached_property
-    def write_noise(self) -> bool:
-        """Does what is read differ from what was written?"""
-        return any(getattr(device, "write_noise_std", 0.0) > 0 for device in nested(self.config.device))
-
-    @cached_property
-    def noisy_store(self) -> bool:
-        """Does write noise move the stored weights? In compound cells aihwkit stores what it reads back."""
-        return self.write_noise and len(list(nested(self.config.device))) > 1
-
-    @cached_property
-    def movable(self) -> bool:
-        """Can a weight be set without a change to what else its cell holds (other devices, digital sums)?"""
-        if isinstance(self.config, DigitalRankUpdateRPUConfig):
-            return False
-        cell = self.config.device
-        return not self.noisy_store if isinstance(cell, TransferCompound) else len(list(nested(cell))) == 1
-
-    @cached_property
-    def not_exact(self) -> tuple[str, ...]:
-        """What a resumed array does not get back exactly, in words; the pulses that follow are never the same."""
-        reasons = []
-        if self.write_noise:
-            moves = ", and moves the stored weights" if self.noisy_store else ""
-            reasons.append(f"write noise is drawn again{moves}")
-        if isinstance(self.config, DigitalRankUpdateRPUConfig):
-            reasons.append("the digital accumulator of a mixed-precision device restarts at zero")
-        return tuple(reasons)
-
-    def synapse(self, post: int, pre: int, streams: Streams) -> AihwSynapse:
-        """An array of its own devices (stream ``device``), read with stream ``read``."""
-        return AihwSynapse(self, (post, pre), streams)
-
-
-def nested(device: Any) -> Iterator[Any]:
-    """A device and every device inside it."""
-    yield device
-    for field in fields(device) if is_dataclass(device) else ():
-        value = getattr(device, field.name)
-        for part in value if isinstance(value, list) else [value]:
-            if is_dataclass(part) and (hasattr(part, "dw_min") or "unit_cell" in field.name or field.name == "device"):
-                yield from nested(part)
 
 
 class AihwSynapse(ArrayReads):
@@ -163,7 +40,7 @@ class AihwSynapse(ArrayReads):
     A scale per column can only be applied to the inputs there.
     """
 
-    def __init__(self, device: AihwDevice, shape: tuple[int, int], streams: Streams) -> None:
+    def __init__(self, device: TileTraits, shape: tuple[int, int], streams: Streams) -> None:
         self.shape = shape
         self.device = device
         config = copy.deepcopy(device.config)
@@ -367,7 +244,7 @@ class AihwSynapse(ArrayReads):
         """The state of every device with its lowest and highest values, by name, each (post, pre).
 
         Under write noise the state is what pulses act on, and the weight that is read lies around it. Where noise moves
-        the state itself (``AihwDevice.noisy_store``) bounds are soft, and there is nothing to hold it against.
+        the state itself (``TileTraits.noisy_store``) bounds are soft, and there is nothing to hold it against.
         """
         return {} if self.device.noisy_store else self._limits()
 
@@ -402,7 +279,7 @@ class AihwSynapse(ArrayReads):
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore weights, hidden parameters and counters; ``AihwDevice.not_exact`` says what cannot be."""
+        """Restore weights, hidden parameters and counters; ``TileTraits.not_exact`` says what cannot be."""
         check_keys(state, set(self.state_dict()), "compiled tile")
         check_weight(state["raw"], self.shape)
         restore_tile(self.tile, state)

@@ -33,7 +33,7 @@ class Effort:
 
 
 EFFORTS = (
-    Effort("careful", "standard", 200),
+    Effort("long", "standard", 200),
     Effort("medium", "quick", 200),
     Effort("short", "quick", 100),
     Effort("brief", "smoke", 100),

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from hwsim.cards.build import layer_names
 from hwsim.crossbar.composite import layout
-from hwsim.crossbar.updates.log import PULSES
 from hwsim.ebm.network import Network
 from hwsim.experiments.ageing import usual_ages
 from hwsim.experiments.device_run.attacks import attack_case, forecast
@@ -38,6 +37,7 @@ from hwsim.jobs.executors import Pool
 from hwsim.jobs.job import Progress, Quiet
 from hwsim.jobs.store import write_json, written_aside
 from hwsim.jobs.tasks import Task, do_tasks
+from hwsim.jobs.weights import named_conductances, named_weights
 from hwsim.learning.train import Epoch
 from hwsim.rng import Streams
 from hwsim.robustness.corruptions.condition import Condition
@@ -245,16 +245,6 @@ def _examined(
 
 def _keep_weights(path: Path, net: Network) -> None:
     """The weights and conductances of every array, and the pulses that a log counted, once."""
-    if path.exists():
-        return
-    tensors = {}
-    for name, synapse in zip(layer_names(net), net.synapses, strict=True):
-        tensors[name] = synapse.weight().contiguous()
-        layer = name.partition(".")[0]
-        if name.endswith(".weight"):
-            parts = synapse.conductances().items()
-            for part, g in parts:
-                own = part if part.startswith(PULSES) else f"conductance.{part}"
-                tensors[f"{layer}.{own}"] = g.detach().clone().contiguous()
-    with written_aside(path) as aside:
-        save_file(tensors, aside)
+    if not path.exists():
+        with written_aside(path) as aside:
+            save_file(named_weights(net) | named_conductances(net), aside)
