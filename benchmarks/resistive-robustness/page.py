@@ -79,12 +79,10 @@ def _verdict(name: str, columns: Sequence[str], apart: Sequence[Interval]) -> st
         what = "is more robust to attacks than"
     elif worse and not better:
         what = "is less robust to attacks than"
+    elif better:
+        what = "is more robust at some budgets and less at others than"
     else:
-        what = (
-            "is more robust at some budgets and less at others than"
-            if better
-            else "cannot be told apart under attack from"
-        )
+        what = "cannot be told apart under attack from"
     clean, budgets = found[CLEAN].points_with_range, ", ".join(words)
     return f"At clean accuracies {clean} apart, '{name}' {what} '{REFERENCE}', as far as resolved: {budgets}."
 

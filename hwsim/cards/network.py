@@ -127,7 +127,7 @@ class ConvolutionConfig(Card):
 
 
 class StackConfig(Card):
-    """Images of (channels, height, width), convolutions where there are any, then fully connected layers, classes last."""
+    """Images of (channels, height, width), convolutions if there are any, then fully connected layers, classes last."""
 
     image: list[int] = Field(min_length=3, max_length=3)
     convolutions: list[ConvolutionConfig] = Field(default=[])
@@ -149,7 +149,7 @@ class StackConfig(Card):
 
 
 class ConvConfig(_EnergyConfig, StackConfig):
-    """A convolutional Hopfield network; names are those of ``StackConfig`` and ``hwsim.ebm.hopfield.LayeredHopfield``."""
+    """A convolutional Hopfield network, its layers those of a ``StackConfig`` with a convolution at least."""
 
     type: Literal["conv-hopfield"]
     convolutions: list[ConvolutionConfig] = Field(min_length=1)

@@ -48,15 +48,12 @@ def save_weights(model: Network | torch.nn.Module, path: Path) -> None:
 
 def named_conductances(net: Network) -> dict[str, Tensor]:
     """Copies of what the arrays of weights hold, as layer0.conductance.PART, and of the pulses that a log counted."""
-    return {
-        f"{name.partition('.')[0]}.{part if part.startswith(PULSES) else f'conductance.{part}'}": g.detach()
-        .cpu()
-        .clone()
-        .contiguous()
-        for name, synapse in zip(layer_names(net), net.synapses, strict=True)
-        if name.endswith(".weight")
-        for part, g in synapse.conductances().items()
-    }
+    named = {}
+    for name, synapse in zip(layer_names(net), net.synapses, strict=True):
+        for part, g in synapse.conductances().items() if name.endswith(".weight") else ():
+            own = part if part.startswith(PULSES) else f"conductance.{part}"
+            named[f"{name.partition('.')[0]}.{own}"] = g.detach().cpu().clone().contiguous()
+    return named
 
 
 def save_conductances(net: Network, path: Path) -> None:

@@ -59,5 +59,5 @@ def test_the_verdict_is_what_the_intervals_say() -> None:
 
     assert "is more robust to attacks than" in said(0.0, 0.01, 0.1)
     assert "is less robust to attacks than" in said(0.0, -0.1, 0.0)
-    assert "is as robust to attacks as" in said(0.0, 0.01, -0.01)
+    assert "cannot be told apart under attack from" in said(0.0, 0.01, -0.01)
     assert "more robust at some budgets and less at others" in said(0.0, 0.1, -0.1)
