@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hwsim.crossbar.synapse import Device
-from hwsim.crossbar.updates.modes import LOW_RANK, POOLED, UpdateMode
+from hwsim.crossbar.updates.modes import ACCUMULATE, LOW_RANK, MOMENTUM, POOLED, UpdateMode
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
@@ -17,17 +17,31 @@ Place = Callable[[tuple[int | str, ...], str], InputError]
 
 
 def parse_mode(given: Any) -> UpdateMode:
-    """``accumulate``, ``low-rank: 4``, ``{low-rank: 4}`` -> the mode. Raises InputError for anything else."""
-    if isinstance(given, dict) and len(given) == 1:
-        name, number = next(iter(given.items()))
-        if isinstance(number, int) and not isinstance(number, bool):
-            return UpdateMode(str(name), number)
-        raise InputError(f"update: {name}: expected a whole number, got {number!r}")
+    """``accumulate``, ``low-rank: 4``, ``{accumulate: 4, momentum: 0.9}`` -> the mode. Raises InputError otherwise."""
     if isinstance(given, str):
-        match = re.fullmatch(r"\s*([a-z-]+)\s*(?::\s*([0-9]+)\s*)?", given)
+        match = re.fullmatch(rf"\s*([a-z-]+)\s*(?::\s*([0-9]+)\s*)?(?:,\s*{MOMENTUM}:\s*([0-9.e-]+)\s*)?", given)
         if match:
-            return UpdateMode(match[1], int(match[2]) if match[2] else None)
+            number = int(match[2]) if match[2] else None
+            return UpdateMode(match[1], number, _momentum(match[1], _number(match[3]) if match[3] else 0.0))
+    elif isinstance(given, dict) and (names := [name for name in given if name != MOMENTUM]) and len(names) == 1:
+        number, momentum = given[names[0]], given.get(MOMENTUM, 0.0)
+        if isinstance(number, int) and not isinstance(number, bool):
+            return UpdateMode(str(names[0]), number, _momentum(names[0], momentum))
+        raise InputError(f"update: {names[0]}: expected a whole number, got {number!r}")
     raise InputError(f"update: expected a mode such as accumulate or {LOW_RANK}: 4, got {given!r}")
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _momentum(name: str, given: Any) -> float:
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return float(given)
+    raise InputError(f"update: {name}: expected a momentum in [0, 1), got {given!r}")
 
 
 def plain_modes(given: Any) -> str | list[str]:
@@ -69,7 +83,7 @@ def check_modes(
             raise place(keys, f"{what}; got {mode.number}. A list gives each link a mode of its own")
         if mode.name == POOLED and bias == "column":
             raise place(keys, "pooled: needs digital biases (network.bias), got a bias column, which no image has")
-        needed += 4 * post * pre * (mode.name == "accumulate")
+        needed += 4 * post * pre * (mode.name == ACCUMULATE) * (2 if mode.momentum else 1)
         try:
             size = mode.number or 2 if mode.name == LOW_RANK else 2
             mode.device(device).synapse(size, size, Streams(0))

@@ -46,6 +46,9 @@ def recipe(update: object, device: str = CELL, model: str = "digits-mlp") -> Lea
         ({"accumulate": 4}, "accumulate: 4"),
         ("low-rank:4", "low-rank: 4"),
         (["accumulate", {"low-rank": 2}], ["accumulate", "low-rank: 2"]),
+        ({"accumulate": 4, "momentum": 0.9}, "accumulate: 4, momentum: 0.9"),
+        ("accumulate: 4,momentum: .95", "accumulate: 4, momentum: 0.95"),
+        ("accumulate, momentum: 0.5", "accumulate: 1, momentum: 0.5"),
     ],
 )
 def test_modes_are_given_once_or_once_a_link(given: object, text: str | list[str]) -> None:
@@ -77,6 +80,11 @@ def test_shapes_are_known_before_any_array_is_built() -> None:
         ({"low-rank": 1.5}, "update: low-rank: expected a whole number, got 1.5"),
         ({"low-rank": True}, "update: low-rank: expected a whole number, got True"),
         (7, "update: expected a mode such as accumulate or low-rank: 4, got 7"),
+        ({"accumulate": 2, "momentum": "much"}, r"update: accumulate: expected a momentum in \[0, 1\), got 'much'"),
+        ({"accumulate": 2, "momentum": 1}, r"update: accumulate: expected a momentum in \[0, 1\), got 1.0"),
+        ("accumulate, momentum: 1.2.3", r"update: accumulate: expected a momentum in \[0, 1\), got '1.2.3'"),
+        ({"low-rank": 4, "momentum": 0.9}, "update: momentum belongs to accumulate"),
+        ({"momentum": 0.9}, "update: expected a mode such as accumulate or low-rank: 4, got {'momentum': 0.9}"),
         ({"accumulate": 0}, "update: accumulate: expected training steps between two writes >= 1, got 0"),
     ],
 )

@@ -31,7 +31,13 @@ from hwsim.errors import InputError
 from hwsim.rng import Streams
 from hwsim.testing import check_device
 
-MODES = [UpdateMode("accumulate"), UpdateMode("accumulate", 3), UpdateMode("low-rank", 4), UpdateMode("pooled")]
+MODES = [
+    UpdateMode("accumulate"),
+    UpdateMode("accumulate", 3),
+    UpdateMode("accumulate", 2, momentum=0.75),
+    UpdateMode("low-rank", 4),
+    UpdateMode("pooled"),
+]
 
 
 def change(synapse: Synapse, pre: Tensor, post: Tensor, rate: float) -> Tensor:
@@ -90,8 +96,41 @@ def test_cycle_noise_is_the_only_spread_of_whole_pulses(cell: str) -> None:
     assert float(written[1].std()) == pytest.approx(mean * 0.3 / 2, rel=0.06)
 
 
-def test_every_n_steps_one_write_and_a_resumed_array_goes_on_exactly() -> None:
-    device = AccumulatedDevice(ASYMMETRIC, 3)
+def test_a_running_mean_of_the_steps_goes_into_the_sum() -> None:
+    """Against the mean in float64: what is written and what is left add up to it, and in the long run to all steps."""
+    momentum, synapse = 0.75, programmed(AccumulatedDevice(SYMMETRIC, 2, 0.75))
+    start, mean, wanted, every = synapse.weight(), torch.zeros(5, 7).double(), 0.0, 0.0
+    for step in range(60):
+        pre, post = rows(16, 7, step), rows(16, 5, 100 + step)
+        now = 0.01 * products(pre.double(), post.double()) if step < 20 else torch.zeros(5, 7).double()
+        mean = momentum * mean + (1 - momentum) * now
+        wanted, every = wanted + mean, every + now
+        for x, d in zip(pre.split(8), post.split(8), strict=True):  # a step of two calls is one step
+            synapse.update(x, d, 0.01 if step < 20 else 0.0)
+        synapse.tick()
+        if step in (19, 59):
+            written = synapse.weight() - start + synapse.state_dict()["update.sum"]
+            torch.testing.assert_close(written.double(), wanted, rtol=0, atol=2e-5)
+    torch.testing.assert_close(wanted, every, rtol=0, atol=1e-4)
+    assert float(every.abs().max()) > 3 * STEP, "or nothing was written"
+
+
+def test_noise_sends_fewer_pulses_through_a_running_mean() -> None:
+    """Noise of four pulses a step that differs from step to step: with momentum m its size falls by the square root of
+    (1 - m) / (1 + m), 0.23 for 0.9, and what does not fill a pulse is not sent."""
+    sent = []
+    for momentum in (0.0, 0.9):
+        synapse = AccumulatedDevice(SYMMETRIC, 1, momentum).synapse(20, 30, Streams(0))
+        for step in range(60):
+            synapse.update(torch.eye(30), 4 * STEP * rows(30, 20, step), 1.0)
+            synapse.tick()
+        sent.append(synapse.meter.pulses)
+    assert 0.1 < sent[1] / sent[0] < 0.26
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_every_n_steps_one_write_and_a_resumed_array_goes_on_exactly(momentum: float) -> None:
+    device = AccumulatedDevice(ASYMMETRIC, 3, momentum)
     first, second = programmed(device), programmed(device, seed=1)
     moved = []
     for step in range(7):
@@ -103,8 +142,9 @@ def test_every_n_steps_one_write_and_a_resumed_array_goes_on_exactly() -> None:
     assert moved == [False, False, True, False, False, True, False]
     assert torch.equal(first.weight(), second.weight())
     assert all(torch.equal(v, second.state_dict()[k]) for k, v in first.state_dict().items())
-    with pytest.raises(ValueError, match="digital sum"):
-        second.load_state_dict({k: v for k, v in first.state_dict().items() if k != "update.sum"})
+    for name in ("update.sum", "update.mean") if momentum else ("update.sum",):
+        with pytest.raises(ValueError, match=f"digital sum: expected .*{name}"):
+            second.load_state_dict({k: v for k, v in first.state_dict().items() if k != name})
 
 
 def test_a_train_is_never_longer_than_it_may_be_and_the_rest_is_kept() -> None:
@@ -315,3 +355,7 @@ def test_what_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=words):
             UpdateMode(name, number)
+    with pytest.raises(InputError, match="momentum belongs to accumulate, which has a sum to smooth, not to pooled"):
+        UpdateMode("pooled", momentum=0.5)
+    with pytest.raises(InputError, match=r"accumulate: expected a momentum in \[0, 1\), got 1"):
+        UpdateMode("accumulate", momentum=1.0)

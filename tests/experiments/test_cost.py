@@ -112,6 +112,18 @@ def test_a_digital_sum_is_counted_and_priced(mode: str) -> None:
     assert price.pulse_J == pytest.approx(work.pulses * table.pulse.energy_J)
 
 
+def test_a_running_mean_is_a_second_matrix_and_a_multiplication_a_weight_and_step() -> None:
+    synapse = parse_mode("accumulate, momentum: 0.5").device(CELL).synapse(3, 5, Streams(0))
+
+    def learn() -> None:
+        for _ in range(3):
+            synapse.update(torch.ones(2, 5), torch.ones(2, 3), CELL.cell.dw_min)
+            synapse.tick()
+
+    (work,) = cost_of({"layer": synapse}, learn)
+    assert (work.memory_bytes, work.digital_products) == (2 * 60, 6 * 15 + 3 * 15)
+
+
 def test_memory_of_tiles_and_twins_adds_up() -> None:
     tiled = parse_mode("accumulate").device(TwinDevice(TiledDevice(CELL, 4, 4))).synapse(7, 10, Streams(0))
     assert digital_bytes(tiled) == 2 * 7 * 10 * 4

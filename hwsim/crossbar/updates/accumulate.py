@@ -18,7 +18,7 @@ from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.errors import InputError
 from hwsim.rng import Streams
 
-SUM, STEPS = "update.sum", "update.steps"
+SUM, STEPS, MEAN = "update.sum", "update.steps", "update.mean"
 BYTES = 4  # of a float32 in digital memory
 
 
@@ -26,15 +26,23 @@ BYTES = 4  # of a float32 in digital memory
 class AccumulatedDevice(WrappedDevice):
     """A device whose arrays have a digital sum each, written to the devices every ``every`` training steps.
 
+    Args:
+        momentum: in [0, 1). Above 0 a running mean of the steps goes into the sum in place of each step itself:
+            mean <- momentum mean + (1 - momentum) step. Rates keep their meaning, and noise of reads,
+            which differs from step to step, sends fewer pulses to and fro.
+
     InputError for devices that are trained digitally anyway.
     """
 
     device: Device
     every: int = 1
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise InputError(f"update: accumulate: expected a number of steps >= 1, got {self.every}")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"update: accumulate: expected a momentum in [0, 1), got {self.momentum}")
         if self.device.trains != "in-situ":
             raise InputError(
                 "update: accumulate: expected a device that updates act on; this one is trained in digital "
@@ -53,7 +61,7 @@ class AccumulatedDevice(WrappedDevice):
                 f"update: accumulate: {type(inner).__name__} does not say how far one pulse moves a weight; a device "
                 "that sums its updates itself (mixed precision) has no use for it"
             )
-        return AccumulatedUpdates(inner, self.every)
+        return AccumulatedUpdates(inner, self.every, self.momentum)
 
 
 class AccumulatedUpdates(WrappedSynapse):
@@ -61,19 +69,21 @@ class AccumulatedUpdates(WrappedSynapse):
 
     Every ``every`` steps the whole pulses in chi are sent row by row, trunc(chi / granularity) to each cross-point and
     at most as many as a train may have; the rest stays in chi. Exact devices take all of it. Programming clears chi.
+    With a momentum a second matrix holds the running mean of the steps, which is what chi sums.
     """
 
-    def __init__(self, inner: Synapse, every: int) -> None:
+    def __init__(self, inner: Synapse, every: int, momentum: float = 0.0) -> None:
         super().__init__(inner)
-        self._every = every
+        self._every, self._momentum = every, momentum
         self._sum = torch.zeros_like(inner.weight())
+        self._mean = torch.zeros_like(self._sum) if momentum else None
         self._steps = 0
         self._rate = 0.0  # of the last update, for the weight decay of exact arrays
 
     @property
     def digital_bytes(self) -> int:
         """Digital memory beside the array."""
-        return BYTES * self._sum.numel()
+        return BYTES * self._sum.numel() * (1 if self._mean is None else 2)
 
     @property
     def period(self) -> int:
@@ -91,11 +101,18 @@ class AccumulatedUpdates(WrappedSynapse):
         check_rate(rate)
         self.meter.vectors_updated += vectors
         self.meter.digital_products += vectors * product.numel()
-        self._sum.add_(product, alpha=rate)
+        if self._mean is None:
+            self._sum.add_(product, alpha=rate)
+        else:
+            self._mean.add_(product, alpha=rate * (1 - self._momentum))
         self._rate = rate or self._rate
 
     @torch.no_grad()
     def tick(self) -> None:
+        if self._mean is not None:
+            self._sum.add_(self._mean)
+            self._mean.mul_(self._momentum)
+            self.meter.digital_products += self._mean.numel()
         self._steps += 1
         if self._steps >= self._every:
             self._write()
@@ -124,17 +141,26 @@ class AccumulatedUpdates(WrappedSynapse):
 
     def program(self, weight: Tensor) -> None:
         super().program(weight)
-        self._sum.zero_()
+        for matrix in self._matrices().values():
+            matrix.zero_()
         self._steps = 0
 
+    def _matrices(self) -> dict[str, Tensor]:
+        """What lies in digital memory, by its name in a saved state."""
+        return {SUM: self._sum} | ({} if self._mean is None else {MEAN: self._mean})
+
     def state_dict(self) -> dict[str, Tensor]:
-        return {SUM: self._sum.clone(), STEPS: torch.tensor(self._steps), **super().state_dict()}
+        own = {name: matrix.clone() for name, matrix in self._matrices().items()}
+        return {**own, STEPS: torch.tensor(self._steps), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        missing = {SUM, STEPS} - set(state)
+        own = self._matrices()
+        missing = {*own, STEPS} - set(state)
         if missing:
             raise ValueError(f"saved state of an array with a digital sum: expected {', '.join(sorted(missing))}")
-        check_weight(state[SUM], self.shape)
-        super().load_state_dict({key: value for key, value in state.items() if key not in (SUM, STEPS)})
-        self._sum.copy_(state[SUM])
+        for name in own:
+            check_weight(state[name], self.shape)
+        super().load_state_dict({key: value for key, value in state.items() if key not in (*own, STEPS)})
+        for name, matrix in own.items():
+            matrix.copy_(state[name])
         self._steps = int(state[STEPS])

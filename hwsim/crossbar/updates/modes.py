@@ -15,6 +15,7 @@ from hwsim.errors import InputError
 
 PER_SAMPLE, ACCUMULATE, LOW_RANK, POOLED = "per-sample", "accumulate", "low-rank", "pooled"
 MODES = (PER_SAMPLE, ACCUMULATE, LOW_RANK, POOLED)
+MOMENTUM = "momentum"
 _NUMBERS = {ACCUMULATE: 1, POOLED: 2}  # what the number after a mode is by default
 _MEANS = {
     ACCUMULATE: "training steps between two writes",
@@ -32,8 +33,9 @@ class UpdateMode:
             whole pulses of which are written every ``number`` steps; ``low-rank``: the ``number`` leading factors of a
             step's sum; ``pooled``: one train for ``number`` x ``number`` positions of a convolution.
         number: what belongs to the mode; None: the usual one, 1 step or 2 x 2 positions.
+        momentum: of a running mean of the steps, which ``accumulate`` then sums; 0: the steps themselves.
 
-    InputError for an unknown name and for a number that is missing, unwanted or below 1.
+    InputError for an unknown name, for a number that is missing, unwanted or below 1, and for a momentum out of [0, 1).
 
     >>> import hwsim as hw
     >>> device = hw.UpdateMode("accumulate").device(hw.device("soft-bounds-cell"))
@@ -43,10 +45,15 @@ class UpdateMode:
 
     name: str = PER_SAMPLE
     number: int | None = None
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in MODES:
             raise InputError(f"update: expected one of {', '.join(MODES)}, got {self.name!r}")
+        if self.momentum and self.name != ACCUMULATE:
+            raise InputError(f"update: momentum belongs to {ACCUMULATE}, which has a sum to smooth, not to {self.name}")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"update: {self.name}: expected a momentum in [0, 1), got {self.momentum}")
         if self.name == PER_SAMPLE and self.number is not None:
             raise InputError(f"update: {PER_SAMPLE} takes no number, got {self.number}")
         if self.name == LOW_RANK and self.number is None:
@@ -56,7 +63,9 @@ class UpdateMode:
             raise InputError(f"update: {self.name}: expected {_MEANS[self.name]} >= {least}, got {self.number}")
 
     def __str__(self) -> str:
-        return self.name if self.number is None else f"{self.name}: {self.number}"
+        number = self.number or 1 if self.momentum else self.number
+        text = self.name if number is None else f"{self.name}: {number}"
+        return f"{text}, {MOMENTUM}: {self.momentum:g}" if self.momentum else text
 
     @property
     def period(self) -> int:
@@ -72,7 +81,7 @@ class UpdateMode:
         if self.name == ACCUMULATE:
             if isinstance(device, TiledDevice | TwinDevice | AveragedDevice):
                 return replace(device, device=self.device(device.device))
-            return AccumulatedDevice(device, number)
+            return AccumulatedDevice(device, number, self.momentum)
         if self.name == LOW_RANK:
             return LowRankDevice(device, number)
         return PooledDevice(device, number) if self.name == POOLED else device
