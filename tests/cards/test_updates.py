@@ -48,6 +48,7 @@ def recipe(update: object, device: str = CELL, model: str = "digits-mlp") -> Lea
         (["accumulate", {"low-rank": 2}], ["accumulate", "low-rank: 2"]),
         ({"accumulate": 4, "momentum": 0.9}, "accumulate: 4, momentum: 0.9"),
         ("accumulate: 4,momentum: .95", "accumulate: 4, momentum: 0.95"),
+        ({"low-rank": 4, "momentum": 0.9}, "low-rank: 4, momentum: 0.9"),
         ("accumulate, momentum: 0.5", "accumulate: 1, momentum: 0.5"),
     ],
 )
@@ -83,7 +84,7 @@ def test_shapes_are_known_before_any_array_is_built() -> None:
         ({"accumulate": 2, "momentum": "much"}, r"update: accumulate: expected a momentum in \[0, 1\), got 'much'"),
         ({"accumulate": 2, "momentum": 1}, r"update: accumulate: expected a momentum in \[0, 1\), got 1.0"),
         ("accumulate, momentum: 1.2.3", r"update: accumulate: expected a momentum in \[0, 1\), got '1.2.3'"),
-        ({"low-rank": 4, "momentum": 0.9}, "update: momentum belongs to accumulate"),
+        ({"pooled": 2, "momentum": 0.9}, "update: a momentum belongs to accumulate and low-rank"),
         ({"momentum": 0.9}, "update: expected a mode such as accumulate or low-rank: 4, got {'momentum': 0.9}"),
         ({"accumulate": 0}, "update: accumulate: expected training steps between two writes >= 1, got 0"),
     ],

@@ -36,6 +36,7 @@ MODES = [
     UpdateMode("accumulate", 3),
     UpdateMode("accumulate", 2, momentum=0.75),
     UpdateMode("low-rank", 4),
+    UpdateMode("low-rank", 4, momentum=0.75),
     UpdateMode("pooled"),
 ]
 
@@ -279,6 +280,26 @@ def test_pooled_patches_have_the_mean_of_their_blocks(size: int, cell: str) -> N
         assert float((means - rate * exact).abs().max()) < gross
 
 
+def test_factors_of_a_running_mean_are_kept_and_a_resumed_array_goes_on_exactly() -> None:
+    """On exact arrays, against the mean itself: sums of two rows at all times, which two factors hold exactly."""
+    device = LowRankDevice(FloatDevice(), 2, momentum=0.75)
+    first, second = programmed(device), programmed(device, seed=1)
+    basis, mean = (rows(2, 7, 1), rows(2, 5, 2)), torch.zeros(5, 7).double()
+    for step in range(6):
+        if step == 3:
+            second.load_state_dict(first.state_dict())
+        pre, post = (rows(4, 2, 10 * step + i) @ side for i, side in enumerate(basis))
+        mean = 0.75 * mean + 0.25 * 0.1 * products(pre.double(), post.double())
+        written = change(first, pre, post, 0.1)
+        torch.testing.assert_close(written.double(), mean, rtol=1e-3, atol=1e-5)
+        if step >= 3:
+            change(second, pre, post, 0.1)
+    assert torch.equal(first.weight(), second.weight())
+    assert torch.allclose(change(first, rows(1, 7, 3), rows(1, 5, 4), 0.0).double(), 0.75 * mean, atol=1e-5)
+    with pytest.raises(ValueError, match=r"factors of a running mean: expected update\.pre"):
+        second.load_state_dict({k: v for k, v in first.state_dict().items() if k != "update.pre"})
+
+
 def test_equal_neighbours_are_pooled_exactly_and_vectors_are_not_pooled() -> None:
     window = Window(1, 1)
     pre = torch.rand(3, 1, 4, 4, generator=rng(1)).repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -355,7 +376,7 @@ def test_what_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(InputError, match=words):
             UpdateMode(name, number)
-    with pytest.raises(InputError, match="momentum belongs to accumulate, which has a sum to smooth, not to pooled"):
+    with pytest.raises(InputError, match=r"a momentum belongs to accumulate and low-rank, .*not to pooled"):
         UpdateMode("pooled", momentum=0.5)
     with pytest.raises(InputError, match=r"accumulate: expected a momentum in \[0, 1\), got 1"):
         UpdateMode("accumulate", momentum=1.0)

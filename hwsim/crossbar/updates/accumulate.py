@@ -13,7 +13,7 @@ from torch import Tensor
 from hwsim.crossbar.composite import Composite
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Device, Synapse, check_rate, check_weight
-from hwsim.crossbar.updates.pulsed import Pulsed, granularity
+from hwsim.crossbar.updates.pulsed import Pulsed, check_momentum, granularity
 from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.errors import InputError
 from hwsim.rng import Streams
@@ -41,8 +41,7 @@ class AccumulatedDevice(WrappedDevice):
     def __post_init__(self) -> None:
         if self.every < 1:
             raise InputError(f"update: accumulate: expected a number of steps >= 1, got {self.every}")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"update: accumulate: expected a momentum in [0, 1), got {self.momentum}")
+        check_momentum(self.momentum, "accumulate")
         if self.device.trains != "in-situ":
             raise InputError(
                 "update: accumulate: expected a device that updates act on; this one is trained in digital "

@@ -8,6 +8,7 @@ truncates what is there to the leading ``rank``. The matrix itself is never buil
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from hwsim.crossbar.composite import layout
 from hwsim.crossbar.reads.window import Window, as_rows
-from hwsim.crossbar.synapse import Device, Synapse, check_pulses, check_rate
-from hwsim.crossbar.updates.pulsed import mean_granularity
+from hwsim.crossbar.synapse import Device, Synapse, check_pulses, check_rate, check_weight
+from hwsim.crossbar.updates.pulsed import check_momentum, mean_granularity
 from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.errors import InputError, WorkError
 from hwsim.rng import Streams
@@ -24,18 +25,27 @@ from hwsim.rng import Streams
 AT_ONCE = 32
 """Rows appended before the factors are truncated, or as many as there are factors where that is more."""
 
+PRE, POST = "update.pre", "update.post"
+
 MOST_TRAINS = 10_000
 """Trains that may stand for one product; one that needs more is no update that a device could take in time."""
 
 
 @dataclass(frozen=True)
 class LowRankDevice(WrappedDevice):
-    """A device whose arrays are updated by the ``rank`` leading factors of a training step's sum."""
+    """A device whose arrays are updated by the ``rank`` leading factors of a training step's sum.
+
+    Args:
+        momentum: in [0, 1). Above 0 the factors are those of a running mean of the steps,
+            mean <- momentum mean + (1 - momentum) step, in which read noise cancels.
+    """
 
     device: Device
     rank: int
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
+        check_momentum(self.momentum, "low-rank")
         if self.rank < 1:
             raise InputError(f"update: low-rank: expected a number of factors >= 1, got {self.rank}")
         if self.device.trains != "in-situ":
@@ -51,19 +61,19 @@ class LowRankDevice(WrappedDevice):
                 f"update: low-rank: an array of {post} x {pre} has sums of rank {min(post, pre)} at most, "
                 f"got {self.rank} factors; `accumulate` keeps all of them"
             )
-        return LowRankUpdates(self.device.synapse(post, pre, streams), self.rank)
+        return LowRankUpdates(self.device.synapse(post, pre, streams), self.rank, self.momentum)
 
 
 class LowRankUpdates(WrappedSynapse):
     """An array and the factors of the sum of this step's rows, sent at its end.
 
     A factor whose strongest cross-point expects more pulses than a train may have is sent in several trains, so that
-    none saturates. What truncation leaves out is lost; between steps nothing is kept.
+    none saturates. What truncation leaves out is lost. Between steps nothing is kept but, with a momentum, the factors.
     """
 
-    def __init__(self, inner: Synapse, rank: int) -> None:
+    def __init__(self, inner: Synapse, rank: int, momentum: float = 0.0) -> None:
         super().__init__(inner)
-        self._rank = rank
+        self._rank, self._momentum = rank, momentum
         like = inner.weight()
         self._pre, self._post = like.new_zeros(0, self.shape[1]), like.new_zeros(0, self.shape[0])
 
@@ -82,7 +92,7 @@ class LowRankUpdates(WrappedSynapse):
             return
         size = max(AT_ONCE, self._rank)
         for x, d in zip(pre.split(size), post.split(size), strict=True):
-            self._append(x, d * rate)
+            self._append(x, d * (rate * (1 - self._momentum)))
 
     def update_images(self, pre: Tensor, post: Tensor, rate: float, window: Window) -> None:
         self.update(window.patches(pre), as_rows(post), rate)
@@ -99,7 +109,8 @@ class LowRankUpdates(WrappedSynapse):
             counted = self.meter.vectors_updated
             self.inner.update(*self._trains(), 1.0)
             self.meter.vectors_updated = counted  # rows of the learning rule, not the factors that stand for them
-            self._pre, self._post = self._pre[:0], self._post[:0]
+            kept, share = len(self._pre) if self._momentum else 0, math.sqrt(self._momentum)
+            self._pre, self._post = self._pre[:kept] * share, self._post[:kept] * share
         super().tick()
 
     def _trains(self) -> tuple[Tensor, Tensor]:
@@ -121,6 +132,29 @@ class LowRankUpdates(WrappedSynapse):
     def program(self, weight: Tensor) -> None:
         super().program(weight)
         self._pre, self._post = self._pre[:0], self._post[:0]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        if not self._momentum:
+            return super().state_dict()
+        own = {name: _filled(factors, self._rank) for name, factors in ((PRE, self._pre), (POST, self._post))}
+        return {**own, **super().state_dict()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if self._momentum:
+            if not {PRE, POST} <= set(state):
+                raise ValueError(f"saved state of an array with factors of a running mean: expected {PRE} and {POST}")
+            pre, post = state[PRE], state[POST]
+            check_weight(pre, (self._rank, self.shape[1]))
+            check_weight(post, (self._rank, self.shape[0]))
+            kept = int((pre.any(1) & post.any(1)).sum())  # factors come first, rows of zeros after them
+            self._pre, self._post = pre[:kept].clone(), post[:kept].clone()
+            state = {key: value for key, value in state.items() if key not in (PRE, POST)}
+        super().load_state_dict(state)
+
+
+def _filled(factors: Tensor, rank: int) -> Tensor:
+    """(rank, n): the factors, with rows of zeros after them."""
+    return torch.cat([factors, factors.new_zeros(rank - len(factors), factors.shape[1])])
 
 
 def truncated(pre: Tensor, post: Tensor, rank: int) -> tuple[Tensor, Tensor]:

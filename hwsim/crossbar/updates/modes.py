@@ -11,6 +11,7 @@ from hwsim.crossbar.twin import TwinDevice
 from hwsim.crossbar.updates.accumulate import AccumulatedDevice
 from hwsim.crossbar.updates.low_rank import LowRankDevice
 from hwsim.crossbar.updates.pooled import PooledDevice
+from hwsim.crossbar.updates.pulsed import check_momentum
 from hwsim.errors import InputError
 
 PER_SAMPLE, ACCUMULATE, LOW_RANK, POOLED = "per-sample", "accumulate", "low-rank", "pooled"
@@ -33,7 +34,8 @@ class UpdateMode:
             whole pulses of which are written every ``number`` steps; ``low-rank``: the ``number`` leading factors of a
             step's sum; ``pooled``: one train for ``number`` x ``number`` positions of a convolution.
         number: what belongs to the mode; None: the usual one, 1 step or 2 x 2 positions.
-        momentum: of a running mean of the steps, which ``accumulate`` then sums; 0: the steps themselves.
+        momentum: of a running mean of the steps, which ``accumulate`` then sums and whose factors ``low-rank`` then
+            sends; 0: the steps themselves.
 
     InputError for an unknown name, for a number that is missing, unwanted or below 1, and for a momentum out of [0, 1).
 
@@ -50,10 +52,12 @@ class UpdateMode:
     def __post_init__(self) -> None:
         if self.name not in MODES:
             raise InputError(f"update: expected one of {', '.join(MODES)}, got {self.name!r}")
-        if self.momentum and self.name != ACCUMULATE:
-            raise InputError(f"update: momentum belongs to {ACCUMULATE}, which has a sum to smooth, not to {self.name}")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"update: {self.name}: expected a momentum in [0, 1), got {self.momentum}")
+        if self.momentum and self.name not in (ACCUMULATE, LOW_RANK):
+            raise InputError(
+                f"update: a momentum belongs to {ACCUMULATE} and {LOW_RANK}, which keep something between steps, "
+                f"not to {self.name}"
+            )
+        check_momentum(self.momentum, self.name)
         if self.name == PER_SAMPLE and self.number is not None:
             raise InputError(f"update: {PER_SAMPLE} takes no number, got {self.number}")
         if self.name == LOW_RANK and self.number is None:
@@ -63,7 +67,7 @@ class UpdateMode:
             raise InputError(f"update: {self.name}: expected {_MEANS[self.name]} >= {least}, got {self.number}")
 
     def __str__(self) -> str:
-        number = self.number or 1 if self.momentum else self.number
+        number = self.number or 1 if self.momentum else self.number  # a momentum is said after a number
         text = self.name if number is None else f"{self.name}: {number}"
         return f"{text}, {MOMENTUM}: {self.momentum:g}" if self.momentum else text
 
@@ -83,5 +87,5 @@ class UpdateMode:
                 return replace(device, device=self.device(device.device))
             return AccumulatedDevice(device, number, self.momentum)
         if self.name == LOW_RANK:
-            return LowRankDevice(device, number)
+            return LowRankDevice(device, number, self.momentum)
         return PooledDevice(device, number) if self.name == POOLED else device

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hwsim.crossbar.composite import Composite, arrays_of
 from hwsim.crossbar.synapse import Meter, Synapse, check_pulses
+from hwsim.errors import InputError
 
 
 @runtime_checkable
@@ -82,6 +83,12 @@ def mean_granularity(synapse: Synapse) -> float:
     """The same as one number, the mean over all arrays that a layer lies on; 0: exact updates, or unknown."""
     steps = [step for array in arrays_of(synapse) if (step := granularity(array)) is not None]
     return sum(float(torch.as_tensor(step).mean()) for step in steps) / len(steps) if steps else 0.0
+
+
+def check_momentum(momentum: float, mode: str) -> None:
+    """InputError unless the momentum of a running mean of steps is in [0, 1)."""
+    if not 0 <= momentum < 1:
+        raise InputError(f"update: {mode}: expected a momentum in [0, 1), got {momentum}")
 
 
 def count_rows(meter: Meter, counts: Tensor) -> None:
