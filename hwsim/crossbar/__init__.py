@@ -45,7 +45,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "twin": ["TwinDevice", "second_half"],
         "updates.gain": ["GainDevice"],
         "updates.log": ["PULSES", "logged"],
-        "updates.modes": ["ACCUMULATE", "LOW_RANK", "PER_SAMPLE", "POOLED", "UpdateMode"],
+        "updates.modes": ["ACCUMULATE", "LOW_RANK", "MOMENTUM", "PER_SAMPLE", "POOLED", "UpdateMode"],
         "updates.normalised": ["NormalisedDevice", "NormalisedUpdates"],
         "updates.pull": ["held_weight", "pull_per_pulse"],
         "updates.pulsed": ["count_rows", "layers_of", "mean_granularity", "write_period"],
