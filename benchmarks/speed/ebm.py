@@ -38,6 +38,7 @@ from hwsim.rng import Streams
 BETA = 0.5
 MOMENTUM = 0.9
 RATE = 1e-6  # weights hardly move: every repeat does the same work
+HOPFIELD = ("synchronous", "odd-even", "up-down", "anderson", "newton")
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def settling(size: int, repeats: int) -> None:
     torch.set_num_threads(1)
     phase = Phase(300, tolerance=1e-4, stop_early=True)
     work, ends = {}, {}
-    for start, gain, name in itertools.product(("zero", "feed-forward"), (1.0, 2.0), SOLVERS):
+    for start, gain, name in itertools.product(("zero", "feed-forward"), (1.0, 2.0), HOPFIELD):
         net = strided(start, gain)
         x = torch.rand(size, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         case = f"{start} | U(±{gain:g}/√fan-in) | {name}"
