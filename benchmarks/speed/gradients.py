@@ -5,8 +5,8 @@
 Whole training steps (statistics, momentum and weight decay included) on batches of training images, at the initial
 weights and at the shipped ones. The cosine of each layer's gradient, the least over the batches, to the contrast of
 phases that are relaxed to 1e-6, at the card's beta, and to the exact gradient there; CPU time by that of plain
-up-down sweeps, 15 free and 6 nudged at most, and by a backpropagation step of the feed-forward twin, medians of repeats in turn; and the share of examples that were
-still on their way, or at no minimum.
+up-down sweeps, 15 free and 6 nudged at most, and by a backpropagation step of the feed-forward twin, medians of
+repeats in turn; and the share of examples that were still on their way, or at no minimum.
 """
 
 from __future__ import annotations
