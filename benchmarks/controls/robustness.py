@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from train import CONTROLS, folder
 
+from hwsim.cards import shelf
 from hwsim.experiments.subject import WEIGHTS, Subject, read_subject
 from hwsim.jobs.records import Record, read_records
 from hwsim.jobs.store import append_line
@@ -38,6 +39,13 @@ from hwsim.robustness.warm import warmed
 CHAINS = (("linf:1/255", "linf:2/255", "linf:4/255", "linf:8/255"), ("l2:0.25", "l2:0.5"))
 """Budgets of a norm, the smaller ones first."""
 QUERIED = "linf:2/255"
+SHELF = {
+    "bp-cnn-small": "feed-forward with BatchNorm and ReLU",
+    "vit": "vision transformer",
+    "adv-cnn-l2": "adversarially trained, l2 0.5",
+    "adv-cnn-linf": "adversarially trained, linf 8/255",
+}
+"""Other networks for CIFAR-10, of other sizes and recipes: their shipped weights meet the same attacks."""
 CLIMBS = tuple(stopping(attack) for attack in (Apgd("ce", 50), Apgd("targeted", 50, targets=3)))
 QUERIES = (Fab(targeted=False), Square(1000))
 BLOCK = 100
@@ -73,7 +81,7 @@ class Radii(Record):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/controls"))
-    parser.add_argument("--models", nargs="+", choices=CONTROLS, default=list(CONTROLS))
+    parser.add_argument("--models", nargs="+", choices=(*CONTROLS, *SHELF), default=[*CONTROLS, *SHELF])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--examples", type=int, default=1000, help="test images, the first ones")
     parser.add_argument("--queries", type=int, default=0, help="images that FAB and Square try as well")
@@ -84,22 +92,30 @@ def main() -> None:
     torch.set_num_threads(1)
     for seed in [] if given.table else given.seeds:
         for model in given.models:
-            weights = folder(given.out, model, seed) / WEIGHTS
-            if weights.exists():
-                log = log_of(given.out, model, seed)
+            weights, log = weights_of(given.out, model, seed), log_of(given.out, model, seed)
+            if weights is not None:
                 attack_all(model, weights, log, given.examples, given.queries, given.data_dir)
     from robustness_table import report  # matplotlib is slow to load, and no worker needs it
 
     report(given.out, given.models, given.seeds, write=given.write)
 
 
+def weights_of(out: Path, model: str, seed: int) -> Path | None:
+    """A training's, where it is finished; the shipped ones of a model of the shelf, as seed 0."""
+    if model in SHELF:
+        return shelf.find("models", model).folder / WEIGHTS if seed == 0 else None
+    path = folder(out, model, seed) / WEIGHTS
+    return path if path.exists() else None
+
+
 def log_of(out: Path, model: str, seed: int) -> Path:
-    return folder(out, model, seed) / "attacks.jsonl"
+    return out / f"{model}-shipped" / "attacks.jsonl" if model in SHELF else folder(out, model, seed) / "attacks.jsonl"
 
 
 def attack_all(model: str, weights: Path, log: Path, examples: int, queries: int, data_dir: Path | None) -> None:
     """Everything that the log lacks."""
     subject, data = read_subject(model, weights, None, data_dir)
+    log.parent.mkdir(parents=True, exist_ok=True)
     done = {record.key for record in read_records(log, Verdicts, Radii)} if log.exists() else set()
     for start in range(0, examples, BLOCK):
         x, y = data.test[start : min(start + BLOCK, examples)]
@@ -108,7 +124,7 @@ def attack_all(model: str, weights: Path, log: Path, examples: int, queries: int
         began = time.process_time()
         for record in attacked(subject, x, y, start, start < queries):
             append_line(log, record.plain())
-        print(f"{weights.parent.name}, images from {start}: {time.process_time() - began:.0f} CPU s", flush=True)
+        print(f"{log.parent.name}, images from {start}: {time.process_time() - began:.0f} CPU s", flush=True)
 
 
 def _keys(start: int, queries: int) -> Iterator[tuple[str, int]]:

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from robustness import BLOCK, CHAINS, QUERIED, Radii, Verdicts, log_of
+from robustness import BLOCK, CHAINS, QUERIED, SHELF, Radii, Verdicts, log_of
 from train import CONTROLS, accuracies, folder, spread
 
 from hwsim.jobs.records import read_records
@@ -135,7 +135,7 @@ def _cell(interval: Interval) -> str:
 def _paired(found: Sequence[Left]) -> str:
     """Every control against EP on the same images, training by training of the same seed."""
     base = next((left for left in found if left.model == BASE), None)
-    others = [left for left in found if left.model != BASE]
+    others = [left for left in found if left.model in CONTROLS and left.model != BASE]
     if base is None or not others:
         return ""
     lines = [
@@ -172,11 +172,12 @@ def _p(value: float) -> str:
 
 def _said(found: Sequence[Left]) -> str:
     counts = sorted({left.radius.shape[1] for left in found})
+    controls = sum(left.model in CONTROLS and left.model != BASE for left in found)
     images, before, after = (sum(left.queried[i] for left in found) for i in range(3))
     lines = [
         f"The first {' or '.join(f'{count:,}' for count in counts)} test images in blocks of {BLOCK}, in % with 95 % "
         "intervals over trainings and images (over images alone where there is one training). Paired differences are "
-        f"control less EP, each interval at 1 - .05 / {max(len(found) - 1, 1)}, so that with 95 % confidence none of a "
+        f"control less EP, each interval at 1 - .05 / {max(controls, 1)}, so that with 95 % confidence none of a "
         "column is off. p is of each training by itself."
     ]
     if images:
@@ -194,8 +195,12 @@ def draw(found: Sequence[Left], path: Path) -> None:
         budgets = [0.0, *(unit * _epsilon(threat) for threat in chain)]
         for i, left in enumerate(found):
             of = [accuracy(left.right[threat]) for threat in ("clean", *chain)]
-            style = {"color": f"C{i}", "linestyle": "-" if left.model == BASE else ("--", ":", "-.")[i % 3]}
-            ax.plot(budgets, [100 * each.mean for each in of], label=CONTROLS[left.model], **style)
+            style = {
+                "color": f"C{i}",
+                "linestyle": "-" if left.model == BASE else ("--", ":", "-.")[i % 3],
+                "linewidth": 1.5 if left.model in CONTROLS else 0.9,
+            }
+            ax.plot(budgets, [100 * each.mean for each in of], label={**CONTROLS, **SHELF}[left.model], **style)
             ax.fill_between(
                 budgets, [100 * e.low for e in of], [100 * e.high for e in of], color=f"C{i}", alpha=0.12, linewidth=0
             )
