@@ -401,7 +401,7 @@ def test_squared_error_is_what_networks_with_an_energy_learn_by(tmp_path: Path) 
     model.step(x, labels, 1.0, torch.Generator().manual_seed(0))
     hook.remove()
     slope = (seen[-1] - torch.eye(10)[labels]).mean(0)
-    torch.testing.assert_close(head.bias.detach(), before - 0.05 * slope)
+    torch.testing.assert_close(head.bias.detach(), before - config.learning.rate * slope)  # type: ignore[union-attr]
     with pytest.raises(InputError, match="label_smoothing: acts on the cross-entropy only"):
         read_model("ff-cnn-small-squared-error", [("learning.label_smoothing", 0.1)])
 
