@@ -357,7 +357,7 @@ def test_a_compiled_tile_takes_whole_pulses() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     from aihwkit.simulator.configs import InferenceRPUConfig
-    from aihwkit.simulator.presets import MixedPrecisionPCMPreset
+    from aihwkit.simulator.presets import AGADEcRamPreset, MixedPrecisionPCMPreset
 
     digital = AihwInferenceDevice(InferenceRPUConfig())
     for mode in MODES:
@@ -365,6 +365,8 @@ def test_what_cannot_be_is_refused() -> None:
             mode.device(digital)
     with pytest.raises(InputError, match=r"accumulate: AihwSynapse does not say .*mixed precision"):
         AccumulatedDevice(AihwDevice(MixedPrecisionPCMPreset())).synapse(2, 3, Streams(0))
+    with pytest.raises(InputError, match=r"accumulate: this device scales every update .*auto_scale"):
+        AccumulatedDevice(AihwDevice(AGADEcRamPreset())).synapse(2, 3, Streams(0))
     with pytest.raises(InputError, match="an array of 2 x 3 has sums of rank 2 at most, got 4 factors"):
         LowRankDevice(SYMMETRIC, 4).synapse(2, 3, Streams(0))
     for name, number, words in (

@@ -13,7 +13,7 @@ from torch import Tensor
 from hwsim.crossbar.composite import Composite
 from hwsim.crossbar.reads.window import Window
 from hwsim.crossbar.synapse import Device, Synapse, check_rate, check_weight
-from hwsim.crossbar.updates.pulsed import Pulsed, check_momentum, granularity
+from hwsim.crossbar.updates.pulsed import Pulsed, ScalesUpdates, check_momentum, granularity
 from hwsim.crossbar.wrapped import WrappedDevice, WrappedSynapse
 from hwsim.errors import InputError
 from hwsim.rng import Streams
@@ -59,6 +59,11 @@ class AccumulatedDevice(WrappedDevice):
             raise InputError(
                 f"update: accumulate: {type(inner).__name__} does not say how far one pulse moves a weight; a device "
                 "that sums its updates itself (mixed precision) has no use for it"
+            )
+        if isinstance(inner, ScalesUpdates) and inner.scales_updates:
+            raise InputError(
+                "update: accumulate: this device scales every update by those before it (auto_scale), so that whole "
+                "pulses are not what reaches it; `per-sample` and `low-rank` go with it"
             )
         return AccumulatedUpdates(inner, self.every, self.momentum)
 

@@ -44,6 +44,14 @@ class PulseTrains(Protocol):
 
 
 @runtime_checkable
+class ScalesUpdates(Protocol):
+    """An array that may scale updates by those before, so that what it is sent is not what its devices get."""
+
+    @property
+    def scales_updates(self) -> bool: ...
+
+
+@runtime_checkable
 class Buffered(Protocol):
     """A synapse with digital memory beside its array, for updates that have not reached the devices yet."""
 

@@ -136,6 +136,11 @@ class AihwSynapse(ArrayReads):
             return None
         return self._dw_min * (self.scale if self._columns is None else self._columns[:, None])
 
+    @property
+    def scales_updates(self) -> bool:
+        """``auto_scale`` of aihwkit's chopped and buffered compounds, by running means of the largest factors."""
+        return bool(getattr(self.device.config.device, "auto_scale", False))
+
     period = 1
 
     @property
