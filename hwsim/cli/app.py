@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperCommand
 
 from hwsim import __version__
+from hwsim.errors import InputError
 
-app = typer.Typer(
+
+class Command(TyperCommand):
+    """An option that is given twice and does not repeat is a mistake: the first value would be dropped in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = Counter(self.make_parser(ctx).parse_args(list(args))[2])
+        for option, times in given.items():
+            if times > 1 and not getattr(option, "multiple", False) and option.nargs != -1:
+                raise InputError(f"{option.opts[0]}: given {times} times; expected once, as only the last would count")
+        return super().parse_args(ctx, args)
+
+
+class Group(typer.Typer):
+    """A group of commands of this kind."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        return super().command(name, **{"cls": Command, **settings})
+
+
+app = Group(
     name="hwsim",
     help="Energy-based models on simulated resistive crossbars, trained by equilibrium propagation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-device_app = typer.Typer(help="The shelf of devices.", no_args_is_help=True)
-model_app = typer.Typer(help="The shelf of models.", no_args_is_help=True)
+device_app = Group(help="The shelf of devices.", no_args_is_help=True)
+model_app = Group(help="The shelf of models.", no_args_is_help=True)
 app.add_typer(device_app, name="device")
 app.add_typer(model_app, name="model")
 console = Console()

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.app import app
+from hwsim.cli.app import Group, app
 from hwsim.cli.options import DataDir, Seed
 
-export_app = typer.Typer(help="What other programs take: netlists for SPICE.", no_args_is_help=True)
+export_app = Group(help="What other programs take: netlists for SPICE.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
 
 

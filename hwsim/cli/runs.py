@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hwsim.cli.app import app, console
+from hwsim.cli.app import Group, app, console
 
-runs_app = typer.Typer(help="What was run so far: list, show, export, remove.", no_args_is_help=True)
+runs_app = Group(help="What was run so far: list, show, export, remove.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]

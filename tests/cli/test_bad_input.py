@@ -109,6 +109,25 @@ def test_unknown_command_and_option(hwsim_here: Call) -> None:
     assert hwsim_here("run", "--devise", "ecram")[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["attack", "--attack", "pgd", "--attack", "fab"], "--attack: given 2 times"),
+        (["run", "--device", "ecram", "--repeats=2", "--device", "reram-sb"], "--device: given 2 times"),
+        (["device", "traces", "t.csv", "--trains", "up:5", "--trains", "down:5"], "--trains: given 2 times"),
+        (["export", "spice", "--image", "1", "--image", "2", "--image=3"], "--image: given 3 times"),
+    ],
+)
+def test_an_option_given_twice_is_refused_and_not_dropped(hwsim_here: Call, arguments: list[str], option: str) -> None:
+    code, _, err = hwsim_here(*arguments)
+    assert (code, option in err) == (2, True), err
+
+
+def test_an_option_that_repeats_may_be_given_twice(hwsim_here: Call) -> None:
+    _, _, err = hwsim_here("attack", "--threat", "linf:0.1", "--threat", "l2:1", "--model", "nowhere")
+    assert "nowhere" in err
+
+
 def test_shelves_are_listed(hwsim_here: Call) -> None:
     code, out, _ = hwsim_here("device", "list")
     assert code == 0

@@ -84,6 +84,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(name: str) -> None:
     share = ranks(name)
     for nominal in (0.5, 0.9):
         inside = np.abs(share - 0.5) <= nominal / 2
+        print(f"{name}, {RUNS} runs: {nominal:.0%} intervals hold {inside.mean():.1%}; {inside.mean(0).round(2)}")
         assert inside.mean() > least_coverage(nominal), (nominal, inside.mean(0))
     assert (np.abs(share - 0.5) <= 0.25).mean() < 1.2 - least_coverage(0.5)  # nor are they far too wide
 
