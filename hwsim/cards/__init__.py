@@ -22,7 +22,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "network": ["EnergyConfig", "ModuleConfig"],
         "nonidealities": ["AGEING_ONLY", "Property", "READS", "TRAINING_ONLY", "properties", "switched_off"],
         "plugins": ["Code", "place_of", "plugin", "read_code"],
-        "read": ["DEFAULT_DEVICE", "DEFAULT_MODEL", "check_fit", "in_situ_recipe", "parted", "read_model"],
+        "read": [
+            *("DEFAULT_DEVICE", "DEFAULT_MODEL", "check_fit", "check_no_run"),
+            *("in_situ_recipe", "parted", "read_model"),
+        ],
         "recipe": ["AugmentConfig", "BackpropConfig", "LearningConfig", "LearningSection"],
         "shelf": ["CARDS", "find", "items", "resolve", "shown_path", "summary_of"],
         "size": ["check_batch"],

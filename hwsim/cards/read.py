@@ -119,6 +119,13 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     return recipe
 
 
+def check_no_run(document: Document) -> None:
+    """InputError for a typed setting that only ``hwsim run`` acts on, where something else was requested."""
+    keys = ("in_situ", "tune_epochs")
+    if keys in document.settings and document.section("in_situ").get("tune_epochs"):
+        raise document.error(keys, "adds a case to `hwsim run`, the only job that has it; leave it out")
+
+
 def _takes(network: EnergyConfig, recipe: LearningSection, place: Place) -> None:
     """InputError for what works on other energies alone."""
     if isinstance(recipe, LearningConfig) and recipe.solver == ERROR_SWEEPS:

@@ -9,6 +9,7 @@ import typer
 
 from hwsim.cli.app import Group, app
 from hwsim.cli.options import DataDir, Seed
+from hwsim.errors import InputError
 
 export_app = Group(help="What other programs take: netlists for SPICE.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
@@ -30,7 +31,9 @@ def spice(
     image: Annotated[int, typer.Option(help="Which test image, from 0.", min=0)] = 0,
     position: Annotated[int, typer.Option(help="Of a convolution's window, from 0, line by line.", min=0)] = 0,
     tile: Annotated[str | None, typer.Option(help="ROW,COLUMN, where the array is split into tiles.")] = None,
-    case: Annotated[str, typer.Option(help="Of a run: float, programmed, in-situ.")] = "in-situ",
+    case: Annotated[
+        str | None, typer.Option(help="Of a run: float, programmed, in-situ or what else it has. (default: in-situ)")
+    ] = None,
     instance: Annotated[int, typer.Option(help="Which device instance (a run's repeat), from 0.", min=0)] = 0,
     device: Annotated[str | None, typer.Option(help="Program a model's weights onto this device.")] = None,
     wire_ohm: Annotated[float | None, typer.Option(help="Of a wire segment. (default: the device's)")] = None,
@@ -41,6 +44,8 @@ def spice(
     from hwsim.experiments.export.spice import Choice, netlist, read_source
     from hwsim.jobs.store import write_text
 
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; expected the name of a netlist, such as {out / 'read.cir'}")
     read = read_source(source, case=case, instance=instance, device=device, seed=seed, data_dir=data_dir)
     text = netlist(read, Choice(array, image, position, _tile(tile), wire_ohm))
     write_text(out, text)
@@ -48,8 +53,6 @@ def spice(
 
 
 def _tile(text: str | None) -> tuple[int, int] | None:
-    from hwsim.errors import InputError
-
     if text is None:
         return None
     parts = text.split(",")

@@ -12,8 +12,11 @@ _SPELLINGS = {"sec": "s", "m": "min", "d": "day", "hour": "h"}
 _PART = r"([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*"
 
 
-def parse_duration(text: str, option: str) -> float:
-    """Seconds, from ``90s``, ``20min``, ``1h30m`` or a plain number of seconds. InputError that says what is wrong."""
+def parse_duration(text: str, option: str, *, else_: str = "") -> float:
+    """Seconds, from ``90s``, ``20min``, ``1h30m`` or a plain number of seconds.
+
+    InputError that says what is wrong, and what else the option takes.
+    """
     parts = re.findall(_PART, text.lower()) if re.fullmatch(f"\\s*(?:{_PART})+", text.lower()) else []
     names = [str(_SPELLINGS.get(unit, unit)) for _, unit in parts]
     names = [name if name in UNITS_S else name.removesuffix("s") for name in names]
@@ -24,7 +27,8 @@ def parse_duration(text: str, option: str) -> float:
         seconds = math.nan
     if not parts or not 0 <= seconds < math.inf or sizes != sorted(set(sizes), reverse=True):
         raise InputError(
-            f"{option}: expected a time such as 3600, 90s, 20min or 1h30m (units {', '.join(UNITS_S)}), got {text!r}"
+            f"{option}: expected a time such as 3600, 90s, 20min or 1h30m (units {', '.join(UNITS_S)}){else_}, "
+            f"got {text!r}"
         )
     return seconds
 

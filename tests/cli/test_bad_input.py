@@ -123,6 +123,15 @@ def test_an_option_given_twice_is_refused_and_not_dropped(hwsim_here: Call, argu
     assert (code, option in err) == (2, True), err
 
 
+@pytest.mark.parametrize(
+    "command", [["train", "--device", "soft-bounds-cell"], ["ablate", "--device", "soft-bounds-cell"]]
+)
+def test_tuning_is_refused_where_nothing_tunes(hwsim_here: Call, tmp_path: Path, command: list[str]) -> None:
+    code, _, err = hwsim_here(*command, "--out", str(tmp_path / "out"), "--set", "in_situ.tune_epochs=2")
+    assert (code, "in_situ.tune_epochs: adds a case to `hwsim run`" in err) == (2, True), err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_option_that_repeats_may_be_given_twice(hwsim_here: Call) -> None:
     _, _, err = hwsim_here("attack", "--threat", "linf:0.1", "--threat", "l2:1", "--model", "nowhere")
     assert "nowhere" in err

@@ -125,12 +125,19 @@ def test_bad_choices_are_a_sentence_and_leave_no_file(hwsim_here: Call, tmp_path
         (("--array", "layer0.weight", "--device", device, "--tile", "1,0"), "expected 0,0 to 0,1"),
         (("--array", "layer0.weight", "--tile", "one"), "ROW,COLUMN"),
         (("--array", "layer0.weight", "--position", "1"), "expected 0 to 0"),
-        (("--array", "layer0.weight", "--wire-ohm", "-1"), "wire resistance"),
+        (("--array", "layer0.weight", "--wire-ohm", "-1"), "--wire-ohm -1: expected a wire resistance"),
+        (("--array", "layer0.weight", "--wire-ohm", "nan"), "--wire-ohm nan: expected a wire resistance"),
+        (("--array", "layer0.weight", "--case", "progammed"), "--case progammed: digits-mlp is no run"),
+        (("--array", "layer0.weight", "--instance", "9"), "--instance 9: digits-mlp is in float"),
+        (("--tile", "0,0"), "--tile: is of one array"),
+        (("--position", "2"), "--position: is of one array"),
     ):
         code, _, err = hwsim_here("export", "spice", "digits-mlp", "--out", str(out), *options)
         assert code == 2, options
         assert words in err
     assert not out.exists()
+    code, _, err = hwsim_here("export", "spice", "digits-mlp", "--array", "layer0.weight", "--out", str(tmp_path))
+    assert (code, "is a folder" in err) == (2, True), err
     code, _, err = hwsim_here("export", "spice", "bp-cnn-small", "--out", str(out), "--array", "layer0.weight")
     assert code == 2
     assert "CIFAR" in err or "arrays" in err or "cifar" in err

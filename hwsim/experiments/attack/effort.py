@@ -70,7 +70,7 @@ def plan_within(request: AttackRequest, workers: int, say: Callable[[str], None]
     """
     budget_s = math.inf if request.budget == "none" else None
     if request.budget is not None and budget_s is None:
-        budget_s = parse_duration(request.budget, "--budget")
+        budget_s = parse_duration(request.budget, "--budget", else_=", or none")
     job = plan_attack(request)
     if budget_s is None or budget_s == math.inf:
         if (job.folder / "config.yaml").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,20 +86,27 @@ class Source:
 def read_source(
     given: str,
     *,
-    case: str = "in-situ",
+    case: str | None = None,
     instance: int = 0,
     device: str | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
 ) -> Source:
-    """What stands for ``given``: the folder of a run, that of a training, or a model. See ``of_run``, ``of_model``."""
+    """What stands for ``given``: the folder of a run, that of a training, or a model. See ``of_run``, ``of_model``.
+
+    Raises InputError for a choice that it does not offer, which would be dropped in silence.
+    """
     path = Path(given)
     folder = read_folder(path) if (path / "config.yaml").is_file() else None
     if folder is None or folder.kind != "run":
+        if case is not None:
+            raise InputError(f"--case {case}: {given} is no run; a model or a training has no cases, so leave it out")
+        if device is None and instance:
+            raise InputError(f"--instance {instance}: {given} is in float and has no device instances; give --device")
         return of_model(folder or given, device=device, instance=instance, seed=seed, data_dir=data_dir)
     if device is not None:
         raise InputError(f"--device {device}: {path} is a run on {folder.device}; leave it out, or name its model")
-    return of_run(folder, case=case, instance=instance, data_dir=data_dir)
+    return of_run(folder, case=case or "in-situ", instance=instance, data_dir=data_dir)
 
 
 def of_model(
@@ -162,6 +170,9 @@ def netlist(source: Source, choice: Choice) -> str:
         return _array_netlist(source, choice, choice.array)
     if choice.array is not None:
         raise InputError(f"--array {choice.array}: expected one of {', '.join(names)}")
+    if choice.tile is not None or choice.position:
+        option = "--position" if choice.position else "--tile"
+        raise InputError(f"{option}: is of one array; give --array, one of {', '.join(names)}")
     if not isinstance(source.net, ResistiveNetwork):
         raise InputError(
             f"{source.config.name}: relaxes by reads of its arrays and is no circuit as a whole; give --array, one of "
@@ -213,6 +224,8 @@ def _circuit_netlist(source: Source, net: ResistiveNetwork, choice: Choice) -> s
 
 def _segment_ohm(source: Source, choice: Choice) -> float:
     if choice.wire_ohm is not None:
+        if not 0 <= choice.wire_ohm < math.inf:
+            raise InputError(f"--wire-ohm {choice.wire_ohm:g}: expected a wire resistance in ohms >= 0")
         return choice.wire_ohm
     return source.settings.wire_resistance_ohm if source.settings else 0.0
 

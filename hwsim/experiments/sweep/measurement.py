@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.model import ModelConfig, require_energy
-from hwsim.cards.read import check_fit, in_situ_recipe, read_model
+from hwsim.cards.read import check_fit, check_no_run, in_situ_recipe, read_model
 from hwsim.cards.recipe import LearningConfig
 from hwsim.crossbar.averaged import AveragedDevice
 from hwsim.data import dataset as data
@@ -89,6 +89,7 @@ def _resolved(
     card = read_device(device, json.loads(for_device))
     document, model = read_model(model_name, json.loads(for_model))
     require_energy(model)
+    check_no_run(document)
     recipe = in_situ_recipe(document, model, card)
     dataset, digest = _data(data_name or model.data, data_dir)
     check_fit(document, model, dataset)

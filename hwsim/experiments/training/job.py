@@ -8,7 +8,7 @@ from typing import Any
 
 from hwsim.cards.device import read_device
 from hwsim.cards.model import ModelConfig, require_energy
-from hwsim.cards.read import DEFAULT_MODEL, check_fit, in_situ_recipe, parted, read_model
+from hwsim.cards.read import DEFAULT_MODEL, check_fit, check_no_run, in_situ_recipe, parted, read_model
 from hwsim.cards.recipe import LearningSection
 from hwsim.cards.size import check_batch
 from hwsim.crossbar.exact import FloatDevice
@@ -78,6 +78,7 @@ def plan_training(request: TrainRequest) -> TrainJob:
         require_energy(config)  # modules have no arrays
     dataset = data.load(request.data or config.data, request.data_dir)
     check_fit(document, config, dataset)
+    check_no_run(document)
     recipe = in_situ_recipe(document, config, card) if card else config.learning
     section = "in_situ" if card else "learning"
     if recipe.precision != "float32" and card:
