@@ -35,6 +35,7 @@ from hwsim.robustness.classifier import Classifier, TorchClassifier
 from hwsim.robustness.corruptions.corruptions import SEVERITIES, corrupt
 from hwsim.robustness.library import Square
 from hwsim.robustness.measure import measure
+from hwsim.robustness.warm import warmed
 
 from .cost import training_work, work_of
 from .options import OPTIONS, Request, card_of, request_of
@@ -196,6 +197,8 @@ def _attacked(
         return pgd(twin, x, y, threat, steps=steps, restarts=1 + options["restarts"], loss="margin", rng=rng)
     protocol, judge, rng = protocol_named(options["protocol"]), subject.classifier(), streams.generator("attack")
     surrogate = _surrogate(request, subject)
+    if protocol.at_equilibrium:
+        surrogate = warmed(surrogate, x)  # verdicts are the judge's, which starts cold
     if options["measure"] == "pgd":
         sizes = {"steps": options["steps"], "restarts": options["restarts"]}
         return pgd_by(protocol, surrogate, judge, x, y, threat, rng=rng, **sizes)

@@ -19,8 +19,8 @@ from .tables import tables
 
 EP = "EP"
 TWIN = "exact gradient"
-BACKPROP = ("BP matched", "BP BatchNorm", "ViT")
-CONTROLS = (TWIN, *BACKPROP, "AdvCNN L2", "AdvCNN L∞")
+BACKPROP = ("FF squared error", "FF cross-entropy", "BP BatchNorm", "ViT")
+CONTROLS = (TWIN, "predictive coding", *BACKPROP, "AdvCNN L2", "AdvCNN L∞")
 
 LARGE = {"pgd-linf": 0.09, "pgd-l2": 1.8}
 """Budgets from which on next to nothing may be left."""

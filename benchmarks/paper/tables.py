@@ -41,7 +41,8 @@ WEAKNESSES = (
     (
         "Controls differ in BatchNorm, ReLU, epochs and rates",
         "the published control: BatchNorm, ReLU",
-        "beside it a matched one, and EP's own network trained by exact gradients",
+        "beside it feed-forward ones of EP's layers with either loss, one that learns by EP and predicts without "
+        "feedback, and EP's own network trained by exact gradients",
     ),
     ("Input scaling differs between models", "one normalisation for all of a data set", "the same"),
     ("AdvCNN trained in L2 only, judged in L∞", "AdvCNN trained in L2", "one trained in L∞ beside it"),

@@ -63,19 +63,19 @@ def table(page: Page, name: str) -> list[list[str]]:
     ("kept", "said", "unsaid"),
     [
         (
-            {"EP": 0.5, "exact gradient": 0.5, "BP matched": 0.2, "BP BatchNorm": 0.1},
-            ["more robust than BP matched and BP BatchNorm", "not measurably different", "from the network"],
+            {"EP": 0.5, "exact gradient": 0.5, "FF cross-entropy": 0.2, "BP BatchNorm": 0.1},
+            ["more robust than FF cross-entropy and BP BatchNorm", "not measurably different", "from the network"],
             ["less robust"],
         ),
-        ({"EP": 0.1, "BP matched": 0.5}, ["less robust than BP matched"], ["twin", "more robust"]),
+        ({"EP": 0.1, "FF cross-entropy": 0.5}, ["less robust than FF cross-entropy"], ["twin", "more robust"]),
         (
-            {"EP": 0.3, "exact gradient": 0.3, "BP matched": 0.3},
-            ["no different in both norms from BP matched", "not measurably different"],
+            {"EP": 0.3, "exact gradient": 0.3, "FF cross-entropy": 0.3},
+            ["no different in both norms from FF cross-entropy", "not measurably different"],
             ["from the network", "more robust", "less robust"],
         ),
         (
-            {"EP": 0.5, "exact gradient": 0.2, "BP matched": 0.2},
-            ["more robust than BP matched", "twin", "is less robust"],
+            {"EP": 0.5, "exact gradient": 0.2, "FF cross-entropy": 0.2},
+            ["more robust than FF cross-entropy", "twin", "is less robust"],
             ["from the network"],
         ),
     ],
@@ -87,28 +87,28 @@ def test_the_verdict_follows_the_intervals(kept: dict[str, float], said: list[st
 
 
 def test_published_figures_stand_beside_ours_by_the_same_protocol() -> None:
-    page = paper_page(results({"EP": 0.4, "BP matched": 0.2}))
+    page = paper_page(results({"EP": 0.4, "FF cross-entropy": 0.2}))
     assert all(figure in page.details[0] for figure in ("EP keeps 50.0 %", "57.4 %", "40.0 %"))
     rows = [(*row[:3], row[3]) for row in table(page, "pgd-linf-cifar10")]
     assert rows == [
         ("EP", "published: EP-CNN", "published protocol", "57.4 %"),
         ("EP", "ours", "published protocol", "50.0 %"),
         ("EP", "ours", "mended protocol", "40.0 %"),
-        ("BP matched", "ours", "published protocol", "30.0 %"),
-        ("BP matched", "ours", "mended protocol", "20.0 %"),
+        ("FF cross-entropy", "ours", "published protocol", "30.0 %"),
+        ("FF cross-entropy", "ours", "mended protocol", "20.0 %"),
     ]
     assert ["−10.0" in row for row in table(page, "changes")] == [True, True]
 
 
 def test_warnings_stand_where_they_matter() -> None:
     """Queries beat gradients, a large budget leaves much, more budget helps, gradients vanish, states still move."""
-    kept = {"EP": 0.4, "BP matched": 0.2}
+    kept = {"EP": 0.4, "FF cross-entropy": 0.2}
     assert paper_page(results(kept)).caveats == []
     mended: dict[str, Any] = {"protocol": "mended"}
     unsettled = {"unsettled_share": 0.3, "zero_gradient_share": 0.9}
     found = results(
         kept,
-        square=[place("EP", 0.1, epsilon=LEVEL, **mended), place("BP matched", 0.2, epsilon=LEVEL, **mended)],
+        square=[place("EP", 0.1, epsilon=LEVEL, **mended), place("FF cross-entropy", 0.2, epsilon=LEVEL, **mended)],
         large=[place("EP", 0.6, epsilon=0.1, columns=unsettled, **mended)],
     )
     warnings = [caveat.text for caveat in paper_page(found).caveats]
@@ -120,7 +120,7 @@ def test_warnings_stand_where_they_matter() -> None:
         ("30.0 %", "had not settled"),
     ):
         assert any(all(word in warning for word in words) for warning in warnings), words
-    assert not any("BP matched" in warning for warning in warnings)
+    assert not any("FF cross-entropy" in warning for warning in warnings)
 
 
 def test_the_worst_of_the_careful_attacks_is_taken_image_by_image() -> None:
