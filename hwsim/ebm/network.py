@@ -55,6 +55,7 @@ class Network(ABC):
     Attributes:
         synapses: all arrays, input side first; those of a link one after the other.
         blocks: how many free layers it has.
+        starts_at_rest: is the start of a relaxation an equilibrium already, as a forward pass may be?
 
     >>> import hwsim as hw
     >>> net = hw.hopfield([64, 16, 10])
@@ -64,6 +65,7 @@ class Network(ABC):
 
     synapses: tuple[Synapse, ...]
     blocks: int
+    starts_at_rest = False
 
     @property
     @abstractmethod

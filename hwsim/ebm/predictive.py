@@ -51,6 +51,8 @@ class PredictiveCoding(Chain):
     ((4, 10), 0.0, 0.0)
     """
 
+    starts_at_rest = True
+
     def __init__(self, links: Sequence[Link], *, c: float = 1.0, normalise: Normalise | None = None) -> None:
         if not links:
             raise InputError("network: a predictive coding network needs a link at least, got none")

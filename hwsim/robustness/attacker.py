@@ -27,7 +27,7 @@ def surrogate(classifier: EquilibriumClassifier, gradient: str, net: Network | N
     """A network that predicts as the classifier's, differentiated as ``gradient`` says.
 
     The settled state of a noise-free network is found by odd-even sweeps, whatever the classifier's solver; unrolled
-    steps are the classifier's.
+    steps are the classifier's. Where the start is the settled state, "implicit" is backpropagation through it.
 
     Args:
         gradient: "implicit", "unrolled-T", "nudged-B", ...; see ``way_named``.
@@ -40,6 +40,8 @@ def surrogate(classifier: EquilibriumClassifier, gradient: str, net: Network | N
         steps = min(classifier.phase.steps, NOISY_STEPS)
         way = _relaxing(way, classifier.solver, Phase(steps, average_last=min(steps, AVERAGED)))
         phase = classifier.phase
+    elif net.starts_at_rest and isinstance(way, Implicit):
+        way, phase = Unrolled(0), classifier.phase  # nothing relaxes: backpropagation through the start
     else:
         way = _relaxing(way, OddEven())
         phase = Phase(classifier.phase.steps, tolerance=1e-5, stop_early=True)

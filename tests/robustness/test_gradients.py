@@ -5,6 +5,7 @@ import torch
 from robust_models import Digits, face, rng
 from torch import Tensor
 
+import hwsim as hw
 from hwsim.crossbar.exact import FloatDevice
 from hwsim.ebm.build import Conv, layered_hopfield
 from hwsim.ebm.energy import State
@@ -16,6 +17,7 @@ from hwsim.learning.equilibrium_gradients import Equilibrium, Implicit, Unrolled
 from hwsim.learning.gradient_ways import WAYS, Leaky, NudgedInput, Truncated, way_named
 from hwsim.learning.simultaneous import Simultaneous
 from hwsim.rng import Streams
+from hwsim.robustness.attacker import surrogate
 from hwsim.robustness.attacks import input_gradient, loss_of, pgd
 from hwsim.robustness.classifier import EquilibriumClassifier, correct
 from hwsim.robustness.threat import Threat
@@ -194,3 +196,21 @@ def test_ways_by_name() -> None:
     for wrong in ("unroled-10", "unrolled-0", "unrolled-", "nudged-x", "nudged--1", ""):
         with pytest.raises(InputError):
             way_named(wrong)
+
+
+def test_a_network_that_starts_at_rest_is_attacked_through_its_forward_pass() -> None:
+    """A predictive coding network against the forward pass written out, in float64."""
+    exact = FloatDevice(dtype=torch.float64)
+    net = hw.predictive_coding([6, 5, 3], exact, bias="digital", bias_device=exact, seed=0)
+    x = torch.rand(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    y = torch.tensor([0, 1, 2, 0])
+    attacked = surrogate(hw.EquilibriumClassifier(net, hw.ErrorSweeps(), hw.Phase(1)), "implicit")
+    gradient, logits = input_gradient(attacked, x.detach(), y, "ce")
+    weights = net.weights()
+    hidden = ((x @ weights[0].T + weights[1].flatten()) / 2).clamp(0, 1)
+    scores = hidden @ weights[2].T + weights[3].flatten()
+    (expected,) = torch.autograd.grad(torch.nn.functional.cross_entropy(scores, y, reduction="sum"), x)
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(logits, scores.detach())
+    torch.testing.assert_close(gradient, expected)
+    assert isinstance(attacked.through, Unrolled)
