@@ -1,7 +1,17 @@
 """Simulation-based calibration (Talts et al. 2018): known cell -> traces -> fit -> do its intervals hold the truth?
 
 Every response, cells drawn about a typical one. The quick form runs in the suite; HWSIM_CALIBRATION_RUNS=100 gives the
-long one.
+long one. With 30 runs, ``pytest -rP tests/devices/test_calibration.py -k hold_the_truth`` printed
+for three responses (shares over all quantities, then over the noise of a pulse alone):
+
+    response        50 % intervals hold      90 % intervals hold
+    soft-bounds     50.4 %, 33 %             89.2 %, 77 %
+    linear-step     49.2 %, 30 %             85.0 %, 80 %
+    reversal-step   42.5 %, 27 %             85.4 %, 73 %
+
+So the noise of a pulse, ``dw_min_std``, has intervals that are too narrow for what they say: its estimate lies low by
+about one standard error (a tenth of its value), as maximum likelihood counts the scatter that the shape of the response
+and the wander have taken up. The other quantities hold what they say within 2.5 standard errors of these counts.
 """
 
 from __future__ import annotations
