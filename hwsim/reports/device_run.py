@@ -56,6 +56,7 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
     method = Fold("How the intervals are made", [INTERVALS])
     done = summary["evaluations"]
     accuracies = [*tables.accuracies(summary, flagged), *drawn["accuracy"], *tables.every_accuracy(summary)]
+    attacks = [*drawn["attacks"], *tables.attacks(summary)]
     return Page(
         title=_title(summary),
         lead=f"hwsim run on {summary['data'] or 'unknown data'}",
@@ -67,7 +68,7 @@ def _page(run: Run, summary: Record, drawn: dict[str, list[Figure]]) -> Page:
         caveats=[Caveat(each["text"], each["level"], each["section"]) for each in summary["warnings"]],
         sections=[
             Section("Accuracy", accuracies),
-            Section("Attacks", [ATTACKS, *drawn["attacks"], *tables.attacks(summary)]),
+            *([Section("Attacks", [ATTACKS, *attacks])] if attacks else []),
             Section("Learning", [*(tables.learning(summary) or ["No training is recorded yet."]), *drawn["learning"]]),
             Section("Diagnostics", [*tables.diagnostics(summary), *drawn["diagnostics"]]),
             *([Section("Circuit", [*tables.circuit(summary), *drawn["circuit"]])] if "circuit" in summary else []),
@@ -100,8 +101,10 @@ def _question(run: Run, summary: Record) -> str:
     device = run.config.get("device") or {}
     what = f" ({device['summary'].rstrip('.')})" if device.get("summary") else ""
     model, data = summary["model"] or "the model", summary["data"] or "its data"
+    clean = {row["condition"] for row in summary["accuracy"]} <= {"clean"}
+    measured = f"does the accuracy of {model}" if clean else f"do accuracy and robustness of {model}"
     return (
-        f"How do accuracy and robustness of {model}, trained by equilibrium propagation on {data}, change on "
+        f"How {measured}, trained by equilibrium propagation on {data}, change on "
         f"{summary['device'] or 'the device'}{what}?"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from hwsim.experiments.device_run.results import Run
 from hwsim.experiments.update_quality import MOST_PULSES
@@ -35,6 +35,8 @@ def update_ratios(run: Run) -> Figure | None:
     ax.axhline(MOST_PULSES, color="#777777", linewidth=1, linestyle=":")
     ax.set(title="Pulses sent for each that counts", xlabel="epoch", ylabel="ratio (log)", yscale="log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:g}" if ax.get_ylim()[1] < 20 * ax.get_ylim()[0] else NullFormatter())
     ax.legend(fontsize=8)
     caption = (
         "Of the in-situ trainings, measured after every epoch on a copy that learns two batches: pulses at a "

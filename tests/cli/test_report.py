@@ -101,6 +101,18 @@ def test_a_planted_fault_stands_in_the_summary_and_where_it_matters(page: Page) 
     assert "1 warning" in page.below["table-accuracy"]
 
 
+def test_a_page_speaks_of_no_attack_where_none_was_made(page: Page, tmp_path: Path) -> None:
+    def clean(record: dict) -> dict | None:
+        return record if record.get("condition", "clean") == "clean" else None
+
+    assert "White-box attacks" in page.below["attacks"]
+    assert "accuracy and robustness" in page.below["summary"]
+    quiet = Page(write_report(runfolder.write_run(tmp_path / "run", change=clean, images=20)).read_text())
+    assert "attacks" not in quiet.below
+    assert "White-box" not in quiet.text
+    assert "How does the accuracy of digits-mlp" in quiet.below["summary"]
+
+
 def test_names_are_text_never_markup(tmp_path: Path) -> None:
     def hostile(record: dict) -> dict | None:
         if record["kind"] in ("training", "relaxation") or record.get("condition", "clean") != "clean":
