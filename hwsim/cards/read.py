@@ -119,11 +119,11 @@ def in_situ_recipe(document: Document, config: ModelConfig, card: DeviceCard) ->
     return recipe
 
 
-def check_no_run(document: Document) -> None:
-    """InputError for a typed setting that only ``hwsim run`` acts on, where something else was requested."""
-    keys = ("in_situ", "tune_epochs")
-    if keys in document.settings and document.section("in_situ").get("tune_epochs"):
-        raise document.error(keys, "adds a case to `hwsim run`, the only job that has it; leave it out")
+def check_no_run(settings: Sequence[tuple[str, object]]) -> None:
+    """InputError for a setting that only ``hwsim run`` acts on, where something else was requested."""
+    key = "in_situ.tune_epochs"
+    if dict(settings).get(key):
+        raise InputError(f"--set {key}: adds a case to `hwsim run`, the only job that has it; leave it out")
 
 
 def _takes(network: EnergyConfig, recipe: LearningSection, place: Place) -> None:

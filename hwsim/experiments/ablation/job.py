@@ -12,7 +12,7 @@ from typing import Any
 
 from hwsim.cards.device import DeviceCard, read_device
 from hwsim.cards.nonidealities import AGEING_ONLY, TRAINING_ONLY, Property, properties, switched_off
-from hwsim.cards.read import parted
+from hwsim.cards.read import check_no_run, parted
 from hwsim.cards.recipe import LearningConfig
 from hwsim.cards.yamlfile import did_you_mean
 from hwsim.ebm.network import Network
@@ -130,6 +130,8 @@ def plan_ablation(request: AblationRequest) -> Ablation:
         raise InputError(f"--case: expected one of {', '.join(CASES)}, got {case!r}")
     if not 0 <= age_s < float("inf"):
         raise InputError(f"--age: expected seconds >= 0, got {age_s:g}")
+    own, for_model = parted(request.settings)
+    check_no_run(for_model)
     common = {each.name: getattr(request, each.name) for each in fields(TrainingRequest)}
     run = plan_run(RunRequest(**common, device=device, repeats=request.seeds))
     card = run.device
@@ -146,7 +148,6 @@ def plan_ablation(request: AblationRequest) -> Ablation:
     if not chosen:
         raise InputError(f"--device {device}: {card.name} has nothing that could be switched off")
 
-    own, _ = parted(request.settings)
     cards: dict[str, Variant] = {"[]": Variant(card, run.in_situ)}
 
     def built(off: list[Property]) -> Variant:

@@ -89,7 +89,7 @@ def _resolved(
     card = read_device(device, json.loads(for_device))
     document, model = read_model(model_name, json.loads(for_model))
     require_energy(model)
-    check_no_run(document)
+    check_no_run(json.loads(for_model))
     recipe = in_situ_recipe(document, model, card)
     dataset, digest = _data(data_name or model.data, data_dir)
     check_fit(document, model, dataset)

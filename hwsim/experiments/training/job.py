@@ -78,7 +78,7 @@ def plan_training(request: TrainRequest) -> TrainJob:
         require_energy(config)  # modules have no arrays
     dataset = data.load(request.data or config.data, request.data_dir)
     check_fit(document, config, dataset)
-    check_no_run(document)
+    check_no_run(for_model)
     recipe = in_situ_recipe(document, config, card) if card else config.learning
     section = "in_situ" if card else "learning"
     if recipe.precision != "float32" and card:
