@@ -4,10 +4,10 @@
 
 The shipped weights, on the same test images. Those learned in situ are written onto other instances of their device
 than the one that learned them; so are float's. An attacker knows what a chip's arrays hold and climbs their noise-free
-twin (PGD of 20 steps on three losses), and climbs the chip itself, its gradient through ten unrolled steps averaged over
-five reads (EOT, PGD of 10 steps on three losses); the lower of both is kept. Verdicts are 20 fresh reads, of corrupted
-images 5. Every number comes from the folder of a `hwsim attack` or `hwsim corrupt` in RUNS, which an interrupted run
-goes on with. `--write` puts the table into README.md.
+twin (PGD of 20 steps on three losses), and climbs the chip itself, its gradient through ten unrolled steps averaged
+over five reads (EOT, PGD of 10 steps on three losses); the lower of both is kept. Verdicts are 20 fresh reads, of
+corrupted images 5. Every number comes from the folder of a `hwsim attack` or `hwsim corrupt` in RUNS, which an
+interrupted run goes on with. `--write` puts the table into README.md.
 """
 
 from __future__ import annotations
@@ -166,12 +166,14 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="folder that holds CIFAR-10")
     parser.add_argument("--examples", type=int, default=200, help="test images, the first ones")
     parser.add_argument("--instances", type=int, default=3)
+    names = [name for name, *_ in ROWS]
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, help="the first one is the reference")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "in-situ-robustness")
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     given = Settings(asked.examples, asked.instances, asked.data_dir, asked.runs)
-    text = table([measured(given, *row) for row in ROWS])
+    text = table([measured(given, *row) for row in ROWS if row[0] in asked.rows])
     text += (
         f"\n\nThe first {given.examples} test images, all counted; {given.instances} instances of each device. "
         "Accuracy in % and paired differences in points, with 95 % intervals over images and instances."

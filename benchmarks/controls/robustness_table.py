@@ -58,7 +58,7 @@ class Left:
 
 def read(out: Path, model: str, seeds: Sequence[int]) -> Left | None:
     """Of the trainings that were attacked, the images that all of them met."""
-    logs = {seed: log_of(out, model, seed) for seed in seeds}
+    logs = {seed: log_of(out, model, seed) for seed in (seeds if model in CONTROLS else [0])}
     records = {seed: read_records(log, Verdicts, Radii) for seed, log in logs.items() if log.exists()}
     if not records:
         return None
@@ -117,7 +117,7 @@ def _main(found: Sequence[Left]) -> str:
     ]
     for left in found:
         cells = [_cell(accuracy(left.right[threat])) for threat in THREATS]
-        fit = spread([each[0] for each in left.fit])
+        fit = spread([each[0] for each in left.fit]) if left.fit else "–"
         radius = [255 * each for each in left.median_radius]
         of_radius = f"{np.mean(radius):.2f}" + (f" ± {np.std(radius, ddof=1):.2f}" if len(radius) > 1 else "")
         lines.append(f"| {left.model} | {len(left.seeds)} | {fit} | {' | '.join(cells)} | {of_radius} |")
@@ -151,8 +151,11 @@ def _paired(found: Sequence[Left]) -> str:
         first, second = (np.array(each) for each in zip(*pairs, strict=True))
         a = {t: base.right[t][first, :images] for t in THREATS}
         b = {t: other.right[t][second, :images] for t in THREATS}
-        cells = [_difference(difference(b[t], a[t], comparisons=len(others))) for t in PAIRED]
-        p = [mcnemar(torch.tensor(x > 0), torch.tensor(y > 0)) for x, y in zip(b[QUERIED], a[QUERIED], strict=True)]
+        cells = [_difference(difference(b[t], a[t])) for t in PAIRED]
+        p = [
+            min(1.0, len(others) * mcnemar(torch.tensor(x > 0), torch.tensor(y > 0)))
+            for x, y in zip(b[QUERIED], a[QUERIED], strict=True)
+        ]
         both = (a["clean"] > 0) & (b["clean"] > 0)
         of_both = " , ".join(f"{100 * each[QUERIED][both].mean():.1f} %" for each in (a, b)).replace(" ,", ",")
         lines.append(
@@ -177,8 +180,8 @@ def _said(found: Sequence[Left]) -> str:
     lines = [
         f"The first {' or '.join(f'{count:,}' for count in counts)} test images in blocks of {BLOCK}, in % with 95 % "
         "intervals over trainings and images (over images alone where there is one training). Paired differences are "
-        f"control less EP, each interval at 1 - .05 / {max(controls, 1)}, so that with 95 % confidence none of a "
-        "column is off. p is of each training by itself."
+        f"control less EP of the same seed. McNemar's p is of each training by itself, times the {controls} controls "
+        "compared (Bonferroni); intervals are not widened for that."
     ]
     if images:
         lines.append(
@@ -190,7 +193,7 @@ def _said(found: Sequence[Left]) -> str:
 
 def draw(found: Sequence[Left], path: Path) -> None:
     """What is left against the budget, a line a model, with its interval."""
-    canvas, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharey=True)
+    canvas, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained", sharey=True)
     for ax, chain, unit in zip(axes, CHAINS, (255, 1), strict=True):
         budgets = [0.0, *(unit * _epsilon(threat) for threat in chain)]
         for i, left in enumerate(found):
@@ -208,7 +211,7 @@ def draw(found: Sequence[Left], path: Path) -> None:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("accuracy in %")
     axes[0].set_ylim(0)
-    axes[1].legend(frameon=False, fontsize="small")
+    canvas.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     canvas.savefig(path, dpi=110)
     plt.close(canvas)
 

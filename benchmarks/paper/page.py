@@ -130,7 +130,7 @@ def _twin(gaps: Sequence[Interval] | None, more_robust: bool) -> str:
         return f"{twin} is less robust."
     if any(gap.high < 0 for gap in gaps):
         return f"{twin} is more robust."
-    reason = ": the robustness comes from the network, not from the rule it learned by" if more_robust else ""
+    reason = ": the rule that it learned by is not what makes it more robust" if more_robust else ""
     return f"{twin} is not measurably different{reason}."
 
 

@@ -99,7 +99,8 @@ def panels(count: int, across: int, height_in: float) -> tuple[Canvas, list[Axes
 def legend(canvas: Canvas, styles: LineStyles, cases: Sequence[str]) -> None:
     """One legend above all panels."""
     handles = [Line2D([], [], label=case, **styles[case]) for case in cases]
-    canvas.legend(handles=handles, loc="outside upper left", ncols=3 if len(handles) > 4 else 4, handlelength=3)
+    narrow = len(handles) > 4 or sum(map(len, cases)) > 50  # four long labels are wider than the figure
+    canvas.legend(handles=handles, loc="outside upper left", ncols=3 if narrow else 4, handlelength=3)
 
 
 def curve(
