@@ -64,19 +64,19 @@ def table(page: Page, name: str) -> list[list[str]]:
     [
         (
             {"EP": 0.5, "exact gradient": 0.5, "FF cross-entropy": 0.2, "BP BatchNorm": 0.1},
-            ["more robust than FF cross-entropy and BP BatchNorm", "not measurably different", "the rule that it learned by is not"],
+            ["more robust than FF cross-entropy and BP BatchNorm", "not measurably different", "is not what makes"],
             ["less robust"],
         ),
         ({"EP": 0.1, "FF cross-entropy": 0.5}, ["less robust than FF cross-entropy"], ["twin", "more robust"]),
         (
             {"EP": 0.3, "exact gradient": 0.3, "FF cross-entropy": 0.3},
             ["no different in both norms from FF cross-entropy", "not measurably different"],
-            ["the rule that it learned by is not", "more robust", "less robust"],
+            ["is not what makes", "more robust", "less robust"],
         ),
         (
             {"EP": 0.5, "exact gradient": 0.2, "FF cross-entropy": 0.2},
             ["more robust than FF cross-entropy", "twin", "is less robust"],
-            ["the rule that it learned by is not"],
+            ["is not what makes"],
         ),
     ],
 )
